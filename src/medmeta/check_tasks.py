@@ -1,0 +1,86 @@
+"""Easy synthetic tasks of any input shape, to check learners on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medmeta.episode import Episode, InputSpec, LabelledSet, Target
+from medmeta.errors import SettingsError
+from medmeta.learner import Traits
+
+SMALL = {
+    "vector": InputSpec(16, ()),
+    "signal": InputSpec(1, (64,)),
+    "image": InputSpec(3, (16, 16)),
+    "volume": InputSpec(1, (16, 16, 16)),
+}
+
+
+def input_spec_for(traits: Traits) -> InputSpec:
+    """A small input of the first kind that a learner takes."""
+    for kind, spec in SMALL.items():
+        if kind in traits.input_kinds:
+            return spec
+    raise SettingsError(f"say input_spec: no small input is known for {set(traits.input_kinds)}.")
+
+
+def default_target(traits: Traits, n_way: int) -> Target:
+    """Classes where a learner takes them, else one value."""
+    return Target("classes", n_way) if "classes" in traits.targets else Target("values", 1)
+
+
+@dataclass(frozen=True)
+class TaskMaker:
+    """Makes tasks: each class has a pattern of its own, each image is it with noise.
+
+    For values, an image is one pattern times the value, which is drawn between -1 and 1.
+    """
+
+    input_spec: InputSpec
+    target: Target
+
+    def episode(
+        self, n_tasks: int, *, n_shot: int, n_query: int, seed: int, noise: float = 0.5
+    ) -> Episode:
+        """``n_tasks`` tasks with ``n_shot`` support and ``n_query`` query images per class."""
+        random = torch.Generator().manual_seed(seed)
+        n_patterns = self.target.size if self.target.kind == "classes" else 1
+        patterns = self._patterns(n_tasks, n_patterns, random)
+        return Episode(
+            self._labelled(patterns, n_shot, noise, random, first_id=100 * seed),
+            self._labelled(patterns, n_query, noise, random, first_id=100 * seed),
+            self.target,
+        )
+
+    def _patterns(self, n_tasks: int, n_patterns: int, random: torch.Generator) -> Tensor:
+        """Coarse patterns ``(T, N, C, *space)``, so that also a convolution sees them."""
+        spec = self.input_spec
+        coarse = torch.randn(n_tasks * n_patterns, spec.channels, generator=random)
+        if not spec.size:
+            return coarse.reshape(n_tasks, n_patterns, spec.channels)
+        grid = torch.randn(
+            n_tasks * n_patterns, spec.channels, *[4] * len(spec.size), generator=random
+        )
+        fine = torch.nn.functional.interpolate(grid, size=spec.size, mode="nearest")
+        shape = (-1, spec.channels, *[1] * len(spec.size))
+        return (fine + coarse.reshape(shape)).reshape(n_tasks, n_patterns, *spec.shape)
+
+    def _labelled(
+        self, patterns: Tensor, n: int, noise: float, random: torch.Generator, *, first_id: int
+    ) -> LabelledSet:
+        n_tasks, n_patterns = patterns.shape[:2]
+        task_ids = torch.arange(first_id, first_id + n_tasks)
+        if self.target.kind == "values":
+            n = max(4 * n, 8)
+            values = 2 * torch.rand(n_tasks, n, self.target.size, generator=random) - 1
+            weight = values.sum(-1).reshape(n_tasks, n, *[1] * (patterns.ndim - 2))
+            clean, labels = patterns[:, 0][:, None] * weight, values
+        else:
+            clean = patterns.repeat_interleave(n, dim=1)
+            labels = torch.arange(n_patterns).repeat_interleave(n).repeat(n_tasks, 1)
+        return LabelledSet(
+            clean + noise * torch.randn(clean.shape, generator=random), labels, task_ids
+        )

@@ -1,0 +1,1 @@
+"""Sources of images: reading, checking, decoding, splitting."""

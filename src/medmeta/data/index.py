@@ -1,0 +1,113 @@
+"""The table that every source becomes: columns, not objects.
+
+A row is an image. Text columns that repeat (patient, site, modality) are kept as small integers
+with a list of the distinct texts, so that ten million rows cost memory per row, not per image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Column:
+    """A text column: ``codes`` ``(n,)`` int32 into ``names``; -1 where it is not known.
+
+    >>> Column.from_texts(["b", None, "a"]).texts()
+    ['b', None, 'a']
+    """
+
+    codes: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    @classmethod
+    def from_texts(cls, texts: Sequence[str | None]) -> Column:
+        """Encode texts; names are sorted, so equal data give equal codes."""
+        names = sorted({t for t in texts if t is not None})
+        code = {name: i for i, name in enumerate(names)}
+        codes = np.fromiter(
+            (-1 if t is None else code[t] for t in texts), dtype=np.int32, count=len(texts)
+        )
+        return cls(codes, tuple(names))
+
+    @classmethod
+    def unknown(cls, n: int) -> Column:
+        """A column in which nothing is known."""
+        return cls(np.full(n, -1, dtype=np.int32), ())
+
+    @property
+    def known(self) -> bool:
+        """Whether every row has a text."""
+        return bool(len(self.codes)) and bool((self.codes >= 0).all())
+
+    def take(self, rows: NDArray[np.intp]) -> Column:
+        """The column of some rows (names are kept, also unused ones)."""
+        return Column(self.codes[rows], self.names)
+
+    def texts(self) -> list[str | None]:
+        """Decode."""
+        return [None if c < 0 else self.names[c] for c in self.codes]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing found wrong (or worth saying) about a source.
+
+    ``severity`` is ``"error"`` (it stops learning until it is mended or skipped) or ``"warning"``.
+    ``where`` names the file, row or class; ``what`` says what is wrong and what to do.
+    """
+
+    severity: str
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class SourceIndex:
+    """An immutable table of images with what is known of each.
+
+    Exactly one of ``labels`` and ``values`` is set. ``paths`` are absolute, and empty for a source
+    that has its pixels in one array (npz, synthetic): then ``array_rows`` say which row of it.
+    ``file_sizes`` are bytes, -1 where there is no file. ``split`` is the manifest's own split.
+    """
+
+    name: str
+    root: Path | None
+    paths: tuple[Path, ...]
+    array_rows: NDArray[np.int64]
+    labels: Column | None
+    values: NDArray[np.float32] | None
+    patients: Column
+    sites: Column
+    modalities: Column
+    splits: Column
+    file_sizes: NDArray[np.int64]
+    problems: tuple[Problem, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.file_sizes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; empty for a source of values."""
+        return self.labels.names if self.labels is not None else ()
+
+    def take(self, rows: NDArray[np.intp]) -> SourceIndex:
+        """The same table with these rows only."""
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in rows) if self.paths else (),
+            array_rows=self.array_rows[rows],
+            labels=None if self.labels is None else self.labels.take(rows),
+            values=None if self.values is None else self.values[rows],
+            patients=self.patients.take(rows),
+            sites=self.sites.take(rows),
+            modalities=self.modalities.take(rows),
+            splits=self.splits.take(rows),
+            file_sizes=self.file_sizes[rows],
+        )

@@ -1,0 +1,115 @@
+"""A source: the table of its images and their decoded pixels, ready to be drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmeta.data.index import Column, SourceIndex
+from medmeta.data.splits import linked_groups
+from medmeta.errors import DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that tasks are drawn from.
+
+    ``pixels`` is uint8 ``(N, C, H, W)``, memory-mapped where it was decoded from files;
+    ``pixel_rows`` ``(n,)`` says which of them each row of the table is, so that part of a source is
+    a view. ``hashes`` ``(n,)`` uint64 is the content of each picture as it was read, before
+    resizing: equal pictures have equal hashes.
+    """
+
+    index: SourceIndex
+    pixels: NDArray[np.uint8]
+    pixel_rows: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+
+    @classmethod
+    def from_arrays(
+        cls,
+        name: str,
+        pixels: NDArray[np.uint8],
+        labels: Sequence[str] | None = None,
+        *,
+        values: NDArray[np.float32] | None = None,
+        patients: Sequence[str | None] | None = None,
+        modality: str | None = None,
+    ) -> Source:
+        """A source in memory, from ``pixels`` ``(n, C, H, W)`` and a text label or value of each.
+
+        Raises ``DataError`` where the lengths differ, or where both or neither of labels and
+        values are given.
+        """
+        from medmeta.data.preprocess import content_hash  # here: it pulls in the image library
+
+        n = len(pixels)
+        if (labels is None) == (values is None):
+            raise DataError(f"{name}: give either labels or values, not both and not neither.")
+        given = labels if labels is not None else values
+        if given is None or len(given) != n:
+            raise DataError(f"{name}: {n} images, but another number of labels or values.")
+        index = SourceIndex(
+            name=name,
+            root=None,
+            paths=(),
+            array_rows=np.arange(n, dtype=np.int64),
+            labels=None if labels is None else Column.from_texts(list(labels)),
+            values=None if values is None else np.asarray(values, dtype=np.float32),
+            patients=Column.unknown(n) if patients is None else Column.from_texts(list(patients)),
+            sites=Column.unknown(n),
+            modalities=Column.unknown(n) if modality is None else Column.from_texts([modality] * n),
+            splits=Column.unknown(n),
+            file_sizes=np.full(n, -1, dtype=np.int64),
+        )
+        hashes = np.fromiter((content_hash(p) for p in pixels), dtype=np.uint64, count=n)
+        return cls(index, pixels, np.arange(n, dtype=np.int64), hashes)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def name(self) -> str:
+        """Name of the source, as it stands in protocols and results."""
+        return self.index.name
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """``(n,)``: rows that share a patient or a picture have the same number.
+
+        Support and query never share one.
+        """
+        return linked_groups(self.index.patients.codes, self.hashes)
+
+    def take(self, rows: NDArray[np.intp]) -> Source:
+        """The rows given, as a view of the same pixels."""
+        return Source(self.index.take(rows), self.pixels, self.pixel_rows[rows], self.hashes[rows])
+
+    def with_classes(self, names: Sequence[str]) -> Source:
+        """The images of these classes only; other classes' names are gone too.
+
+        Raises ``DataError`` for a name that the source does not have.
+        """
+        labels = self.index.labels
+        missing = [n for n in names if labels is None or n not in labels.names]
+        if labels is None or missing:
+            raise DataError(f"{self.name} has no class called {', '.join(missing) or names}.")
+        kept = np.array([labels.names.index(n) for n in names])
+        rows = np.flatnonzero(np.isin(labels.codes, kept))
+        part = self.take(rows)
+        texts = [labels.names[c] for c in labels.codes[rows]]
+        return Source(
+            replace(part.index, labels=Column.from_texts(texts)),
+            part.pixels,
+            part.pixel_rows,
+            part.hashes,
+        )
+
+    def gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Pixels of some rows, ``(*rows.shape, C, H, W)``, copied out of the store."""
+        flat = self.pixel_rows[rows.reshape(-1)]
+        return self.pixels[flat].reshape(*rows.shape, *self.pixels.shape[1:])

@@ -1,0 +1,168 @@
+"""Which images make task i: a pure function of the protocol's seed and i.
+
+Only indices are drawn here; no image is touched. Drawing costs O(way × (shot + query)), however
+large the source is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmeta.data.source import Source
+from medmeta.episode import Target
+from medmeta.episodes.pools import ClassPool, class_pools, refuse_small_pools
+from medmeta.episodes.protocol import Protocol
+from medmeta.errors import SamplingError
+
+ATTEMPTS = 30
+
+
+class Stream(IntEnum):
+    """What a random number is for; different streams never meet."""
+
+    TASK = 0
+    BATCH = 1
+    AUGMENTATION = 2
+
+
+@dataclass(frozen=True)
+class TaskDraw:
+    """One task as rows of a source.
+
+    ``source`` is its number; ``classes`` its classes' names, in the order of the labels (empty for
+    values); rows and labels are ``(S,)`` and ``(Q,)``.
+    """
+
+    task: int
+    source: int
+    classes: tuple[str, ...]
+    support_rows: NDArray[np.int64]
+    support_labels: NDArray[np.int64]
+    query_rows: NDArray[np.int64]
+    query_labels: NDArray[np.int64]
+
+
+class TaskSampler:
+    """Draws tasks from sources by a protocol.
+
+    Support and query of a task share no patient and no identical picture (all classes taken
+    together), where patients are known and unless the protocol says otherwise. Raises
+    ``SamplingError`` that names the source or class for what the data cannot give.
+    """
+
+    def __init__(self, sources: Sequence[Source], protocol: Protocol) -> None:
+        self.sources = tuple(sources)
+        self.protocol = protocol
+        low, high = protocol.n_way
+        pools, self.dropped = [], {}
+        for source in self.sources:
+            kept, small = class_pools(source, protocol)
+            refuse_small_pools(source, small, protocol, n_left=len(kept))
+            if small:
+                self.dropped[source.name] = {pool.name: len(pool.rows) for pool in small}
+            if protocol.kind == "classes" and len(kept) < low:
+                raise SamplingError(_too_few_classes(source, len(kept), low, high))
+            pools.append(kept)
+        self.pools: tuple[tuple[ClassPool, ...], ...] = tuple(pools)
+        if protocol.kind == "classes" and all(len(p) < high for p in pools):
+            most = max(self.sources, key=lambda s: len(pools[self.sources.index(s)]))
+            raise SamplingError(
+                _too_few_classes(most, len(pools[self.sources.index(most)]), high, high)
+            )
+
+    def generator(self, stream: Stream, number: int) -> np.random.Generator:
+        """Random numbers that depend on nothing but the seed, the stream and the number."""
+        key = np.array([self.protocol.seed, int(stream)], dtype=np.uint64)
+        counter = np.array([0, 0, 0, number], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+    def shape(self, batch: int) -> tuple[Target, int]:
+        """What the tasks of a batch ask for, and their shots."""
+        random = self.generator(Stream.BATCH, batch)
+        shot = int(random.integers(self.protocol.n_shot[0], self.protocol.n_shot[1] + 1))
+        if self.protocol.kind == "values":
+            return Target("values", 1), shot
+        way = int(random.integers(self.protocol.n_way[0], self.protocol.n_way[1] + 1))
+        return Target("classes", way), shot
+
+    def draw(self, task: int) -> TaskDraw:
+        """Task number ``task``."""
+        target, shot = self.shape(task // self.protocol.tasks_per_batch)
+        random = self.generator(Stream.TASK, task)
+        way = target.size
+        able = [i for i, pools in enumerate(self.pools) if len(pools) >= way]
+        number = int(able[random.integers(len(able))])
+        pools = self.pools[number]
+        chosen = [pools[i] for i in random.choice(len(pools), way, replace=False)]
+        for attempt in range(ATTEMPTS):
+            # Patients are first left to chance; where that fails, support takes whole patients.
+            drawn = _draw_rows(chosen, shot, self.protocol.n_query, random, whole=attempt >= 5)
+            if drawn is not None:
+                return _task(task, number, chosen, drawn, valued=target.kind == "values")
+        names = ", ".join(f"{p.name} ({len(p.rows)} images)" for p in chosen)
+        raise SamplingError(
+            f"{self.sources[number].name}: no way was found to give {names} {shot} support and "
+            f"{self.protocol.n_query} query images that share no patient and no picture. "
+            "Ask for fewer shots or queries."
+        )
+
+
+Rows = tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]
+
+
+def _draw_rows(
+    pools: list[ClassPool], shot: int, n_query: int, random: np.random.Generator, *, whole: bool
+) -> Rows | None:
+    """Support and query rows of each class, or None where this attempt shares a group."""
+    supports, rests = [], []
+    for pool in pools:
+        order = pool.by_whole_groups(random) if whole else pool.some(shot, n_query, random)
+        supports.append(order[:shot])
+        rests.append(order[shot:])
+    if all(pool.singles for pool in pools):
+        return _rows(pools, supports), _rows(pools, [rest[:n_query] for rest in rests])
+    taken = np.concatenate([p.groups[s] for p, s in zip(pools, supports, strict=True)])
+    queries = []
+    for pool, rest in zip(pools, rests, strict=True):
+        free = rest[~np.isin(pool.groups[rest], taken)]
+        if len(free) < n_query:
+            return None
+        queries.append(random.permutation(free)[:n_query] if whole else free[:n_query])
+    return _rows(pools, supports), _rows(pools, queries)
+
+
+def _rows(pools: list[ClassPool], places: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    return [pool.rows[place] for pool, place in zip(pools, places, strict=True)]
+
+
+def _task(
+    task: int, source: int, pools: list[ClassPool], drawn: Rows, *, valued: bool
+) -> TaskDraw:
+    supports, queries = drawn
+    return TaskDraw(
+        task=task,
+        source=source,
+        classes=() if valued else tuple(pool.name for pool in pools),
+        support_rows=np.concatenate(supports),
+        support_labels=np.repeat(np.arange(len(pools)), [len(s) for s in supports]),
+        query_rows=np.concatenate(queries),
+        query_labels=np.repeat(np.arange(len(pools)), [len(q) for q in queries]),
+    )
+
+
+def _too_few_classes(source: Source, found: int, low: int, high: int) -> str:
+    if found < 2:
+        return (
+            f"{source.name} has {found} usable class{'' if found == 1 else 'es'}; learning to "
+            "tell classes apart needs at least two. Add a folder per class."
+        )
+    asked = str(low) if low == high else f"{low}-{high}"
+    return (
+        f"{source.name} has {found} usable classes, fewer than --way {asked}. Use --way {found} "
+        f"or fewer, or a range such as --way 2-{max(found, 2)}, or leave this source out."
+    )

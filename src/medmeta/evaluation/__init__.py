@@ -1,0 +1,1 @@
+"""Measuring learners on tasks: per-task records first, summaries from them."""

@@ -1,0 +1,77 @@
+"""From per-task figures to a mean with its interval, and two runs compared task by task."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from medmeta.errors import DataError
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A figure over tasks.
+
+    ``low`` to ``high`` is the 95 % interval of the mean (Student's t over tasks: how well the mean
+    is known, not how much tasks differ); ``spread`` is the standard deviation over tasks;
+    ``worst_tenth`` the mean of the worst tenth of the tasks.
+    """
+
+    mean: float
+    low: float
+    high: float
+    spread: float
+    worst_tenth: float
+    tasks: int
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """As JSON: what is not defined is null."""
+        return {k: None if v != v else v for k, v in asdict(self).items()}
+
+
+def summarise(values: NDArray[np.float64], *, higher_is_better: bool = True) -> Summary:
+    """Summary of a per-task figure; tasks where it is not defined (NaN) do not count.
+
+    >>> summarise(np.array([1.0, 3.0])).mean
+    2.0
+    """
+    known = np.sort(values[~np.isnan(values)])
+    n = len(known)
+    if n == 0:
+        return Summary(*[math.nan] * 5, 0)
+    mean, spread = float(known.mean()), float(known.std(ddof=1)) if n > 1 else math.nan
+    half = float(student.ppf(0.975, n - 1)) * spread / math.sqrt(n) if n > 1 else math.nan
+    tenth = max(1, n // 10)
+    worst = known[:tenth] if higher_is_better else known[-tenth:]
+    return Summary(mean, mean - half, mean + half, spread, float(worst.mean()), n)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second, task by task, with the 95 % interval of the mean difference."""
+
+    mean: float
+    low: float
+    high: float
+    tasks: int
+    first_better: float
+
+
+def paired_difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
+    """Compare two runs on the same tasks; ``first_better`` is the share of tasks it wins.
+
+    Raises ``DataError`` where the numbers of tasks differ.
+
+    >>> paired_difference(np.array([2.0, 3.0]), np.array([1.0, 2.0])).mean
+    1.0
+    """
+    if len(first) != len(second):
+        raise DataError(
+            f"the runs have {len(first)} and {len(second)} tasks; only the same tasks compare."
+        )
+    gap = summarise(first - second)
+    return Difference(gap.mean, gap.low, gap.high, gap.tasks, float((first > second).mean()))

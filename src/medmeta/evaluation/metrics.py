@@ -1,0 +1,97 @@
+"""What is measured of each task, for a batch of tasks at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Array = NDArray[np.float64]
+HIGHER_IS_BETTER = {
+    "accuracy": True,
+    "balanced_accuracy": True,
+    "auroc": True,
+    "log_loss": False,
+    "brier": False,
+    "mean_squared_error": False,
+    "mean_absolute_error": False,
+    "r_squared": True,
+}
+FLOOR = 1e-12
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities along the last axis.
+
+    >>> softmax(np.zeros((1, 4))).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(-1, keepdims=True))
+
+
+def class_metrics(probabilities: Array, labels: NDArray[np.int64]) -> dict[str, Array]:
+    """Metrics of ``T`` classification tasks, each ``(T,)``.
+
+    ``probabilities`` ``(T, Q, N)``, ``labels`` ``(T, Q)``. AUROC is the mean over classes of one
+    class against the rest (Hand and Till's curves averaged by class); Brier is the sum over
+    classes (Brier 1950).
+    """
+    n_way = probabilities.shape[-1]
+    truth = np.eye(n_way)[labels]
+    right = probabilities.argmax(-1) == labels
+    counts = truth.sum(1)
+    recall = (right[..., None] * truth).sum(1) / np.maximum(counts, 1)
+    present = counts > 0
+    own = np.take_along_axis(probabilities, labels[..., None], -1)[..., 0]
+    return {
+        "accuracy": right.mean(1),
+        "balanced_accuracy": (recall * present).sum(1) / present.sum(1),
+        "auroc": area_under_roc(probabilities, truth),
+        "log_loss": -np.log(np.maximum(own, FLOOR)).mean(1),
+        "brier": np.square(probabilities - truth).sum(-1).mean(1),
+    }
+
+
+def area_under_roc(scores: Array, truth: Array) -> Array:
+    """Mean area under the ROC curve of each class against the rest, ``(T,)``.
+
+    ``scores`` and one-hot ``truth`` ``(T, Q, N)``. By ranks (Mann and Whitney), ties counted
+    half; classes that are absent, or alone, do not count; NaN where none is left.
+    """
+    ranks = rankdata(scores, axis=1)
+    positive = truth.sum(1)
+    negative = truth.shape[1] - positive
+    wins = (ranks * truth).sum(1) - positive * (positive + 1) / 2
+    pairs = positive * negative
+    defined = pairs > 0
+    area = np.where(defined, wins / np.maximum(pairs, 1), 0.0).sum(1)
+    n_defined = defined.sum(1)
+    return np.where(n_defined > 0, area / np.maximum(n_defined, 1), np.nan)
+
+
+def value_metrics(predicted: Array, values: Array) -> dict[str, Array]:
+    """Metrics of ``T`` tasks of values ``(T, Q, size)``, each ``(T,)``."""
+    error = predicted - values
+    squares = np.square(error).mean((1, 2))
+    spread = np.square(values - values.mean(1, keepdims=True)).mean((1, 2))
+    return {
+        "mean_squared_error": squares,
+        "mean_absolute_error": np.abs(error).mean((1, 2)),
+        "r_squared": np.where(spread > 0, 1 - squares / np.maximum(spread, FLOOR), np.nan),
+    }
+
+
+def calibration_error(confidence: Array, right: NDArray[np.bool_], n_bins: int = 15) -> float:
+    """Expected calibration error: mean gap between confidence and accuracy over equal-width bins.
+
+    Naeini et al. 2015; ``confidence`` and ``right`` are flat. NaN without predictions.
+
+    >>> calibration_error(np.array([0.75, 0.75]), np.array([True, False]))
+    0.25
+    """
+    if not len(confidence):
+        return float("nan")
+    place = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    gap = np.bincount(place, confidence - right, n_bins)
+    return float(np.abs(gap).sum() / len(confidence))

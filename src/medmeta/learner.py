@@ -1,0 +1,172 @@
+"""The contract: a learner turns a support set into a predictor, and never changes itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, TargetKind
+from medmeta.errors import UnsupportedTaskError
+from medmeta.settings import Settings
+
+OptimiserName = Literal["adam", "adamw", "sgd"]
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a learner can do, as data of the instance: nobody asks for its class.
+
+    ``trainable``: ``loss`` has a gradient. ``transductive``: a query's logits depend on the other
+    queries. ``max_way``: most classes it takes (None: any number). ``order_free``: the order of
+    the support does not matter. ``label_equivariant``: relabelling the classes permutes the
+    logits. ``differentiable``: logits have a gradient with respect to the support. ``targets`` and
+    ``input_kinds``: what it takes. ``has_head``: it is an encoder with a learner over embeddings
+    (``HeadedLearner``).
+    """
+
+    trainable: bool = True
+    transductive: bool = False
+    max_way: int | None = None
+    order_free: bool = True
+    label_equivariant: bool = True
+    differentiable: bool = True
+    targets: frozenset[TargetKind] = frozenset({"classes"})
+    input_kinds: frozenset[str] = frozenset({"image"})
+    has_head: bool = False
+
+
+class AbstractLearner(nn.Module, ABC):
+    """Carries what was learned across tasks; its parameters are exactly that.
+
+    A subclass sets ``traits`` and writes ``adapt``; it may replace ``loss``.
+    """
+
+    traits: Traits
+
+    @abstractmethod
+    def adapt(self, support: LabelledSet, target: Target) -> Predictor:
+        """Learn ``T`` tasks from their support sets. Never changes ``self``.
+
+        All that was learned within the tasks lives in the predictor that is returned.
+        """
+
+    def loss(self, episode: Episode) -> Tensor:
+        """``(T,)``: the gradient of its mean is the meta-update.
+
+        By default the loss of ``adapt(support)(query)``: cross-entropy or squared error.
+        """
+        predictor = self.adapt(episode.support, episode.target)
+        return task_loss(predictor(episode.query.inputs), episode.query.labels, episode.target)
+
+
+class HeadedLearner(AbstractLearner):
+    """An encoder with a head, which is itself a learner over embeddings ``(T, S, D)``.
+
+    So an image can be encoded once and be used by thousands of tasks.
+    """
+
+    head: AbstractLearner
+
+    @abstractmethod
+    def encode(self, inputs: Inputs) -> Tensor:
+        """Inputs ``(T, S, ...)`` to embeddings ``(T, S, D)``."""
+
+
+@dataclass(frozen=True)
+class TrainingDefaults:
+    """How a method is trained unless the user says otherwise."""
+
+    optimiser: OptimiserName = "adam"
+    learning_rate: float = 1e-3
+    tasks_per_step: int = 1
+
+
+class LearnerConfig(Settings):
+    """Base of learners' configurations: what stands in ``--set``, in TOML files and in cards."""
+
+    training_defaults: ClassVar[TrainingDefaults] = TrainingDefaults()
+
+
+@dataclass(frozen=True)
+class AdaptedTask:
+    """One learner on one task batch: what trust and explanation take. A value.
+
+    ``support_embeddings`` ``(T, S, D)`` are cached where the learner has a head, else None.
+    """
+
+    learner: AbstractLearner
+    support: LabelledSet
+    target: Target
+    predictor: Predictor
+    support_embeddings: Tensor | None = None
+    provenance: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def adapt_task(learner: AbstractLearner, support: LabelledSet, target: Target) -> AdaptedTask:
+    """Adapt, and keep what was encoded on the way.
+
+    Raises ``UnsupportedTaskError`` where the learner does not take such a task.
+    """
+    check_task_fits(learner, target)
+    if not learner.traits.has_head:
+        return AdaptedTask(learner, support, target, learner.adapt(support, target))
+    headed = cast(HeadedLearner, learner)
+    embeddings = headed.encode(support.inputs)
+    head_predictor = headed.head.adapt(support.with_inputs(embeddings), target)
+    return AdaptedTask(
+        learner, support, target, lambda inputs: head_predictor(headed.encode(inputs)), embeddings
+    )
+
+
+def check_task_fits(learner: AbstractLearner, target: Target) -> None:
+    """Raise ``UnsupportedTaskError`` where the learner does not take this kind or size of task."""
+    name, traits = type(learner).__name__, learner.traits
+    if target.kind not in traits.targets:
+        raise UnsupportedTaskError(
+            f"{name} takes {' and '.join(sorted(traits.targets))}, not {target.kind}; "
+            "'medmeta learners' lists what takes them."
+        )
+    if target.kind == "classes" and target.size < 2:
+        raise UnsupportedTaskError(
+            f"a task needs at least two classes to tell apart; this one has {target.size}."
+        )
+    if traits.max_way is not None and target.size > traits.max_way:
+        raise UnsupportedTaskError(
+            f"{name} was built for at most {traits.max_way} classes, and this task has "
+            f"{target.size}. Use fewer classes, a learner without a fixed output layer "
+            "(prototypical, ridge), or train one with --set max_way=" + f"{target.size}."
+        )
+
+
+def check_input_fits(traits: Traits, spec: InputSpec, *, name: str) -> None:
+    """Raise ``UnsupportedTaskError`` where a learner does not take inputs of this kind."""
+    if spec.kind not in traits.input_kinds:
+        takes = " and ".join(sorted(traits.input_kinds))
+        raise UnsupportedTaskError(f"{name} takes inputs of kind {takes}, not {spec.kind}.")
+
+
+def task_loss(predictions: Tensor, labels: Tensor, target: Target) -> Tensor:
+    """Mean loss of each task, ``(T,)``.
+
+    ``predictions`` ``(T, Q, size, *space)``; cross-entropy for classes and masks (labels of -1
+    count nothing), squared error for values.
+
+    >>> import torch
+    >>> logits = torch.zeros(2, 3, 5)
+    >>> task_loss(logits, torch.zeros(2, 3, dtype=torch.long), Target("classes", 5))
+    tensor([1.6094, 1.6094])
+    """
+    if target.kind == "values":
+        return (predictions - labels).square().flatten(1).mean(1)
+    losses = F.cross_entropy(
+        predictions.flatten(0, 1).float(), labels.flatten(0, 1), ignore_index=-1, reduction="none"
+    )
+    losses = losses.reshape(labels.shape[0], -1)
+    counted = (labels.flatten(1) >= 0).sum(1).clamp(min=1)
+    return losses.sum(1) / counted

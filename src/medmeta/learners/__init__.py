@@ -1,0 +1,117 @@
+"""The registry of learners, and how one is built from its name and its options.
+
+A learner is added by one file and one name in ``LEARNERS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from medmeta.encoders import AbstractEncoder, ExternalEncoder, build_encoder
+from medmeta.episode import InputSpec, Target
+from medmeta.errors import UnknownNameError, UnsupportedTaskError
+from medmeta.learner import AbstractLearner, check_task_fits
+from medmeta.learners._embedding import EmbeddingLearner
+from medmeta.learners._spec import EncodedConfig, LearnerSpec
+from medmeta.learners.gradient import maml
+from medmeta.learners.heads import ridge
+from medmeta.learners.metric import prototypical
+from medmeta.learners.standardised import StandardisedValues
+from medmeta.settings import validated
+
+__all__ = [
+    "LEARNERS",
+    "EmbeddingLearner",
+    "EncodedConfig",
+    "LearnerSpec",
+    "StandardisedValues",
+    "build_head",
+    "build_learner",
+    "configuration",
+    "learner_spec",
+]
+
+LEARNERS: dict[str, LearnerSpec] = {
+    spec.name: spec
+    for spec in (
+        maml.SPEC,
+        prototypical.SPEC,
+        ridge.SPEC,
+    )
+}
+
+
+def learner_spec(name: str) -> LearnerSpec:
+    """The registered learner of this name; raises ``UnknownNameError`` with the nearest names."""
+    if name not in LEARNERS:
+        raise UnknownNameError("learner", name, LEARNERS)
+    return LEARNERS[name]
+
+
+def configuration(name: str, options: Mapping[str, Any] | EncodedConfig | None) -> EncodedConfig:
+    """A learner's validated options; its encoder's normalisation is filled in."""
+    spec = learner_spec(name)
+    if isinstance(options, spec.config):
+        config: EncodedConfig = options
+    else:
+        plain = options.model_dump() if isinstance(options, EncodedConfig) else options
+        config = validated(spec.config, plain or {}, where=f"learner {name}")
+    if config.encoder.norm is None:
+        encoder = config.encoder.model_copy(update={"norm": spec.default_norm})
+        config = config.model_copy(update={"encoder": encoder})
+    return config
+
+
+def build_learner(
+    name: str,
+    config: Mapping[str, Any] | EncodedConfig | None,
+    input_spec: InputSpec,
+    target: Target,
+    *,
+    encoder: nn.Module | None = None,
+    allow_external: bool = False,
+) -> AbstractLearner:
+    """A learner with fresh weights.
+
+    ``encoder`` is any module of your own, ``(N, C, *space)`` to ``(N, D)``, in place of the one
+    that the configuration names. A learner of values works in units of each task's support.
+    Raises ``UnknownNameError``, ``SettingsError``, ``UnsupportedTaskError``.
+
+    >>> learner = build_learner("prototypical", None, InputSpec(1, (28, 28)), Target("classes", 5))
+    >>> learner.traits.has_head
+    True
+    """
+    spec = learner_spec(name)
+    settings = configuration(name, config)
+    network: AbstractEncoder
+    if encoder is None:
+        norm = settings.encoder.norm or spec.default_norm
+        network = build_encoder(
+            settings.encoder, input_spec, norm=norm, allow_external=allow_external
+        )
+    else:
+        network = ExternalEncoder(encoder, input_spec)
+    learner = spec.build(settings, network, input_spec, target)
+    check_task_fits(learner, target)
+    if target.kind == "values" and not learner.traits.has_head:
+        return StandardisedValues(learner)
+    return learner
+
+
+def build_head(
+    name: str, config: Mapping[str, Any] | None, embedding_spec: InputSpec, target: Target
+) -> AbstractLearner:
+    """A head alone, for embeddings ``(T, S, D)`` of an encoder trained by another learner.
+
+    Raises ``UnsupportedTaskError`` where the learner has no head of its own.
+    """
+    spec = learner_spec(name)
+    if spec.build_head is None:
+        heads = ", ".join(sorted(n for n, s in LEARNERS.items() if s.build_head))
+        raise UnsupportedTaskError(f"{name} is not a head; heads are {heads}.")
+    head = spec.build_head(configuration(name, config), embedding_spec, target)
+    check_task_fits(head, target)
+    return StandardisedValues(head) if target.kind == "values" else head

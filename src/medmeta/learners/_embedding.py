@@ -1,0 +1,81 @@
+"""Embedding learners: an encoder, and a head that is itself a learner over embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor, cat
+
+from medmeta.encoders import AbstractEncoder
+from medmeta.episode import Episode, Inputs, LabelledSet, Predictor, Target, any_tensor, map_inputs
+from medmeta.learner import AbstractLearner, HeadedLearner
+
+
+class EmbeddingLearner(HeadedLearner):
+    """Embeds support and query with one encoder and leaves the task to the head.
+
+    ``encoder`` maps ``(N, C, *space)`` to ``(N, D)``; ``head`` takes ``(T, S, D)``.
+    ``input_kind`` is the kind of input that the encoder takes; ``coupled`` says that the encoder
+    normalises by the batch at hand, so that images help each other.
+    """
+
+    def __init__(
+        self,
+        encoder: AbstractEncoder,
+        head: AbstractLearner,
+        *,
+        input_kind: str = "image",
+        coupled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.coupled = coupled
+        encoder_learns = any(p.requires_grad for p in encoder.parameters())
+        self.traits = replace(
+            head.traits,
+            has_head=True,
+            trainable=head.traits.trainable or (encoder_learns and head.traits.differentiable),
+            transductive=head.traits.transductive or coupled,
+            input_kinds=frozenset({input_kind}),
+        )
+
+    def encode(self, inputs: Inputs) -> Tensor:
+        """Inputs ``(T, S, ...)`` to embeddings ``(T, S, D)``."""
+        if self.coupled and len(any_tensor(inputs)) > 1:  # tasks must not help each other
+            return cat([self.encode(map_inputs(lambda x, t=t: x[t : t + 1], inputs))
+                        for t in range(len(any_tensor(inputs)))])  # fmt: skip
+        lead = any_tensor(inputs).shape[:2]
+        flat = map_inputs(lambda x: x.flatten(0, 1), inputs)
+        embeddings: Tensor = self.encoder(flat)
+        return embeddings.reshape(*lead, -1)
+
+    def adapt(self, support: LabelledSet, target: Target) -> Predictor:
+        """Adapt the head to the embedded support."""
+        embedded = support.with_inputs(self.encode(support.inputs))
+        head_predictor = self.head.adapt(embedded, target)
+        return lambda inputs: head_predictor(self.encode(inputs))
+
+    def loss(self, episode: Episode) -> Tensor:
+        """The head's loss on embeddings, support and query encoded in one pass.
+
+        (In two where the encoder normalises by the batch at hand, as when it predicts.)
+        """
+        if self.coupled:
+            return super().loss(episode)
+        support, query = episode.support, episode.query
+        together = _joined(support.inputs, query.inputs)
+        embeddings = self.encode(together)
+        embedded = Episode(
+            support.with_inputs(embeddings[:, : support.n_examples]),
+            query.with_inputs(embeddings[:, support.n_examples :]),
+            episode.target,
+        )
+        return self.head.loss(embedded)
+
+
+def _joined(first: Inputs, second: Inputs) -> Inputs:
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return cat([first, second], dim=1)
+    assert not isinstance(first, Tensor) and not isinstance(second, Tensor)
+    return {name: cat([value, second[name]], dim=1) for name, value in first.items()}

@@ -1,0 +1,1 @@
+"""Heads over embeddings that are solved within each task."""

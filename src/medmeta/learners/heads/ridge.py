@@ -1,0 +1,98 @@
+"""Ridge regression to the labels, solved exactly within each task and differentiated through."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
+from medmeta.learner import AbstractLearner, Traits, TrainingDefaults
+from medmeta.learners._spec import HeadConfig, LearnerSpec
+
+
+class RidgeConfig(HeadConfig):
+    """Options of the ridge head.
+
+    ``regularisation``: where the penalty λ starts, per number of the embedding's mean square
+    (so that it means the same for embeddings of any size); it is learned across tasks. ``scale``:
+    where the factor from regression outputs to logits starts; learned too.
+    """
+
+    training_defaults = TrainingDefaults(learning_rate=1e-3)
+    regularisation: float = Field(1.0, gt=0)
+    scale: float = Field(10.0, gt=0)
+
+
+class RidgeHead(AbstractLearner):
+    """Regresses one-hot labels, or values, on embeddings ``(T, S, D)``.
+
+    Logits are ``scale · x W + bias`` with the same scale and bias for all classes. A constant is
+    appended to the embeddings, so that values need not be centred. Bertinetto et al. 2019
+    (R2-D2), equations 5 and 6; λ, scale and bias are learned across tasks.
+    """
+
+    def __init__(self, config: RidgeConfig) -> None:
+        super().__init__()
+        self.log_regularisation = nn.Parameter(torch.tensor(math.log(config.regularisation)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)))
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.traits = Traits(
+            targets=frozenset({"classes", "values"}), input_kinds=frozenset({"vector"})
+        )
+
+    def adapt(self, support: LabelledSet, target: Target) -> Predictor:
+        """Solve the task; the predictor is linear in the embedding."""
+        design = with_constant(any_tensor(support.inputs).float())
+        classes = target.kind == "classes"
+        wanted = F.one_hot(support.labels, target.size).float() if classes else support.labels
+        strength = self.log_regularisation.exp() * design[..., :-1].detach().square().sum(-1).mean(1)
+        weights = ridge_weights(design, wanted, strength.clamp(min=1e-6))
+
+        def predict(inputs: Inputs) -> Tensor:
+            outputs = with_constant(any_tensor(inputs).float()) @ weights
+            return outputs * self.log_scale.exp() + self.bias if classes else outputs
+
+        return predict
+
+
+def with_constant(embeddings: Tensor) -> Tensor:
+    """``(T, S, D)`` with a column of ones, ``(T, S, D + 1)``."""
+    return F.pad(embeddings, (0, 1), value=1.0)
+
+
+def ridge_weights(design: Tensor, wanted: Tensor, strength: Tensor) -> Tensor:
+    """``argmin ‖X W - Y‖² + λ‖W‖²`` of each task: ``(T, D, K)``.
+
+    ``design`` X ``(T, S, D)``, ``wanted`` Y ``(T, S, K)``, ``strength`` λ ``(T,)``. Solved in the
+    smaller of the two equivalent forms (Woodbury): S×S for few images, D×D for many.
+
+    >>> x, y = torch.tensor([[[1.0]]]), torch.tensor([[[4.0]]])
+    >>> ridge_weights(x, y, torch.tensor([1.0]))
+    tensor([[[2.]]])
+    """
+    n_examples, size = design.shape[1:]
+    few = n_examples <= size
+    gram = design @ design.mT if few else design.mT @ design
+    penalty = strength[:, None, None] * torch.eye(gram.shape[-1], device=gram.device)
+    factor = torch.linalg.cholesky(gram + penalty)
+    if few:
+        return design.mT @ torch.cholesky_solve(wanted, factor)
+    return torch.cholesky_solve(design.mT @ wanted, factor)
+
+
+def _build_head(config: RidgeConfig, embedding: InputSpec, target: Target) -> AbstractLearner:
+    return RidgeHead(config)
+
+
+SPEC = LearnerSpec.of_head(
+    name="ridge",
+    family="heads",
+    summary="ridge regression to the labels, in closed form",
+    paper="Bertinetto et al. 2019, Meta-learning with differentiable closed-form solvers (R2-D2)",
+    config=RidgeConfig,
+    build_head=_build_head,
+)

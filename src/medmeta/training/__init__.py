@@ -1,0 +1,1 @@
+"""Training any learner: the loop and its checkpoints."""

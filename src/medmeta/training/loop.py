@@ -1,0 +1,223 @@
+"""One trainer for any learner and any numbered batches of tasks."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from medmeta.episode import Episode
+from medmeta.errors import SettingsError, UnsupportedTaskError
+from medmeta.learner import AbstractLearner
+from medmeta.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    newest_checkpoint_card,
+    save_checkpoint,
+    save_model,
+)
+from medmeta.training.metrics_log import MetricsLog
+from medmeta.training.settings import TrainingSettings
+
+
+class Batches(Protocol):
+    """Numbered batches of tasks: batch ``b`` is always the same."""
+
+    def batches(self, first: int, last: int) -> Iterator[Episode]:
+        """Batches ``first`` to ``last - 1``."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run says as it goes: the step done, its loss, the newest validation score."""
+
+    step: int
+    steps: int
+    loss: float
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: ``finished``, ``stopped_early`` or ``interrupted``; and where it stands."""
+
+    reason: str
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains a learner by the mean of its per-task losses.
+
+    ``episodes`` gives batch ``b`` for step ``b``. ``validate`` scores the learner in evaluation
+    mode, higher is better; the best scored weights are the run's model (without ``validate``: the
+    last). ``card`` goes into every saved folder. A run killed at any instant resumes from its
+    newest checkpoint, and on a CPU with the same number of threads ends bit-identical to a run
+    that was never killed.
+    """
+
+    learner: AbstractLearner
+    episodes: Batches
+    settings: TrainingSettings
+    run: Path
+    card: Mapping[str, Any]
+    validate: Callable[[AbstractLearner], float] | None = None
+    report: Callable[[Report], None] | None = None
+    tensorboard: bool = False
+
+    def fit(self) -> Outcome:
+        """Train until the last step, the patience's end, or an interrupt (which saves first).
+
+        Raises ``UnsupportedTaskError`` for a learner that has nothing to train, ``SettingsError``
+        when the loss is no longer a number, ``StorageError`` when the disk is full.
+        """
+        if not self.learner.traits.trainable:
+            raise UnsupportedTaskError(
+                f"{type(self.learner).__name__} has nothing to train across tasks; use it as it "
+                "is: 'medmeta evaluate --learner', or 'medmeta adapt --head'."
+            )
+        optimiser = _optimiser(self.learner, self.settings)
+        self._use_recorded_threads()
+        progress = load_checkpoint(self.run, self.learner, optimiser) or Progress()
+        if progress.finished and progress.step >= self.settings.steps:
+            return Outcome("finished", progress)
+        log = MetricsLog(self.run, from_step=progress.step, tensorboard=self.tensorboard)
+        try:
+            with _interrupt_flag() as interrupted:
+                return self._steps(optimiser, replace(progress, finished=False), log, interrupted)
+        finally:
+            log.close()
+
+    def _steps(
+        self,
+        optimiser: torch.optim.Optimizer,
+        progress: Progress,
+        log: MetricsLog,
+        interrupted: threading.Event,
+    ) -> Outcome:
+        settings, score, reason = self.settings, None, "finished"
+        for episode in self.episodes.batches(progress.step, settings.steps):
+            loss = self._step(optimiser, episode, progress.step)
+            progress = replace(progress, step=progress.step + 1)
+            step = progress.step
+            if step % settings.log_every == 0 or step == settings.steps:
+                log.write(step, loss=loss, learning_rate=settings.rate_at(step - 1))
+            if self._validates_at(step):
+                score, progress = self._validated(progress)
+                log.write(step, validation=score)
+            if self.report is not None:
+                self.report(Report(step, settings.steps, loss, score))
+            if settings.patience and progress.waited >= settings.patience:
+                reason = "stopped_early"
+            elif interrupted.is_set():
+                reason = "interrupted"
+            ended = reason != "finished" or step == settings.steps
+            if ended or step % settings.checkpoint_every == 0:
+                progress = self._saved(optimiser, progress, finished=ended, reason=reason)
+            if ended:
+                break
+        return Outcome(reason, progress)
+
+    def _step(self, optimiser: torch.optim.Optimizer, episode: Episode, step: int) -> float:
+        settings = self.settings
+        # Chance within a step (dropout) is a function of the step alone, so resuming is exact.
+        torch.manual_seed((settings.seed * 1_000_003 + step) % 2**63)
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate_at(step)
+        self.learner.train()
+        optimiser.zero_grad(set_to_none=True)
+        device = episode.support.labels.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            loss: Tensor = self.learner.loss(episode).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        value = float(loss)
+        limit = settings.clip_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.learner.parameters(), limit)
+        if not (value == value and abs(value) != float("inf") and bool(torch.isfinite(norm))):
+            raise SettingsError(
+                f"the loss or its gradient is no longer a number at step {step + 1}; the newest "
+                "checkpoint is kept. Try a lower --learning-rate (or inner rate) or --clip-norm."
+            )
+        optimiser.step()
+        return value
+
+    def _validates_at(self, step: int) -> bool:
+        every = self.settings.validate_every
+        return (
+            self.validate is not None
+            and every > 0
+            and (step % every == 0 or step == self.settings.steps)
+        )
+
+    def _validated(self, progress: Progress) -> tuple[float, Progress]:
+        assert self.validate is not None
+        self.learner.eval()
+        score = self.validate(self.learner)
+        if score > progress.best_score:
+            progress = replace(progress, best_score=score, best_step=progress.step, waited=0)
+            save_model(self.run, progress.step, self.learner, self.card)
+        else:
+            progress = replace(progress, waited=progress.waited + 1)
+        return score, progress
+
+    def _saved(
+        self,
+        optimiser: torch.optim.Optimizer,
+        progress: Progress,
+        *,
+        finished: bool,
+        reason: str,
+    ) -> Progress:
+        never_scored = progress.best_score == float("-inf")
+        if never_scored:  # the newest weights stand for the run until a validation chooses
+            progress = replace(progress, best_step=progress.step)
+            save_model(self.run, progress.step, self.learner, self.card)
+        progress = replace(progress, finished=finished and reason != "interrupted")
+        card = {**self.card, "threads": torch.get_num_threads()}
+        save_checkpoint(self.run, progress, self.learner, optimiser, card)
+        return progress
+
+    def _use_recorded_threads(self) -> None:
+        card = newest_checkpoint_card(self.run) or {}
+        threads = card.get("threads")
+        if isinstance(threads, int) and threads != torch.get_num_threads():
+            torch.set_num_threads(threads)  # sums in another order would end in other weights
+
+
+def _optimiser(learner: AbstractLearner, settings: TrainingSettings) -> torch.optim.Optimizer:
+    parameters = [p for p in learner.parameters() if p.requires_grad]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=rate, momentum=settings.momentum, weight_decay=decay
+        )
+    kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=rate, weight_decay=decay)
+
+
+@contextlib.contextmanager
+def _interrupt_flag() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that the step can end; a second one stops at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

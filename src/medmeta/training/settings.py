@@ -1,0 +1,52 @@
+"""How a training run goes: everything but the learner and the tasks."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from medmeta.learner import OptimiserName
+from medmeta.settings import Settings
+
+Schedule = Literal["constant", "cosine", "halving"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class TrainingSettings(Settings):
+    """Options of a training run.
+
+    ``schedule``: constant, a half cosine to zero, or halved every ``halve_every`` steps.
+    ``clip_norm`` bounds the gradient's norm (0: no bound). ``patience`` stops after so many
+    validations without a better one (0: never). ``validate_every`` 0 means no validation.
+    """
+
+    steps: int = Field(1000, ge=1)
+    optimiser: OptimiserName = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    schedule: Schedule = "constant"
+    halve_every: int = Field(2000, ge=1)
+    clip_norm: float = Field(10.0, ge=0)
+    precision: Precision = "float32"
+    validate_every: int = Field(200, ge=0)
+    patience: int = Field(0, ge=0)
+    checkpoint_every: int = Field(200, ge=1)
+    log_every: int = Field(10, ge=1)
+    seed: int = Field(0, ge=0, lt=2**63)
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step (counted from 0).
+
+        >>> TrainingSettings(steps=4, schedule="cosine", learning_rate=1.0).rate_at(2)
+        0.5
+        """
+        if self.schedule == "cosine":
+            factor = (1 + math.cos(math.pi * step / self.steps)) / 2
+        elif self.schedule == "halving":
+            factor = 0.5 ** (step // self.halve_every)
+        else:
+            factor = 1.0
+        return round(self.learning_rate * factor, 15)
