@@ -247,7 +247,9 @@ def loss_is_per_task(case: Case) -> None:
     with torch.enable_grad():
         loss = learner.loss(case.episode)
         if tuple(loss.shape) != (N_TASKS,) or not bool(torch.isfinite(loss).all()):
-            raise ContractError(f"loss is {tuple(loss.shape)}, not one finite number per task (T,).")
+            raise ContractError(
+                f"loss is {tuple(loss.shape)}, not one finite number per task (T,)."
+            )
         reached = False
         if loss.requires_grad and parameters:
             gradients = torch.autograd.grad(loss.mean(), parameters, allow_unused=True)

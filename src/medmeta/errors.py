@@ -37,8 +37,8 @@ class SettingsError(MedmetaError):
 class UnknownNameError(MedmetaError):
     """A name is not registered.
 
-    >>> str(UnknownNameError("learner", "protypical", ["prototypical", "maml"]))
-    "there is no learner called 'protypical'. Did you mean 'prototypical'? Known: maml, prototypical."
+    >>> str(UnknownNameError("learner", "rigde", ["ridge", "maml"]))
+    "there is no learner called 'rigde'. Did you mean 'ridge'? Known: maml, ridge."
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:

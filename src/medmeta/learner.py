@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, ClassVar, Literal, cast
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -97,7 +95,8 @@ class LearnerConfig(Settings):
 class AdaptedTask:
     """One learner on one task batch: what trust and explanation take. A value.
 
-    ``support_embeddings`` ``(T, S, D)`` are cached where the learner has a head, else None.
+    Where the learner has a head, ``support_embeddings`` ``(T, S, D)`` are cached and
+    ``head_predictor`` answers embeddings; both are None elsewhere.
     """
 
     learner: AbstractLearner
@@ -105,7 +104,7 @@ class AdaptedTask:
     target: Target
     predictor: Predictor
     support_embeddings: Tensor | None = None
-    provenance: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    head_predictor: Predictor | None = None
 
 
 def adapt_task(learner: AbstractLearner, support: LabelledSet, target: Target) -> AdaptedTask:
@@ -120,7 +119,12 @@ def adapt_task(learner: AbstractLearner, support: LabelledSet, target: Target) -
     embeddings = headed.encode(support.inputs)
     head_predictor = headed.head.adapt(support.with_inputs(embeddings), target)
     return AdaptedTask(
-        learner, support, target, lambda inputs: head_predictor(headed.encode(inputs)), embeddings
+        learner,
+        support,
+        target,
+        lambda inputs: head_predictor(headed.encode(inputs)),
+        embeddings,
+        head_predictor,
     )
 
 

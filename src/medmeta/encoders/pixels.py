@@ -25,10 +25,9 @@ class Pixels(AbstractEncoder):
         shrunk = 0 < options.side < max(input_spec.size)
         self.side = options.side if shrunk else 0
         ratio = self.side / max(input_spec.size) if shrunk else 1.0
-        self.size = tuple(max(1, round(s * ratio)) for s in input_spec.size)
-        self.embedding_size = input_spec.channels
-        for s in self.size:
-            self.embedding_size *= s
+        height, width = input_spec.size
+        self.size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
+        self.embedding_size = input_spec.channels * self.size[0] * self.size[1]
 
     def stages(self, inputs: Tensor) -> list[Tensor]:
         """The image itself, shrunk where asked."""

@@ -55,7 +55,9 @@ def class_pools(
     singles = len(np.unique(groups)) == len(groups)
     if protocol.kind == "values":
         if index.values is None:
-            raise SamplingError(f"{source.name} has classes, not values; leave out --target values.")
+            raise SamplingError(
+                f"{source.name} has classes, not values; leave out --target values."
+            )
         everything = ClassPool(source.name, np.arange(len(index)), groups, singles)
         pools = [everything]
     else:

@@ -140,9 +140,7 @@ def _rows(pools: list[ClassPool], places: list[NDArray[np.int64]]) -> list[NDArr
     return [pool.rows[place] for pool, place in zip(pools, places, strict=True)]
 
 
-def _task(
-    task: int, source: int, pools: list[ClassPool], drawn: Rows, *, valued: bool
-) -> TaskDraw:
+def _task(task: int, source: int, pools: list[ClassPool], drawn: Rows, *, valued: bool) -> TaskDraw:
     supports, queries = drawn
     return TaskDraw(
         task=task,

@@ -42,7 +42,7 @@ def summarise(values: NDArray[np.float64], *, higher_is_better: bool = True) -> 
     known = np.sort(values[~np.isnan(values)])
     n = len(known)
     if n == 0:
-        return Summary(*[math.nan] * 5, 0)
+        return Summary(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
     mean, spread = float(known.mean()), float(known.std(ddof=1)) if n > 1 else math.nan
     half = float(student.ppf(0.975, n - 1)) * spread / math.sqrt(n) if n > 1 else math.nan
     tenth = max(1, n // 10)

@@ -42,9 +42,9 @@ class EmbeddingLearner(HeadedLearner):
 
     def encode(self, inputs: Inputs) -> Tensor:
         """Inputs ``(T, S, ...)`` to embeddings ``(T, S, D)``."""
-        if self.coupled and len(any_tensor(inputs)) > 1:  # tasks must not help each other
-            return cat([self.encode(map_inputs(lambda x, t=t: x[t : t + 1], inputs))
-                        for t in range(len(any_tensor(inputs)))])  # fmt: skip
+        n_tasks = len(any_tensor(inputs))
+        if self.coupled and n_tasks > 1:  # tasks must not help each other
+            return cat([self.encode(_task(inputs, t)) for t in range(n_tasks)])
         lead = any_tensor(inputs).shape[:2]
         flat = map_inputs(lambda x: x.flatten(0, 1), inputs)
         embeddings: Tensor = self.encoder(flat)
@@ -72,6 +72,10 @@ class EmbeddingLearner(HeadedLearner):
             episode.target,
         )
         return self.head.loss(embedded)
+
+
+def _task(inputs: Inputs, t: int) -> Inputs:
+    return map_inputs(lambda x: x[t : t + 1], inputs)
 
 
 def _joined(first: Inputs, second: Inputs) -> Inputs:

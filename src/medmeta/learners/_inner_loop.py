@@ -12,7 +12,9 @@ LossOfWeights = Callable[[Weights], Tensor]
 Update = Callable[[Weights, Weights, int], Weights]
 
 
-def descend(loss: LossOfWeights, start: Mapping[str, Tensor], update: Update, steps: int) -> Weights:
+def descend(
+    loss: LossOfWeights, start: Mapping[str, Tensor], update: Update, steps: int
+) -> Weights:
     """Weights after some steps from ``start``; ``start`` is left as it is.
 
     ``loss`` is a scalar function of the weights, ``update(weights, gradients, step)`` gives the

@@ -138,7 +138,7 @@ class Trainer:
         with torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             loss: Tensor = self.learner.loss(episode).mean()
         loss.backward()  # type: ignore[no-untyped-call]
-        value = float(loss)
+        value = float(loss.detach())
         limit = settings.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.learner.parameters(), limit)
         if not (value == value and abs(value) != float("inf") and bool(torch.isfinite(norm))):
@@ -196,9 +196,7 @@ def _optimiser(learner: AbstractLearner, settings: TrainingSettings) -> torch.op
     parameters = [p for p in learner.parameters() if p.requires_grad]
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=rate, momentum=settings.momentum, weight_decay=decay
-        )
+        return torch.optim.SGD(parameters, lr=rate, momentum=settings.momentum, weight_decay=decay)
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
     return kind(parameters, lr=rate, weight_decay=decay)
 

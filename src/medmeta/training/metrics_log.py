@@ -60,4 +60,4 @@ def _summary_writer(folder: Path, from_step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingExtraError("tensorboard", "tensorboard", "--tensorboard") from None
-    return SummaryWriter(str(folder), purge_step=from_step + 1)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=from_step + 1)

@@ -10,11 +10,10 @@ from torch.func import functional_call
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.errors import SettingsError
-from medmeta.learner import AbstractLearner, Traits, TrainingDefaults, check_task_fits, task_loss
+from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits, task_loss
 from medmeta.learners._inner_loop import Weights, descend, fixed_rate, trainable_weights
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.tasks import TaskMap, map_tasks
-
 
 DEFAULT_RATE = {"classes": 0.4, "values": 0.01}
 
@@ -86,9 +85,7 @@ class MAML(AbstractLearner):
 
             return descend(support_loss, start, update, steps)
 
-        fast = map_tasks(
-            learn, any_tensor(support.inputs), support.labels, method=config.task_map
-        )
+        fast = map_tasks(learn, any_tensor(support.inputs), support.labels, method=config.task_map)
 
         def predict(inputs: Inputs) -> Tensor:
             outputs: Tensor = map_tasks(

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
-from medmeta.learner import AbstractLearner, Traits, TrainingDefaults
+from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 
 
@@ -49,7 +49,9 @@ class RidgeHead(AbstractLearner):
         design = with_constant(any_tensor(support.inputs).float())
         classes = target.kind == "classes"
         wanted = F.one_hot(support.labels, target.size).float() if classes else support.labels
-        strength = self.log_regularisation.exp() * design[..., :-1].detach().square().sum(-1).mean(1)
+        strength = self.log_regularisation.exp() * design[..., :-1].detach().square().sum(-1).mean(
+            1
+        )
         weights = ridge_weights(design, wanted, strength.clamp(min=1e-6))
 
         def predict(inputs: Inputs) -> Tensor:

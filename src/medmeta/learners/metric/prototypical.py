@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
-from medmeta.learner import AbstractLearner, Traits, TrainingDefaults
+from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
 from medmeta.learners._class_sums import class_means
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 
@@ -86,7 +86,9 @@ def squared_distances(queries: Tensor, prototypes: Tensor) -> Tensor:
     return (squares - 2 * products).clamp(min=0)
 
 
-def _build_head(config: PrototypicalConfig, embedding: InputSpec, target: Target) -> AbstractLearner:
+def _build_head(
+    config: PrototypicalConfig, embedding: InputSpec, target: Target
+) -> AbstractLearner:
     return PrototypicalHead(config)
 
 

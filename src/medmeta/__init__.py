@@ -1,0 +1,121 @@
+"""medmeta learns a diagnostic imaging task from a handful of labelled images.
+
+Names are loaded when they are first used, so that ``import medmeta`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from medmeta.version import __version__
+
+if TYPE_CHECKING:
+    from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
+    from medmeta.app.models import LoadedModel, load_model
+    from medmeta.app.train_run import TrainRequest, train
+    from medmeta.app.workbench import SavedPredictor, adapt, load_predictor
+    from medmeta.checks import check_learner
+    from medmeta.data.preprocess import Preprocessing
+    from medmeta.data.source import Source
+    from medmeta.data.sources import open_source
+    from medmeta.data.synthetic import synthetic_sources
+    from medmeta.episode import Episode, InputSpec, LabelledSet, Predictor, Target
+    from medmeta.episodes.loader import EpisodeLoader
+    from medmeta.episodes.protocol import Protocol
+    from medmeta.episodes.sampler import TaskSampler
+    from medmeta.errors import MedmetaError
+    from medmeta.evaluation.evaluate import Evaluation, evaluate
+    from medmeta.evaluation.intervals import paired_difference
+    from medmeta.learner import AbstractLearner, AdaptedTask, Traits, adapt_task
+    from medmeta.learners import LEARNERS, build_learner
+    from medmeta.tasks import map_tasks
+    from medmeta.training.loop import Trainer
+    from medmeta.training.settings import TrainingSettings
+
+_HOMES = {
+    "AbstractLearner": "medmeta.learner",
+    "AdaptedTask": "medmeta.learner",
+    "Episode": "medmeta.episode",
+    "EpisodeLoader": "medmeta.episodes.loader",
+    "Evaluation": "medmeta.evaluation.evaluate",
+    "EvaluationRequest": "medmeta.app.evaluate_run",
+    "InputSpec": "medmeta.episode",
+    "LEARNERS": "medmeta.learners",
+    "LabelledSet": "medmeta.episode",
+    "LoadedModel": "medmeta.app.models",
+    "MedmetaError": "medmeta.errors",
+    "Predictor": "medmeta.episode",
+    "Preprocessing": "medmeta.data.preprocess",
+    "Protocol": "medmeta.episodes.protocol",
+    "SavedPredictor": "medmeta.app.workbench",
+    "Source": "medmeta.data.source",
+    "Target": "medmeta.episode",
+    "TaskSampler": "medmeta.episodes.sampler",
+    "TrainRequest": "medmeta.app.train_run",
+    "Trainer": "medmeta.training.loop",
+    "TrainingSettings": "medmeta.training.settings",
+    "Traits": "medmeta.learner",
+    "adapt": "medmeta.app.workbench",
+    "adapt_task": "medmeta.learner",
+    "build_learner": "medmeta.learners",
+    "check_learner": "medmeta.checks",
+    "evaluate": "medmeta.evaluation.evaluate",
+    "evaluate_model": "medmeta.app.evaluate_run",
+    "load_model": "medmeta.app.models",
+    "load_predictor": "medmeta.app.workbench",
+    "map_tasks": "medmeta.tasks",
+    "open_source": "medmeta.data.sources",
+    "paired_difference": "medmeta.evaluation.intervals",
+    "synthetic_sources": "medmeta.data.synthetic",
+    "train": "medmeta.app.train_run",
+}
+
+__all__ = [
+    "LEARNERS",
+    "AbstractLearner",
+    "AdaptedTask",
+    "Episode",
+    "EpisodeLoader",
+    "Evaluation",
+    "EvaluationRequest",
+    "InputSpec",
+    "LabelledSet",
+    "LoadedModel",
+    "MedmetaError",
+    "Predictor",
+    "Preprocessing",
+    "Protocol",
+    "SavedPredictor",
+    "Source",
+    "Target",
+    "TaskSampler",
+    "TrainRequest",
+    "Trainer",
+    "TrainingSettings",
+    "Traits",
+    "__version__",
+    "adapt",
+    "adapt_task",
+    "build_learner",
+    "check_learner",
+    "evaluate",
+    "evaluate_model",
+    "load_model",
+    "load_predictor",
+    "map_tasks",
+    "open_source",
+    "paired_difference",
+    "synthetic_sources",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'medmeta' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

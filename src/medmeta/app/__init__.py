@@ -1,0 +1,1 @@
+"""What a person uses: training, evaluating, adapting, predicting, reporting."""

@@ -1,0 +1,137 @@
+"""``medmeta adapt`` and ``medmeta predict``: from labelled images to answers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medmeta.app.options import AllowExternal, AsJson, ExpectSha256, SkipBad
+from medmeta.app.spread import SpreadCommand
+from medmeta.app.terminal import emit_json, percent, say, show_facts, show_table, waiting
+from medmeta.errors import SettingsError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("adapt", cls=SpreadCommand)(adapt)
+    app.command("predict")(predict)
+
+
+def adapt(
+    support: Annotated[Path, typer.Argument(help="A folder per class, or a manifest.")],
+    model: Annotated[Path, typer.Option(help="A run of 'medmeta train'.")],
+    out: Annotated[Path, typer.Option(help="Folder of the predictor.")],
+    head: Annotated[
+        str | None, typer.Option(help="Another head on the run's encoder (ridge, prototypical).")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A head's option.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed, for learners that use chance.")] = 0,
+    skip_bad: SkipBad = False,
+    allow_external: AllowExternal = False,
+    expect_sha256: ExpectSha256 = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn a new task from a few labelled images, and save the predictor.
+
+    Example: medmeta adapt my_images --model run --out my_predictor
+    """
+    from medmeta.app.models import load_model
+    from medmeta.app.support import open_support
+    from medmeta.app.workbench import adapt as learn
+    from medmeta.settings import options_from_texts
+
+    if set_ and head is None:
+        raise SettingsError("--set goes with --head: a run's own learner keeps its options.")
+    if out.exists():
+        raise SettingsError(f"{out} is already there; choose another --out or remove it.")
+    loaded = load_model(model, expected_sha256=expect_sha256, allow_external=allow_external)
+    opened = open_support(support, loaded.preprocessing, skip_bad=skip_bad)
+    started = time.perf_counter()
+    options = options_from_texts(set_ or [])
+    predictor = learn(loaded, opened.source, head=head, head_options=options, seed=seed)
+    digest = predictor.save(out)
+    seconds = time.perf_counter() - started
+    counts = opened.counts()
+    if as_json:
+        emit_json(
+            {
+                "predictor": str(out),
+                "sha256": digest,
+                "learner": loaded.card["learner"],
+                "head": head,
+                "classes": counts,
+                "images": len(opened.source),
+                "seconds": round(seconds, 3),
+                "notes": list(opened.notes),
+            }
+        )
+    else:
+        facts = {
+            "predictor": out,
+            "learner": loaded.card["learner"] + (f", with head {head}" if head else ""),
+            "learned from": ", ".join(f"{k} ({v})" for k, v in counts.items())
+            or f"{len(opened.source)} images with values",
+            "seconds": f"{seconds:.2f}",
+            "SHA-256 of its card": digest,
+        }
+        show_facts("Adapted", facts)
+        for note in opened.notes:
+            say(note)
+    say(f"Next: medmeta predict {out} IMAGES --out predictions.csv")
+
+
+def predict(
+    predictor: Annotated[Path, typer.Argument(help="A predictor of 'medmeta adapt'.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="CSV to write.")],
+    skip_bad: SkipBad = False,
+    allow_external: AllowExternal = False,
+    expect_sha256: ExpectSha256 = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer images: class probabilities and the nearest support images, as CSV.
+
+    Example: medmeta predict my_predictor new_images --out predictions.csv
+    """
+    from medmeta.app.images import read_images, write_predictions
+    from medmeta.app.workbench import load_predictor
+
+    loaded = load_predictor(predictor, expected_sha256=expect_sha256, allow_external=allow_external)
+    with waiting() as progress:
+        asked = read_images(
+            images,
+            loaded.preprocessing,
+            loaded.class_names,
+            skip_bad=skip_bad,
+            progress=lambda done, total: progress("reading", done, total),
+        )
+        answers = loaded.predict(asked.pixels)
+    write_predictions(out, loaded, asked, answers)
+    names = loaded.class_names
+    predicted = answers.outputs.argmax(1)
+    known = asked.labels >= 0
+    right = int((predicted == asked.labels)[known].sum()) if names else 0
+    counts = {name: int((predicted == i).sum()) for i, name in enumerate(names)}
+    if as_json:
+        emit_json(
+            {
+                "predictions": str(out),
+                "images": len(asked.paths),
+                "predicted": counts,
+                "labelled_by_folder": int(known.sum()),
+                "right": right,
+                "problems": [{"path": str(p), "problem": text} for p, text in asked.problems],
+            }
+        )
+        return
+    if names:
+        show_table("Answers", ["class", "images"], list(counts.items()))
+    if names and known.any():
+        share = percent(right / int(known.sum()))
+        say(f"Of {known.sum()} images in folders named by class, {right} are right ({share} %).")
+    for path, problem in asked.problems:
+        say(f"left out: {path}: {problem}")
+    say(f"{len(asked.paths)} answers are in {out}")

@@ -1,0 +1,96 @@
+"""``medmeta data inspect``: what is in a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medmeta.app.options import AsJson
+from medmeta.app.terminal import emit_json, out, show_facts, show_table, waiting
+
+if TYPE_CHECKING:
+    from medmeta.data.inspection import Inspection
+
+SHOWN = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("inspect")(inspect)
+
+
+def inspect(
+    paths: Annotated[list[Path], typer.Argument(help="Folders, manifests or npz files.")],
+    as_json: AsJson = False,
+) -> None:
+    """What is in a source: classes, counts, patients, sites, sizes, duplicates, problems.
+
+    Ends with exit code 2 where something in it would stop learning.
+
+    Example: medmeta data inspect my_images
+    """
+    from medmeta.data.inspection import inspect_source
+
+    found = []
+    with waiting() as progress:
+        for path in paths:
+            found.append(
+                inspect_source(
+                    path,
+                    progress=lambda done, total, p=path: progress(f"looking at {p}", done, total),  # type: ignore[misc]
+                )
+            )
+    if as_json:
+        emit_json([inspection.to_dict() for inspection in found])
+    else:
+        for path, inspection in zip(paths, found, strict=True):
+            _show(path, inspection)
+    if not all(inspection.usable for inspection in found):
+        raise typer.Exit(2)
+
+
+def _show(path: Path, inspection: Inspection) -> None:
+    content = inspection.to_dict()
+    patients = content["patients"]
+    facts: dict[str, Any] = {
+        "kind": content["kind"],
+        "images": content["images"],
+        "patients": _patients(patients),
+        "sites": ", ".join(f"{k} ({v})" for k, v in content["sites"].items()) or "not known",
+        "modalities": ", ".join(f"{k} ({v})" for k, v in content["modalities"].items())
+        or "not known",
+    }
+    for name in ("sizes", "colours", "bit_depths", "values"):
+        if content.get(name):
+            facts[name.replace("_", " ")] = _compact(content[name])
+    show_facts(str(path), facts)
+    if content["classes"]:
+        show_table("Classes", ["class", "images"], list(content["classes"].items()))
+    duplicates = content["duplicates"]
+    if duplicates["groups"]:
+        named = {k.replace("_", " "): _compact(v) for k, v in duplicates.items()}
+        show_facts("Identical pictures", named)
+    problems = content["problems"]
+    if problems:
+        rows = [(p["severity"], p["where"], p["what"]) for p in problems[:SHOWN]]
+        show_table(f"Problems ({len(problems)})", ["severity", "where", "what"], rows)
+        if len(problems) > SHOWN:
+            out.print(f"... and {len(problems) - SHOWN} more (see --json)")
+    else:
+        out.print("No problems found.")
+
+
+def _patients(patients: dict[str, int]) -> str:
+    return ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in patients.items())
+
+
+def _compact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_compact(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return " × ".join(_compact(v) for v in value) if len(value) == 2 else "; ".join(
+            _compact(v) for v in value[:SHOWN]
+        )  # fmt: skip
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,181 @@
+"""``medmeta inspect``, ``medmeta learners`` and ``medmeta doctor``: what there is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medmeta.app.options import AsJson
+from medmeta.app.terminal import emit_json, out, show_facts, show_table
+from medmeta.version import __version__
+
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pillow", "pydantic", "safetensors")
+EXTRAS = {
+    "parquet": ("pyarrow", "Parquet manifests"),
+    "tensorboard": ("tensorboard", "medmeta train --tensorboard"),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("inspect")(inspect)
+    app.command("learners")(learners)
+    app.command("doctor")(doctor)
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A run or a predictor.")],
+    as_json: AsJson = False,
+) -> None:
+    """What a run or a predictor is: its learner, its data, its figures; checks its hashes.
+
+    Example: medmeta inspect run
+    """
+    from medmeta.app.models import load_model
+    from medmeta.app.workbench import PREDICTOR_FORMAT
+    from medmeta.storage import CARD, load_folder, read_json
+
+    card_file = path / CARD
+    if card_file.is_file() and read_json(card_file).get("format") == PREDICTOR_FORMAT:
+        card, _ = load_folder(path)
+        evaluations = card.pop("evaluations", [])
+    else:
+        model = load_model(path)
+        card, evaluations = dict(model.card), model.evaluations()
+    if as_json:
+        emit_json({**card, "evaluations": evaluations})
+        return
+    model_card = card.get("model", card)
+    facts: dict[str, Any] = {
+        "format": card["format"],
+        "learner": card["learner"],
+        "head": (card.get("head") or {}).get("name", "its own"),
+        "encoder": card["options"]["encoder"]["name"],
+        "normalisation": card["options"]["encoder"]["norm"],
+        "images": f"{card['preprocessing']['size']}×{card['preprocessing']['size']}, "
+        f"{card['preprocessing']['channels']} channels",
+        "classes": ", ".join(card.get("class_names", [])) or "any",
+        "trained for": f"{model_card.get('step', '?')} steps",
+        "trained on": ", ".join(s["name"] for s in model_card.get("sources", [])),
+    }
+    show_facts(str(path), facts)
+    rows = [
+        (
+            e["source"],
+            e["novelty"],
+            e["protocol"]["n_way"][1],
+            e["protocol"]["n_shot"][0],
+            _score(e),
+        )
+        for e in evaluations
+    ]
+    if rows:
+        show_table("Evaluations", ["source", "classes are", "way", "shot", "score, %"], rows)
+    out.print("Hashes: all parts are as they were saved.")
+
+
+def _score(evaluation: dict[str, Any]) -> str:
+    from medmeta.app.terminal import percent
+
+    summary = evaluation["summary"]
+    main = summary.get("accuracy") or summary.get("r_squared") or {}
+    return f"{percent(main.get('mean'))} [{percent(main.get('low'))}, {percent(main.get('high'))}]"
+
+
+def learners(
+    name: Annotated[str | None, typer.Argument(help="One learner, for its options.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the learners, or describe one with its options.
+
+    Example: medmeta learners maml
+    """
+    from medmeta.learners import LEARNERS, learner_spec
+
+    if name is None:
+        rows = [(s.name, s.family, "yes" if s.build_head else "no", s.summary, s.paper)
+                for s in LEARNERS.values()]  # fmt: skip
+        header = ("name", "family", "head", "summary", "paper")
+        if as_json:
+            emit_json([dict(zip(header, row, strict=True)) for row in rows])
+        else:
+            show_table("Learners", header, rows)
+        return
+    spec = learner_spec(name)
+    options = {
+        field: {
+            "default": info.get_default(call_default_factory=True),
+            "type": str(info.annotation).replace("typing.", ""),
+        }
+        for field, info in spec.config.model_fields.items()
+    }
+    defaults = spec.config.training_defaults
+    about = {
+        "name": spec.name,
+        "family": spec.family,
+        "summary": spec.summary,
+        "paper": spec.paper,
+        "usable as --head": spec.build_head is not None,
+        "normalisation": spec.default_norm,
+        "training": f"{defaults.optimiser}, learning rate {defaults.learning_rate:g}, "
+        f"{defaults.tasks_per_step} tasks per step",
+    }
+    if as_json:
+        emit_json({**about, "options": options})
+        return
+    show_facts(spec.name, about)
+    rows_of_options = [
+        (f"--set {k}=…", str(v["default"]), str(v["type"])) for k, v in options.items()
+    ]
+    show_table("Options", ["option", "default", "type"], rows_of_options)
+    out.print("\n".join(line.strip() for line in (spec.config.__doc__ or "").splitlines()[2:]))
+
+
+def doctor(
+    as_json: AsJson = False,
+) -> None:
+    """Versions, cores, GPU, and what is missing with how to get it.
+
+    Example: medmeta doctor
+    """
+    found: dict[str, Any] = {
+        "medmeta": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+    }
+    missing = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            missing[library] = "pip install medmeta"
+    for extra, (module, purpose) in EXTRAS.items():
+        if importlib.util.find_spec(module) is None:
+            missing[f"{module} (for {purpose})"] = f"pip install 'medmeta[{extra}]'"
+    found["gpu"] = _gpu()
+    if as_json:
+        emit_json({**found, "missing": missing})
+        return
+    show_facts("This machine", found)
+    if missing:
+        show_table("Missing", ["what", "how to get it"], list(missing.items()))
+    else:
+        out.print("Nothing is missing.")
+
+
+def _gpu() -> str:
+    """The GPU that torch can use; torch is asked only where there is a driver, as it is slow."""
+    if not (Path("/dev/nvidia0").exists() or platform.system() == "Windows"):
+        return "none found"
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that torch can use"

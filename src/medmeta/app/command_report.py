@@ -1,0 +1,104 @@
+"""``medmeta report`` and ``medmeta quickstart``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medmeta.app.options import AsJson, SkipBad
+from medmeta.app.terminal import emit_json, say, show_facts, waiting
+from medmeta.errors import SettingsError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("report")(report)
+    app.command("quickstart")(quickstart)
+
+
+def report(
+    path: Annotated[Path, typer.Argument(help="A run or a predictor.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    query: Annotated[
+        Path | None,
+        typer.Option(help="Images to answer in the report; folders named by class give the truth."),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A predictor's run: adds its newest evaluations and curve.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write one self-contained HTML page about a run, or about a predictor and its answers.
+
+    Example: medmeta report my_predictor --query new_images --run run --out report.html
+    """
+    from medmeta.app.images import read_images
+    from medmeta.app.models import load_model
+    from medmeta.app.report import write_report
+    from medmeta.app.report_building import predictor_report, run_report
+    from medmeta.app.workbench import PREDICTOR_FORMAT, load_predictor
+    from medmeta.storage import CARD, read_json
+
+    command = "medmeta " + shlex.join(sys.argv[1:])
+    card = path / CARD
+    is_predictor = card.is_file() and read_json(card).get("format") == PREDICTOR_FORMAT
+    if is_predictor:
+        predictor = load_predictor(path)
+        asked = None
+        if query is not None:
+            with waiting() as progress:
+                asked = read_images(
+                    [query],
+                    predictor.preprocessing,
+                    predictor.class_names,
+                    skip_bad=skip_bad,
+                    progress=lambda done, total: progress("reading", done, total),
+                )
+        content = predictor_report(
+            predictor,
+            asked,
+            title=title or "What this predictor learned, and how far to trust it",
+            command=command,
+            run=run,
+            evaluations=load_model(run).evaluations() if run is not None else None,
+        )
+    else:
+        if query is not None:
+            raise SettingsError("--query goes with a predictor; adapt one to your images first.")
+        content = run_report(
+            load_model(path), title=title or "What this run learned", command=command
+        )
+    write_report(out, content)
+    if as_json:
+        emit_json({"report": str(out), "bytes": out.stat().st_size})
+    else:
+        say(f"The report is in {out}; open it in a browser.")
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("quickstart"),
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+    images_per_class: Annotated[int, typer.Option(help="Pictures drawn per class.")] = 40,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Do the whole job once on synthetic pictures: train, evaluate, adapt, predict, report.
+
+    Example: medmeta quickstart --out quickstart
+    """
+    from medmeta.app.quickstart import run_quickstart
+
+    done = run_quickstart(out, steps=steps, images_per_class=images_per_class, seed=seed)
+    if as_json:
+        emit_json(done.to_dict())
+        return
+    show_facts("Everything is here", done.places())
+    say("\nThe same with your own images (one folder per class):\n")
+    for line in done.commands():
+        say(f"  {line}")

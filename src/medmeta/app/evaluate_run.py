@@ -1,0 +1,226 @@
+"""A trained run on sources it has not seen: tables with intervals, baselines on the same tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from medmeta.app.models import EVALUATIONS, LoadedModel, input_spec_from
+from medmeta.data.preprocess import Preprocessing
+from medmeta.data.source import Source
+from medmeta.episode import InputSpec, Target
+from medmeta.episodes.pools import class_pools
+from medmeta.episodes.protocol import Protocol, parse_range
+from medmeta.errors import SamplingError, SettingsError
+from medmeta.evaluation.evaluate import Evaluation, evaluate
+from medmeta.evaluation.intervals import paired_difference
+from medmeta.learners import build_learner, configuration
+from medmeta.settings import Settings
+from medmeta.storage import write_bytes, write_json
+
+RAW_RIDGE = "ridge on raw pixels"
+
+
+class EvaluationRequest(Settings):
+    """What to measure; ``way`` None: the run's own, or all classes of a source with fewer."""
+
+    way: str | None = None
+    shots: tuple[int, ...] = (1, 5)
+    query: int = Field(15, ge=1)
+    episodes: int = Field(600, ge=1)
+    drop_small: bool = False
+    patient_disjoint: bool = True
+    baselines: bool = True
+    tasks_per_batch: int = Field(20, ge=1)
+    seed: int = Field(2026, ge=0)
+
+
+@dataclass(frozen=True)
+class EvaluatedSource:
+    """One row of the table.
+
+    ``novelty``: ``new classes``, or ``other site`` where class names recur from training.
+    ``baselines`` were measured on the same tasks; ``excluded`` pictures had been seen in training.
+    """
+
+    evaluation: Evaluation
+    novelty: str
+    baselines: Mapping[str, Evaluation]
+    excluded: int
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, with each baseline's mean and its paired difference."""
+        metric = main_metric(self.evaluation)
+        own = self.evaluation.records[metric]
+        beside: dict[str, Any] = {}
+        if metric == "accuracy":
+            beside["chance"] = {"mean": float((1 / self.evaluation.records["n_way"]).mean())}
+        for name, baseline in self.baselines.items():
+            gap = paired_difference(own, baseline.records[metric])
+            beside[name] = {
+                **baseline.summary[metric].to_dict(),
+                "difference": {"mean": gap.mean, "low": gap.low, "high": gap.high},
+            }
+        return {
+            **self.evaluation.to_dict(),
+            "novelty": self.novelty,
+            "baselines": beside,
+            "excluded_as_seen": self.excluded,
+            "notes": list(self.notes),
+        }
+
+
+def main_metric(evaluation: Evaluation) -> str:
+    """The figure that stands first: accuracy, or R² for values."""
+    return "accuracy" if "accuracy" in evaluation.summary else "r_squared"
+
+
+def evaluate_model(
+    model: LoadedModel,
+    sources: Sequence[Source],
+    request: EvaluationRequest,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[EvaluatedSource]:
+    """Measure a model on every source at every shot; the figures are kept in its run.
+
+    Pictures that the run has seen are left out, and said. All sources are checked before the
+    first is measured. Raises ``SamplingError`` where one cannot give such tasks.
+    """
+    if not sources:
+        raise SettingsError("no source to evaluate on: give --source PATH, once or more.")
+    seen = model.seen_hashes()
+    plans = []
+    for source in sources:
+        fresh = source.take(np.flatnonzero(~np.isin(source.hashes, seen)))
+        if not len(fresh):
+            raise SamplingError(f"{source.name}: the run was trained on every picture of it.")
+        for shot in request.shots:
+            plans.append((source, fresh, _protocol(model, fresh, shot, request)))
+    rows = []
+    for source, fresh, protocol in plans:
+        row = _evaluated(model, source, fresh, protocol, request, progress)
+        rows.append(row)
+        if model.run is not None:
+            save_evaluation(model.run, row)
+    return rows
+
+
+def _protocol(
+    model: LoadedModel, source: Source, shot: int, request: EvaluationRequest
+) -> Protocol:
+    target = str(model.card["target"]["kind"])
+    kind = "values" if target == "values" else "classes"
+    protocol = Protocol(
+        sources=(source.name,),
+        kind=kind,
+        n_way=(2, 2) if kind == "classes" else (1, 1),
+        n_shot=(shot, shot),
+        n_query=request.query,
+        episodes=request.episodes,
+        tasks_per_batch=request.tasks_per_batch,
+        patient_disjoint=request.patient_disjoint,
+        drop_small_classes=request.drop_small,
+        norm=model.norm,
+        transductive=model.learner.traits.transductive,
+        seed=request.seed,
+    )
+    if kind == "values":
+        return protocol
+    kept, small = class_pools(source, protocol)
+    classes = len(kept) + (0 if request.drop_small else len(small))
+    most = model.learner.traits.max_way or classes
+    if request.way is not None:
+        way = parse_range(request.way, name="--way")
+    else:
+        own = int(model.card.get("protocol", {}).get("n_way", [0, classes])[1])
+        way = (max(2, min(own, classes, most)),) * 2
+    return protocol.model_copy(update={"n_way": way})
+
+
+def _evaluated(
+    model: LoadedModel,
+    source: Source,
+    fresh: Source,
+    protocol: Protocol,
+    request: EvaluationRequest,
+    progress: Callable[[str, int, int], None] | None,
+) -> EvaluatedSource:
+    def told(done: int, total: int) -> None:
+        if progress is not None:
+            progress(f"{source.name}, {protocol.describe()}", done, total)
+
+    evaluation = evaluate(model.learner, fresh, protocol, progress=told)
+    baselines = {}
+    if request.baselines and protocol.kind == "classes":
+        spec = input_spec_from(model.card)
+        target = Target("classes", protocol.n_way[1])
+        raw = build_learner("ridge", {"encoder": {"name": "pixels"}}, spec, target)
+        baselines[RAW_RIDGE] = evaluate(raw, fresh, protocol)
+    excluded = len(source) - len(fresh)
+    return EvaluatedSource(
+        evaluation,
+        _novelty(model, fresh, evaluation),
+        baselines,
+        excluded,
+        tuple(_notes(source, evaluation, excluded)),
+    )
+
+
+def _novelty(model: LoadedModel, source: Source, evaluation: Evaluation) -> str:
+    known = model.trained_classes()
+    if not known:
+        return "nothing was trained"
+    names = [n.lower() for n in source.index.class_names if n not in evaluation.dropped]
+    recurring = [n for n in names if n in known]
+    if not recurring:
+        return "new classes"
+    share = "all" if len(recurring) == len(names) else f"{len(recurring)} of {len(names)}"
+    return f"other site ({share} class names were trained on)"
+
+
+def _notes(source: Source, evaluation: Evaluation, excluded: int) -> list[str]:
+    notes = []
+    if excluded:
+        notes.append(f"{excluded} pictures that the run had seen in training are left out.")
+    if not source.index.patients.known:
+        notes.append("Patients are not known: one may stand in support and query of a task.")
+    for name, images in evaluation.dropped.items():
+        notes.append(f"Class {name!r} is left out: {images} image{'' if images == 1 else 's'}.")
+    return notes
+
+
+def save_evaluation(run: Path, row: EvaluatedSource) -> Path:
+    """Keep a row and its per-task records in the run's folder."""
+    protocol = row.evaluation.protocol
+    shot = protocol.n_shot[0]
+    folder = run / EVALUATIONS / f"{row.evaluation.source}-{shot}shot-{protocol.digest()}"
+    write_bytes(folder / "records.csv", row.evaluation.records_csv().encode())
+    write_json(folder / "summary.json", row.to_dict())
+    return folder
+
+
+def untrained_model(
+    learner: str, options: Mapping[str, Any], preprocessing: Preprocessing, target: Target
+) -> LoadedModel:
+    """A learner with fresh weights as a model: baselines such as ridge on raw pixels."""
+    config = configuration(learner, options)
+    spec = InputSpec(preprocessing.channels, (preprocessing.size,) * 2)
+    torch.manual_seed(0)
+    built = build_learner(learner, config, spec, target).eval()
+    card = {
+        "learner": learner,
+        "options": config.model_dump(mode="json"),
+        "input_spec": {"channels": spec.channels, "size": list(spec.size)},
+        "target": {"kind": target.kind, "size": target.size},
+        "preprocessing": preprocessing.model_dump(mode="json"),
+        "sources": [],
+    }
+    return LoadedModel(built, card)

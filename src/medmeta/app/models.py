@@ -1,0 +1,149 @@
+"""Trained models on disk: building a learner from its card, and reading a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medmeta.data.preprocess import Preprocessing
+from medmeta.encoders import AbstractEncoder
+from medmeta.episode import InputSpec, Target
+from medmeta.errors import CheckpointError, MedmetaError, UnsupportedTaskError
+from medmeta.learner import AbstractLearner
+from medmeta.learners import EmbeddingLearner, build_head, build_learner
+from medmeta.storage import load_folder, read_json
+from medmeta.training.checkpoint import (
+    WEIGHTS,
+    load_weights,
+    model_folder,
+    tensors_from_bytes,
+)
+
+MODEL_FORMAT = "medmeta-model/1"
+SEEN, SEEN_FILE = "seen", "hashes.safetensors"
+EVALUATIONS = "evaluations"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A learner with its card, in evaluation mode, and the run it comes from (if any)."""
+
+    learner: AbstractLearner
+    card: Mapping[str, Any]
+    run: Path | None = None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its images were prepared, and must be."""
+        return Preprocessing.model_validate(self.card["preprocessing"])
+
+    @property
+    def norm(self) -> str:
+        """How its encoder normalises."""
+        return str(self.card["options"].get("encoder", {}).get("norm") or "running")
+
+    def seen_hashes(self) -> NDArray[np.uint64]:
+        """Content hashes of the pictures it was trained or validated on."""
+        if self.run is None or not (self.run / SEEN).is_dir():
+            return np.zeros(0, dtype=np.uint64)
+        _, parts = load_folder(self.run / SEEN)
+        tensors = tensors_from_bytes(parts[SEEN_FILE], where=self.run / SEEN)
+        return tensors["hashes"].numpy().view(np.uint64)
+
+    def trained_classes(self) -> set[str]:
+        """Names of the classes it was trained on, in lower case."""
+        sources = self.card.get("sources", [])
+        return {name.lower() for source in sources for name in source.get("classes", [])}
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """What ``medmeta evaluate`` found of this run so far."""
+        if self.run is None or not (self.run / EVALUATIONS).is_dir():
+            return []
+        files = sorted((self.run / EVALUATIONS).glob("*/summary.json"))
+        return [read_json(file) for file in files]
+
+
+def input_spec_from(card: Mapping[str, Any]) -> InputSpec:
+    """The input shape that a card names."""
+    spec = card["input_spec"]
+    return InputSpec(int(spec["channels"]), tuple(int(s) for s in spec["size"]))
+
+
+def assemble(card: Mapping[str, Any], *, allow_external: bool = False) -> AbstractLearner:
+    """A learner of the kind that a card describes, with fresh weights.
+
+    Raises ``CheckpointError`` where the card lacks something.
+    """
+    try:
+        target = Target(card["target"]["kind"], int(card["target"]["size"]))
+        learner = build_learner(
+            card["learner"],
+            card["options"],
+            input_spec_from(card),
+            target,
+            allow_external=allow_external,
+        )
+        head = card.get("head")
+        return with_head(learner, head["name"], head["options"], target) if head else learner
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"the card of this model is incomplete or damaged ({error})."
+        ) from None
+
+
+def with_head(
+    learner: AbstractLearner, name: str, options: Mapping[str, Any], target: Target
+) -> AbstractLearner:
+    """The learner's encoder under another head.
+
+    Raises ``UnsupportedTaskError`` where the learner is not an encoder with a head.
+    """
+    encoder = getattr(learner, "encoder", None) if learner.traits.has_head else None
+    if not isinstance(encoder, AbstractEncoder):
+        raise UnsupportedTaskError(
+            f"{type(learner).__name__} has no encoder of its own to put the head {name} on; use a "
+            "run of an embedding learner (prototypical, ridge), or leave out --head."
+        )
+    head = build_head(name, options, InputSpec(encoder.embedding_size, ()), target)
+    (kind,) = learner.traits.input_kinds
+    coupled = learner.traits.transductive
+    return EmbeddingLearner(encoder, head, input_kind=kind, coupled=coupled)
+
+
+def load_model(
+    path: Path, *, expected_sha256: str | None = None, allow_external: bool = False
+) -> LoadedModel:
+    """Load the model of a run (or a model folder itself).
+
+    Raises ``CheckpointError`` where it is missing, damaged or altered.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not there; give the folder that 'medmeta train' wrote.")
+    is_model = (path / "card.json").is_file()
+    folder = path if is_model else model_folder(path)
+    card, parts = load_folder(folder, expected_sha256=expected_sha256)
+    if card.get("format") != MODEL_FORMAT or WEIGHTS not in parts:
+        raise CheckpointError(
+            f"{folder} holds no model of this version of medmeta (format "
+            f"{card.get('format')!r}, expected {MODEL_FORMAT!r})."
+        )
+    torch.manual_seed(0)
+    try:
+        learner = assemble(card, allow_external=allow_external)
+        load_weights(
+            learner,
+            tensors_from_bytes(parts[WEIGHTS], where=folder / WEIGHTS),
+            where=folder / WEIGHTS,
+        )
+        Preprocessing.model_validate(card["preprocessing"])
+    except MedmetaError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: its card is incomplete or damaged ({error}).") from None
+    return LoadedModel(learner.eval(), card, None if is_model else path)

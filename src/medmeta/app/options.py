@@ -1,0 +1,17 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON on standard output.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be read.")]
+DropSmall = Annotated[bool, typer.Option("--drop-small", help="Leave out classes too small.")]
+AllowExternal = Annotated[
+    bool, typer.Option("--allow-external", help="Import encoders from outside medmeta.")
+]
+ExpectSha256 = Annotated[
+    str | None, typer.Option(help="SHA-256 that the card must have (against tampering).")
+]

@@ -1,0 +1,144 @@
+"""From a predictor, its run and labelled images to the content of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medmeta.app.images import AskedImages
+from medmeta.app.models import LoadedModel
+from medmeta.app.report_content import (
+    EvaluationContent,
+    QueryContent,
+    ReportContent,
+    SupportContent,
+)
+from medmeta.app.workbench import SavedPredictor
+from medmeta.training.metrics_log import read_metrics
+from medmeta.version import __version__
+
+RESEARCH_ONLY = "For research only: this is not a medical device."
+
+
+def predictor_report(
+    predictor: SavedPredictor,
+    asked: AskedImages | None,
+    *,
+    title: str,
+    command: str,
+    run: Path | None = None,
+    evaluations: Sequence[Mapping[str, Any]] | None = None,
+) -> ReportContent:
+    """The content of a report on a predictor, and on its answers where images were asked."""
+    card = predictor.card
+    support = SupportContent(
+        predictor.pixels,
+        np.asarray(predictor.support_labels, dtype=np.int64),
+        predictor.support_names,
+        predictor.support_embeddings,
+    )
+    notes, warnings = _notes(card, asked)
+    return ReportContent(
+        title=title,
+        learner=learner_in_words(card),
+        class_names=predictor.class_names,
+        support=support,
+        query=_query(predictor, asked) if asked is not None else None,
+        evaluations=_evaluations(evaluations or card.get("evaluations", [])),
+        curve=read_metrics(run) if run is not None else (),
+        training_sources=card["model"].get("sources", []),
+        data_notes=notes,
+        warnings=warnings,
+        provenance=_provenance(card, card["model"], command),
+    )
+
+
+def run_report(model: LoadedModel, *, title: str, command: str) -> ReportContent:
+    """The content of a report on a run: what it was trained on and what it reached."""
+    return ReportContent(
+        title=title,
+        learner=learner_in_words(model.card),
+        class_names=(),
+        evaluations=_evaluations(model.evaluations()),
+        curve=read_metrics(model.run) if model.run is not None else (),
+        training_sources=model.card.get("sources", []),
+        warnings=(RESEARCH_ONLY,),
+        provenance=_provenance(model.card, model.card, command),
+    )
+
+
+def learner_in_words(card: Mapping[str, Any]) -> str:
+    """``prototypical on conv4``."""
+    encoder = card["options"].get("encoder", {}).get("name", "an encoder")
+    head = card.get("head")
+    name = f"{head['name']} head (encoder from {card['learner']})" if head else card["learner"]
+    return f"{name} on {encoder}"
+
+
+def _query(predictor: SavedPredictor, asked: AskedImages) -> QueryContent:
+    answers = predictor.predict(asked.pixels)
+    return QueryContent(
+        pixels=asked.pixels,
+        labels=asked.labels,
+        names=tuple(f"image {i + 1}" for i in range(len(asked.pixels))),
+        probabilities=answers.outputs,
+        embeddings=answers.embeddings,
+        nearest=answers.nearest,
+        similarity=answers.similarity,
+    )
+
+
+def _evaluations(rows: Sequence[Mapping[str, Any]]) -> list[EvaluationContent]:
+    return [
+        EvaluationContent(
+            evaluation=row,
+            novelty=str(row.get("novelty", "")),
+            baselines={
+                name: float(value["mean"])
+                for name, value in row.get("baselines", {}).items()
+                if value.get("mean") is not None
+            },
+        )
+        for row in rows
+    ]
+
+
+def _notes(card: Mapping[str, Any], asked: AskedImages | None) -> tuple[list[str], list[str]]:
+    notes, warnings = [], [RESEARCH_ONLY]
+    if not card["support"].get("patients_known"):
+        warnings.append(
+            "Patients are not known: if one patient's images are both among the labelled and the "
+            "asked images, the figures are too good."
+        )
+    names = [str(source["name"]) for source in card["model"].get("sources", [])]
+    if names and all(name.startswith("synthetic-") for name in names):
+        warnings.append(
+            "The learner was trained on synthetic pictures only; expect less on real images."
+        )
+    if asked is not None and asked.problems:
+        notes.append(f"{len(asked.problems)} images could not be read and are left out.")
+    size = card["preprocessing"]
+    shape = f"{size['size']}×{size['size']} pixels"
+    notes.append(
+        f"Every image was brought to {shape}, {'colour' if size['channels'] == 3 else 'grey'}."
+    )
+    return notes, warnings
+
+
+def _provenance(card: Mapping[str, Any], model: Mapping[str, Any], command: str) -> dict[str, str]:
+    facts = {
+        "command": command,
+        "medmeta": f"{__version__} (trained with {model.get('medmeta', '?')})",
+        "torch": str(torch.__version__),
+        "learner": learner_in_words(card),
+        "paper": str(model.get("paper", "")),
+        "training steps of the model": str(model.get("step", "?")),
+        "seed of the training": str(model.get("training", {}).get("seed", "?")),
+    }
+    for part, digest in card.get("sha256", {}).items():
+        facts[f"SHA-256 of {part}"] = digest
+    return facts

@@ -1,0 +1,80 @@
+"""What a report is made of: plain data, so that a page can be drawn from anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SupportContent:
+    """The labelled images a predictor learned from.
+
+    ``pixels`` uint8 ``(S, C, H, W)``, ``labels`` ``(S,)`` into the class names, ``names`` the
+    pseudonym of each (``"benign #3"``), ``embeddings`` ``(S, D)``.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: tuple[str, ...]
+    embeddings: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class QueryContent:
+    """The images that were asked about.
+
+    ``labels`` ``(Q,)`` are -1 where the truth is not known; ``probabilities`` ``(Q, K)``;
+    ``nearest`` ``(Q, m)`` numbers support images, the most similar first, ``similarity`` ``(Q, m)``
+    says how similar (1: the same direction in the embedding). ``names`` are pseudonyms
+    (``"image 12"``): what a file is called may name a patient.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    embeddings: NDArray[np.float32]
+    nearest: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EvaluationContent:
+    """An evaluation on many tasks: what ``Evaluation.to_dict`` gives, and what stands beside it.
+
+    ``novelty`` is ``"new classes"`` or ``"other site"`` (class names that training also had, from
+    another source); ``baselines`` maps a name (``"chance"``, ``"ridge on raw pixels"``) to the
+    mean accuracy on the same tasks.
+    """
+
+    evaluation: Mapping[str, Any]
+    novelty: str
+    baselines: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything a report shows; what is None or empty is left out of the page.
+
+    ``learner`` says in words what learned (``"Prototypical Networks on conv4"``). ``curve`` holds
+    the lines of the training log (``step``, ``loss``, ``validation``). ``data_notes`` and
+    ``warnings`` are sentences for the reader; ``provenance`` name–value pairs (versions, seed,
+    hashes, the command).
+    """
+
+    title: str
+    learner: str
+    class_names: tuple[str, ...]
+    support: SupportContent | None = None
+    query: QueryContent | None = None
+    evaluations: Sequence[EvaluationContent] = ()
+    curve: Sequence[Mapping[str, Any]] = ()
+    training_sources: Sequence[Mapping[str, Any]] = ()
+    data_notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)

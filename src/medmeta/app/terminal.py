@@ -1,0 +1,127 @@
+"""What a person sees in the terminal: tables, progress, JSON, and plain words for errors.
+
+Results go to standard output, everything else to standard error, so that ``--json`` can be piped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+PATIENCE = 2.0
+LINE_EVERY = 15.0
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+
+def emit_json(content: Any) -> None:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """A remark to the person, not part of the result."""
+    err.print(escape(text))
+
+
+def show_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *, console: Console = out
+) -> None:
+    """A table; columns of numbers stand to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for place, name in enumerate(header):
+        numeric = bool(rows) and all(_is_number(row[place]) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    console.print(table)
+
+
+def show_facts(title: str, facts: Mapping[str, object], *, console: Console = out) -> None:
+    """Names and values, one pair per line."""
+    table = Table(
+        title=title, title_justify="left", title_style="bold", show_header=False, box=None
+    )
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(escape(name), escape(str(value)))
+    console.print(table)
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with one decimal.
+
+    >>> percent(0.5)
+    '50.0'
+    """
+    return "–" if value is None or value != value else f"{100 * value:.1f}"
+
+
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, int | float) or str(cell).replace(".", "", 1).lstrip("-–").isdigit()
+
+
+class Waiting:
+    """Progress that shows itself once two seconds have passed.
+
+    A bar where standard error is a terminal, a line every fifteen seconds where it is not.
+    """
+
+    def __init__(self) -> None:
+        self.started = self.spoken = time.monotonic()
+        self.bar: Progress | None = None
+        self.bars: dict[str, Any] = {}
+
+    def __call__(self, what: str, done: int, total: int, detail: str = "") -> None:
+        """Say how far ``what`` has come."""
+        now = time.monotonic()
+        if now - self.started < PATIENCE:
+            return
+        if err.is_terminal:
+            self._draw(what, done, total, detail)
+        elif now - self.spoken >= LINE_EVERY or (done == total and now - self.spoken > PATIENCE):
+            self.spoken = now
+            say(f"{what}: {done} of {total}{'  ' + detail if detail else ''}")
+
+    def _draw(self, what: str, done: int, total: int, detail: str) -> None:
+        if self.bar is None:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[detail]}"),
+                console=err,
+                transient=True,
+            )
+            self.bar.start()
+        if what not in self.bars:
+            self.bars[what] = self.bar.add_task(escape(what), total=total, detail="")
+        self.bar.update(self.bars[what], completed=done, total=total, detail=escape(detail))
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+
+
+@contextmanager
+def waiting() -> Iterator[Waiting]:
+    """Progress for the length of a block."""
+    progress = Waiting()
+    try:
+        yield progress
+    finally:
+        progress.close()

@@ -1,0 +1,129 @@
+"""From a picture as it was read to the fixed shape that encoders take, and from there to floats."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from medmeta.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Preprocessing(BaseModel):
+    """How pictures are brought to one shape; part of every protocol and saved predictor.
+
+    ``size`` is the side of the square in pixels. ``fit`` says what becomes of a picture that is
+    not square: ``"pad"`` keeps all of it between black bars, ``"crop"`` keeps its middle square,
+    ``"stretch"`` bends it.
+
+    >>> Preprocessing(size=32).shape
+    (3, 32, 32)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(default=64, ge=16, le=512, description="side of the square, in pixels")
+    channels: Literal[1, 3] = Field(default=3, description="1 for grey, 3 for colour")
+    fit: Literal["pad", "stretch", "crop"] = Field(
+        default="pad", description="what becomes of a picture that is not square"
+    )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of a prepared picture."""
+        return (self.channels, self.size, self.size)
+
+
+def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """A picture ``(H, W)`` or ``(H, W, 3)`` as uint8 ``(C, size, size)``.
+
+    Grey is repeated to three channels; colour becomes grey by its luma (ITU-R 601). Shrinking
+    averages over the area each new pixel covers; a picture of the right size is left as it is.
+
+    >>> upright = np.full((8, 4), 9, np.uint8)
+    >>> prepare(upright, Preprocessing(size=16, channels=1))[0, 0, ::5].tolist()
+    [0, 9, 9, 0]
+    """
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
+        raise DataError(f"a picture is uint8 (H, W) or (H, W, 3), not {_described(pixels)}.")
+    if pixels.ndim == 3 and pixels.shape[2] != 3:
+        raise DataError(f"a picture has 1 or 3 channels, not {_described(pixels)}.")
+    if pixels.ndim == 3 and preprocessing.channels == 1:
+        pixels = np.asarray(Image.fromarray(pixels).convert("L"))
+    if pixels.shape[:2] != (preprocessing.size, preprocessing.size):
+        pixels = _resized(pixels, preprocessing)
+    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(np.broadcast_to(planes, preprocessing.shape))
+
+
+def _described(pixels: NDArray[np.uint8]) -> str:
+    return f"{pixels.dtype} {pixels.shape}"
+
+
+def _resized(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """``(size, size[, 3])`` by bilinear resampling, antialiased when it shrinks."""
+    height, width = pixels.shape[:2]
+    size = preprocessing.size
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    bilinear = Image.Resampling.BILINEAR
+    if preprocessing.fit == "pad":
+        longest = max(height, width)
+        new_height = max(1, round(height * size / longest))
+        new_width = max(1, round(width * size / longest))
+        top, left = (size - new_height) // 2, (size - new_width) // 2
+        padded = np.zeros((size, size, *pixels.shape[2:]), dtype=np.uint8)
+        scaled = picture.resize((new_width, new_height), bilinear)
+        padded[top : top + new_height, left : left + new_width] = np.asarray(scaled)
+        return padded
+    box = (0.0, 0.0, float(width), float(height))
+    if preprocessing.fit == "crop":
+        side = min(height, width)
+        left, top = (width - side) // 2, (height - side) // 2
+        box = (float(left), float(top), float(left + side), float(top + side))
+    return np.asarray(picture.resize((size, size), bilinear, box=box))
+
+
+def content_hash(pixels: NDArray[np.uint8]) -> int:
+    """64 bits that are equal for equal pictures, whatever the layout they are held in.
+
+    ``pixels`` is ``(H, W)``, ``(1, H, W)``, ``(3, H, W)``, ``(H, W, 1)`` or ``(H, W, 3)``; colour
+    whose channels are all equal is the grey picture. Where first and last axis could both be the
+    channels, the first is taken.
+
+    >>> grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    >>> content_hash(grey) == content_hash(np.stack([grey] * 3))
+    True
+    """
+    planes = pixels
+    if planes.ndim == 3 and planes.shape[0] not in (1, 3):
+        planes = planes.transpose(2, 0, 1)
+    if planes.ndim == 3 and (
+        len(planes) == 1
+        or (np.array_equal(planes[0], planes[1]) and np.array_equal(planes[0], planes[2]))
+    ):
+        planes = planes[0]
+    digest = hashlib.blake2b(str(planes.shape).encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(planes).data)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def as_float(batch: Tensor) -> Tensor:
+    """uint8 ``(..., C, H, W)`` to float32 of the same shape: ``(x / 255 - 0.5) / 0.25``.
+
+    The same for every picture, so that brightness, which may be the sign looked for, is kept and a
+    picture's floats do not depend on the batch that it is in.
+
+    >>> import torch
+    >>> as_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
+    [-2.0, 2.0]
+    """
+    return batch.float().mul_(4 / 255).sub_(2)

@@ -1,0 +1,206 @@
+"""Pictures decoded once: a folder of memory-mapped arrays in the user's cache.
+
+It holds pixels, content hashes and, by row, why a picture could not be read: no name of a file or
+of a patient. A store is written under a temporary name and renamed, so it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmeta.data.preprocess import Preprocessing
+from medmeta.errors import StorageError
+
+_FORMAT_VERSION = 1
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One prepared picture ``(C, size, size)`` and its content hash; or why there is none."""
+
+    pixels: NDArray[np.uint8] | None
+    content: int = 0
+    reason: str = ""
+
+
+class Decode(Protocol):
+    """Decode rows ``first`` to ``last - 1``; never raises for a picture that cannot be read."""
+
+    def __call__(self, first: int, last: int) -> Sequence[Decoded]:
+        """Decode them, in order."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """``pixels`` ``(n, C, size, size)`` and ``hashes`` ``(n,)``; ``bad`` says why by row.
+
+    Rows in ``bad`` are black. ``in_memory`` where the cache would not take it.
+    """
+
+    pixels: NDArray[np.uint8]
+    hashes: NDArray[np.uint64]
+    bad: dict[int, str]
+    in_memory: bool = False
+
+
+def default_cache() -> Path:
+    """``$MEDMETA_CACHE``, or ``~/.cache/medmeta``."""
+    given = os.environ.get("MEDMETA_CACHE")
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "medmeta"
+
+
+def store_key(files: Sequence[Path], preprocessing: Preprocessing) -> str:
+    """A digest of what a store is made from: paths, sizes, times of change, preprocessing.
+
+    A file that has gone meanwhile counts with its name alone.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{_FORMAT_VERSION} {preprocessing.model_dump_json()}\n".encode())
+    for file in files:
+        digest.update(os.fsencode(file) + b"\0")
+        try:
+            status = file.stat()
+        except OSError:
+            continue
+        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def open_store(
+    key: str,
+    n: int,
+    preprocessing: Preprocessing,
+    decode: Decode,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Store:
+    """The store called ``key`` with ``n`` pictures, decoded now where it is missing or damaged.
+
+    ``progress`` is called with the pictures done and ``n``. Falls back to memory where the cache
+    folder may not be written; raises ``StorageError`` where the disk is full.
+    """
+    cache = default_cache() if cache is None else cache
+    shape = (n, *preprocessing.shape)
+    found = _load(cache / key, shape)
+    if found is not None:
+        if not _any_mended(found, decode):
+            return found
+        shutil.rmtree(cache / key, ignore_errors=True)
+    chunks = _chunks(n, decode, progress)
+    try:
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
+    except OSError:
+        return _in_memory(shape, chunks)
+    try:
+        _write(temporary, shape, chunks)
+        _publish(temporary, cache / key, shape)
+    except OSError as error:
+        raise StorageError(
+            f"the cache {cache} would not take the decoded images ({error.strerror or error}); "
+            "make room, or name another folder with MEDMETA_CACHE."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    written = _load(cache / key, shape)
+    if written is None:
+        raise StorageError(
+            f"the cache {cache} does not give back what was written; check the disk."
+        )
+    return written
+
+
+def _any_mended(store: Store, decode: Decode) -> bool:
+    """Whether a picture that could not be read can be now (a right was given, a disk is back)."""
+    return any(decode(row, row + 1)[0].pixels is not None for row in store.bad)
+
+
+def _chunks(
+    n: int, decode: Decode, progress: Callable[[int, int], None] | None
+) -> Iterator[Sequence[Decoded]]:
+    for first in range(0, n, _CHUNK):
+        last = min(first + _CHUNK, n)
+        yield decode(first, last)
+        if progress is not None:
+            progress(last, n)
+
+
+def _in_memory(shape: tuple[int, ...], chunks: Iterator[Sequence[Decoded]]) -> Store:
+    pixels = np.zeros(shape, dtype=np.uint8)
+    hashes = np.zeros(shape[0], dtype=np.uint64)
+    bad: dict[int, str] = {}
+    rows = enumerate(picture for chunk in chunks for picture in chunk)
+    for row, picture in rows:
+        if picture.pixels is None:
+            bad[row] = picture.reason
+        else:
+            pixels[row], hashes[row] = picture.pixels, picture.content
+    return Store(pixels, hashes, bad, in_memory=True)
+
+
+def _write(folder: Path, shape: tuple[int, ...], chunks: Iterator[Sequence[Decoded]]) -> None:
+    """Write a store chunk by chunk: plain writes, for a full disk kills a process that maps."""
+    hashes = np.zeros(shape[0], dtype=np.uint64)
+    black = np.zeros(shape[1:], dtype=np.uint8)
+    bad: list[dict[str, Any]] = []
+    row = 0
+    with (folder / "pixels.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for chunk in chunks:
+            for picture in chunk:
+                file.write((black if picture.pixels is None else picture.pixels).tobytes())
+                hashes[row] = picture.content
+                if picture.pixels is None:
+                    bad.append({"row": row, "reason": picture.reason})
+                row += 1
+        _sync(file)
+    with (folder / "hashes.npy").open("wb") as file:
+        np.lib.format.write_array(file, hashes, allow_pickle=False)
+        _sync(file)
+    with (folder / "problems.json").open("wb") as file:
+        file.write(json.dumps(bad).encode())
+        _sync(file)
+
+
+def _sync(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _publish(temporary: Path, folder: Path, shape: tuple[int, ...]) -> None:
+    """Give the finished store its name; where another process was first, keep theirs."""
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if _load(folder, shape) is not None:
+            return
+        shutil.rmtree(folder, ignore_errors=True)  # damaged
+        temporary.rename(folder)
+
+
+def _load(folder: Path, shape: tuple[int, ...]) -> Store | None:
+    """The store in a folder, or None where it is missing or not what it should be."""
+    try:
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+        hashes = np.load(folder / "hashes.npy", allow_pickle=False)
+        listed = json.loads((folder / "problems.json").read_bytes())
+        bad = {int(p["row"]): str(p["reason"]) for p in listed}
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        return None
+    right = pixels.shape == shape and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+    right = right and hashes.shape == shape[:1] and hashes.dtype == np.uint64
+    return Store(pixels, hashes, bad) if right and all(0 <= r < shape[0] for r in bad) else None

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from medmeta.app.report_evaluations import evaluation_rows, matching_rows
+from tests.app._report_example import example_evaluation
+
+
+def test_nearest_setting_is_the_one_quoted() -> None:
+    near = example_evaluation("near")
+    far = replace(near, evaluation={**near.evaluation, "source": "far", "protocol": {"n_way": 9}})
+    rows = evaluation_rows([far, near])
+    found, same = matching_rows(rows, n_way=4, n_shot=5)
+    assert ([row.source for row in found], same) == (["near"], True)
+    found, same = matching_rows(rows, n_way=10, n_shot=5)
+    assert ([row.source for row in found], same) == (["far"], False)
+    assert rows[0].chance == pytest.approx(1 / 9)
+    assert matching_rows([], n_way=4, n_shot=5) == ([], False)

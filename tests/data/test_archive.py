@@ -1,0 +1,148 @@
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medmeta.data import archive
+from medmeta.data.archive import read_archive
+from medmeta.errors import DataError
+
+IMAGES = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6)
+LABELS = np.array([1, 0, 1, 2])
+NAMES = np.array(["pear", "apple", "quince"])
+
+
+def save(tmp_path, **arrays):
+    np.savez_compressed(tmp_path / "set.npz", **arrays)
+    return tmp_path / "set.npz"
+
+
+def test_own_layout(tmp_path):
+    path = save(
+        tmp_path,
+        images=IMAGES,
+        labels=LABELS,
+        class_names=NAMES,
+        patient_ids=np.array(["p", "", "q", " p "]),
+        modality=np.array("CT"),
+        file_names=np.array(["secret"] * 4),
+    )
+    read = read_archive(path)
+    assert np.array_equal(read.images, IMAGES)
+    assert read.index.labels is not None
+    assert read.index.labels.texts() == ["apple", "pear", "apple", "quince"]
+    assert read.index.class_names == ("apple", "pear", "quince")
+    assert read.index.patients.texts() == ["p", None, "q", "p"]
+    assert read.index.modalities.texts() == ["CT"] * 4
+    assert (read.index.name, read.index.paths) == ("set", ())
+
+
+@pytest.mark.parametrize(
+    ("ids", "texts"),
+    [
+        (np.array([3, -1, 12, 3]), ["3", None, "12", "3"]),
+        (np.array([3, np.nan, 12, 3]), ["3", None, "12", "3"]),
+        (np.array([b"a", b"", b"b", b"a"]), ["a", None, "b", "a"]),
+    ],
+)
+def test_patients_as_numbers_or_bytes(tmp_path, ids, texts):
+    path = save(tmp_path, images=IMAGES, labels=LABELS, patient_ids=ids)
+    assert read_archive(path).index.patients.texts() == texts
+
+
+def test_values(tmp_path):
+    index = read_archive(save(tmp_path, images=IMAGES, values=np.arange(4) / 2)).index
+    assert index.values is not None
+    assert index.values.tolist() == [0, 0.5, 1, 1.5]
+
+
+def test_classes_without_an_image_are_said(tmp_path):
+    index = read_archive(save(tmp_path, images=IMAGES, labels=LABELS * 0, class_names=NAMES)).index
+    assert index.class_names == ("pear",)
+    assert "apple, quince" in index.problems[0].what
+
+
+def test_medmnist_layout(tmp_path):
+    parts = {"train": [0, 1], "val": [2], "test": [3]}
+    arrays = {f"{p}_images": IMAGES[rows] for p, rows in parts.items()}
+    arrays |= {f"{p}_labels": LABELS[rows, None].astype(np.uint8) for p, rows in parts.items()}
+    read = read_archive(save(tmp_path, **arrays))
+    assert np.array_equal(read.images, IMAGES)
+    assert read.index.labels is not None
+    assert read.index.labels.texts() == ["1", "0", "1", "2"]
+    assert read.index.splits.texts() == ["train", "train", "val", "test"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"images": IMAGES.astype(float)}, "uint8"),
+        ({"images": np.zeros((4, 5, 6, 7), np.uint8)}, "volumes"),
+        ({"labels": LABELS[:3]}, "4 images"),
+        ({"labels": np.eye(4, dtype=int)}, "4 labels for each image"),
+        ({"labels": LABELS - 1}, "row 1, is below zero"),
+        ({"labels": LABELS + 1}, "row 3, is 3, but class_names has 3"),
+        ({"labels": LABELS / 2}, "whole numbers"),
+        ({"class_names": np.array(["a", "a", "b"])}, "one name twice"),
+        ({"patient_ids": np.arange(3)}, "patient_ids"),
+        ({"values": np.zeros(4)}, "either labels or values"),
+    ],
+)
+def test_arrays_that_do_not_fit(tmp_path, changes, said):
+    arrays = {"images": IMAGES, "labels": LABELS, "class_names": NAMES} | changes
+    with pytest.raises(DataError, match=said):
+        read_archive(save(tmp_path, **arrays))
+
+
+def test_another_layout_says_what_is_there(tmp_path):
+    with pytest.raises(DataError, match=r"expected images.*there is x, y"):
+        read_archive(save(tmp_path, x=IMAGES, y=LABELS))
+
+
+def test_objects_are_not_unpickled(tmp_path):
+    path = save(tmp_path, images=IMAGES, labels=np.array([print] * 4, dtype=object))
+    with pytest.raises(DataError, match="Python objects"):
+        read_archive(path)
+
+
+def test_declared_shape_is_held_against_the_true_one(tmp_path):
+    header = io.BytesIO()
+    claimed = {"descr": "|u1", "fortran_order": False, "shape": (10**6, 10**6)}
+    np.lib.format.write_array_header_1_0(header, claimed)
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as file:
+        file.writestr("images.npy", header.getvalue() + b"\0" * 100)
+        file.writestr("labels.npy", header.getvalue())
+    with pytest.raises(DataError, match="not as long as it says"):
+        read_archive(tmp_path / "set.npz")
+
+
+def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 100)
+    with pytest.raises(DataError, match="more than the"):
+        read_archive(save(tmp_path, images=IMAGES, labels=LABELS))
+
+
+def test_damage_anywhere_is_said(tmp_path):
+    path = save(tmp_path, images=IMAGES, labels=LABELS)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 37):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match="damaged"):
+            read_archive(path)
+    path.write_bytes(whole[:80] + b"\xff" * 20 + whole[100:])
+    with pytest.raises(DataError, match="damaged"):
+        read_archive(path)
+
+
+def test_real_archives():
+    shared = Path(os.environ.get("MEDMETA_SHARED_DATA", "../shared/data")) / "classification"
+    if not shared.is_dir():
+        pytest.skip("the shared data are not here")
+    chest = read_archive(shared / "pneumonia_cxr.npz")
+    assert (chest.images.shape, len(chest.index.patients.names)) == ((1500, 64, 64), 1147)
+    native = read_archive(shared / "pneumoniamnist.npz").index
+    assert native.splits.names == ("test", "train", "val")
+    assert len(native) == 5030
