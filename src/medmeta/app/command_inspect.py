@@ -110,8 +110,8 @@ def learners(
     spec = learner_spec(name)
     options = {
         field: {
-            "default": info.get_default(call_default_factory=True),
-            "type": str(info.annotation).replace("typing.", ""),
+            "default": _plain(info.get_default(call_default_factory=True)),
+            "type": getattr(info.annotation, "__name__", str(info.annotation)).split(".")[-1],
         }
         for field, info in spec.config.model_fields.items()
     }
@@ -134,7 +134,12 @@ def learners(
         (f"--set {k}=…", str(v["default"]), str(v["type"])) for k, v in options.items()
     ]
     show_table("Options", ["option", "default", "type"], rows_of_options)
-    out.print("\n".join(line.strip() for line in (spec.config.__doc__ or "").splitlines()[2:]))
+    out.print(" ".join((spec.config.__doc__ or "").replace("``", "").split()))
+
+
+def _plain(value: Any) -> Any:
+    """A default as it would be written in JSON."""
+    return value.model_dump() if hasattr(value, "model_dump") else value
 
 
 def doctor(

@@ -21,8 +21,6 @@ from medmeta.app.workbench import SavedPredictor
 from medmeta.training.metrics_log import read_metrics
 from medmeta.version import __version__
 
-RESEARCH_ONLY = "For research only: this is not a medical device."
-
 
 def predictor_report(
     predictor: SavedPredictor,
@@ -50,7 +48,7 @@ def predictor_report(
         query=_query(predictor, asked) if asked is not None else None,
         evaluations=_evaluations(evaluations or card.get("evaluations", [])),
         curve=read_metrics(run) if run is not None else (),
-        training_sources=card["model"].get("sources", []),
+        training_sources=_without_fingerprints(card["model"]),
         data_notes=notes,
         warnings=warnings,
         provenance=_provenance(card, card["model"], command),
@@ -65,10 +63,14 @@ def run_report(model: LoadedModel, *, title: str, command: str) -> ReportContent
         class_names=(),
         evaluations=_evaluations(model.evaluations()),
         curve=read_metrics(model.run) if model.run is not None else (),
-        training_sources=model.card.get("sources", []),
-        warnings=(RESEARCH_ONLY,),
+        training_sources=_without_fingerprints(model.card),
         provenance=_provenance(model.card, model.card, command),
     )
+
+
+def _without_fingerprints(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    sources = card.get("sources", [])
+    return [{k: v for k, v in source.items() if k != "fingerprint"} for source in sources]
 
 
 def learner_in_words(card: Mapping[str, Any]) -> str:
@@ -108,7 +110,8 @@ def _evaluations(rows: Sequence[Mapping[str, Any]]) -> list[EvaluationContent]:
 
 
 def _notes(card: Mapping[str, Any], asked: AskedImages | None) -> tuple[list[str], list[str]]:
-    notes, warnings = [], [RESEARCH_ONLY]
+    notes: list[str] = []
+    warnings: list[str] = []
     if not card["support"].get("patients_known"):
         warnings.append(
             "Patients are not known: if one patient's images are both among the labelled and the "

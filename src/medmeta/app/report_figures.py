@@ -98,7 +98,7 @@ def embedding_map(content: ReportContent) -> EmbeddingMap | None:
     if not parts:
         return None
     embeddings = np.concatenate(parts).astype(np.float64)
-    finite = np.isfinite(embeddings).all(1)
+    finite = np.asarray(np.isfinite(embeddings).all(1))
     plane = _principal_plane(embeddings[finite])
     if plane is None:
         return None

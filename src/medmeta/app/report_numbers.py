@@ -83,7 +83,7 @@ class QueryFigures:
 
 def answers_of(query: QueryContent) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Answer ``(Q,)`` and confidence ``(Q,)``; ``NO_ANSWER`` and NaN where a row is not finite."""
-    valid = np.isfinite(query.probabilities).all(1)
+    valid = np.asarray(np.isfinite(query.probabilities).all(1))
     clean = np.where(valid[:, None], query.probabilities, 0.0)
     answers = np.where(valid, clean.argmax(1), NO_ANSWER).astype(np.int64)
     return answers, np.where(valid, clean.max(1), np.nan)

@@ -32,7 +32,7 @@ def emit_json(content: Any) -> None:
 
 def say(text: str) -> None:
     """A remark to the person, not part of the result."""
-    err.print(escape(text))
+    err.print(escape(text), soft_wrap=True)
 
 
 def show_table(
@@ -50,14 +50,10 @@ def show_table(
 
 def show_facts(title: str, facts: Mapping[str, object], *, console: Console = out) -> None:
     """Names and values, one pair per line."""
-    table = Table(
-        title=title, title_justify="left", title_style="bold", show_header=False, box=None
-    )
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(escape(name), escape(str(value)))
-    console.print(table)
+    console.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)
+    width = max(map(len, facts), default=0)
+    for name, value in facts.items():  # never broken: paths and hashes are there to be copied
+        console.print(f"  {escape(name):<{width}}  {escape(str(value))}", soft_wrap=True)
 
 
 def percent(value: float | None) -> str:

@@ -226,8 +226,8 @@ def description(source: Source) -> dict[str, Any]:
         "name": source.name,
         "images": len(source),
         "classes": list(index.class_names),
-        "modalities": list(index.modalities.names),
-        "patients": len(index.patients.names) if index.patients.known else None,
+        "modalities": sorted({t for t in index.modalities.texts() if t is not None}),
+        "patients": len(np.unique(index.patients.codes)) if index.patients.known else None,
         "fingerprint": f"{int(np.bitwise_xor.reduce(source.hashes)):016x}",
     }
 
