@@ -6,11 +6,14 @@ Exit codes: 0 done; 1 a defect of medmeta; 2 something for the user to put right
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
+import click
 import typer
+from typer.core import TyperGroup
 
 from medmeta.app import (
     command_adapt,
@@ -24,8 +27,26 @@ from medmeta.app.terminal import emit_json, say
 from medmeta.errors import MedmetaError
 from medmeta.version import __version__
 
+
+class _Stopped(Exception):
+    """Ctrl-C, told apart from a command that ends with 130 in its own words."""
+
+
+class _Commands(TyperGroup):
+    """The commands, with Ctrl-C kept from Click, which would end without a word."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Stopped from None
+
+
 app = typer.Typer(
     name="medmeta",
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Learn a diagnostic imaging task from a handful of labelled images.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -66,14 +87,21 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake ends in plain words and exit code 2, never in a traceback."""
     argv = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an old terminal must not stop the work
     try:
-        app(args=argv, standalone_mode=True)
+        code = app(args=argv, prog_name="medmeta", obj=tuple(argv), standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except MedmetaError as error:
         _fail(type(error).__name__, str(error), error.exit_code, as_json=as_json)
-    except KeyboardInterrupt:
-        _fail(
-            "Interrupted", "stopped by Ctrl-C; nothing half-written is left.", 130, as_json=as_json
-        )
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail("UsageError", _usage(error), 2, as_json=as_json)
+    except (_Stopped, KeyboardInterrupt, click.Abort):
+        text = "stopped by Ctrl-C; nothing half-written is left."
+        _fail("Interrupted", text, 130, as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -91,6 +119,14 @@ def main(arguments: list[str] | None = None) -> None:
             "with MEDMETA_DEBUG=1 the same command shows where it happened."
         )
         _fail(type(error).__name__, text, 1, as_json=as_json)
+
+
+def _usage(error: click.ClickException) -> str:
+    """What is wrong with the words of the command, and where its options are listed."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if isinstance(context, click.Context) else "medmeta"
+    text = error.format_message().rstrip(".")
+    return f"{text[:1].lower()}{text[1:]}. See '{path} --help'."
 
 
 def _fail(kind: str, text: str, code: int, *, as_json: bool) -> None:

@@ -23,6 +23,7 @@ from medmeta.evaluation.intervals import paired_difference
 from medmeta.learners import build_learner, configuration
 from medmeta.settings import Settings
 from medmeta.storage import write_bytes, write_json
+from medmeta.training.allocator import keep_freed_memory
 
 RAW_RIDGE = "ridge on raw pixels"
 
@@ -96,6 +97,7 @@ def evaluate_model(
     """
     if not sources:
         raise SettingsError("no source to evaluate on: give --source PATH, once or more.")
+    keep_freed_memory()
     seen = model.seen_hashes()
     plans = []
     for source in sources:

@@ -6,11 +6,16 @@ Results go to standard output, everything else to standard error, so that ``--js
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,19 +25,59 @@ from rich.table import Table
 PATIENCE = 2.0
 LINE_EVERY = 15.0
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, soft_wrap=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def emit_json(content: Any) -> None:
-    """One JSON object on standard output."""
-    sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
+    """One JSON object on standard output; a figure that is not defined (NaN) is null."""
+    text = json.dumps(_defined(content), indent=2, default=str, allow_nan=False)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
     """A remark to the person, not part of the result."""
-    err.print(escape(text), soft_wrap=True)
+    err.print(shown(text), soft_wrap=True)
+
+
+def shown(text: object) -> str:
+    r"""Text for the terminal: no markup in it counts, nothing in it steers the terminal.
+
+    >>> shown("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    whole = str(text).encode("utf-8", "backslashreplace").decode()
+    return escape("".join(map(_harmless, whole)))
+
+
+def command_line(*arguments: object) -> str:
+    """A command to be pasted, calling medmeta as it was called now."""
+    return shlex.join([_program(), *map(str, arguments)])
+
+
+def _harmless(character: str) -> str:
+    """Control and direction characters as their codes."""
+    if character in "\n\t" or unicodedata.category(character)[0] != "C":
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def _program() -> str:
+    called = Path(sys.argv[0])
+    found = shutil.which("medmeta")
+    if called.stem != "medmeta" or (found and Path(found).resolve() == called.resolve()):
+        return "medmeta"
+    near = os.path.relpath(called)
+    return near if not near.startswith("..") else str(called)
+
+
+def _defined(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _defined(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_defined(value) for value in content]
+    return None if isinstance(content, float) and content - content != 0 else content
 
 
 def show_table(
@@ -42,18 +87,20 @@ def show_table(
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for place, name in enumerate(header):
         numeric = bool(rows) and all(_is_number(row[place]) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        figures = bool(rows) and all(_is_figures(row[place]) for row in rows)
+        justify: Literal["right", "left"] = "right" if numeric else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=figures)
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
+        table.add_row(*(shown(cell) for cell in row))
     console.print(table)
 
 
 def show_facts(title: str, facts: Mapping[str, object], *, console: Console = out) -> None:
     """Names and values, one pair per line."""
-    console.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)
+    console.print(f"[bold]{shown(title)}[/bold]", soft_wrap=True)
     width = max(map(len, facts), default=0)
     for name, value in facts.items():  # never broken: paths and hashes are there to be copied
-        console.print(f"  {escape(name):<{width}}  {escape(str(value))}", soft_wrap=True)
+        console.print(f"  {escape(name):<{width}}  {shown(value)}", soft_wrap=True)
 
 
 def percent(value: float | None) -> str:
@@ -63,6 +110,11 @@ def percent(value: float | None) -> str:
     '50.0'
     """
     return "–" if value is None or value != value else f"{100 * value:.1f}"
+
+
+def _is_figures(cell: object) -> bool:
+    """Numbers and intervals, which must stay on one line to be read."""
+    return not any(c.isalpha() for c in str(cell))
 
 
 def _is_number(cell: object) -> bool:
@@ -104,8 +156,8 @@ class Waiting:
             )
             self.bar.start()
         if what not in self.bars:
-            self.bars[what] = self.bar.add_task(escape(what), total=total, detail="")
-        self.bar.update(self.bars[what], completed=done, total=total, detail=escape(detail))
+            self.bars[what] = self.bar.add_task(shown(what), total=total, detail="")
+        self.bar.update(self.bars[what], completed=done, total=total, detail=shown(detail))
 
     def close(self) -> None:
         """Take the bar away."""

@@ -28,6 +28,7 @@ from medmeta.learner import AbstractLearner
 from medmeta.learners import build_learner, configuration, learner_spec
 from medmeta.settings import Settings
 from medmeta.storage import remove_leftovers, save_folder
+from medmeta.training.allocator import keep_freed_memory
 from medmeta.training.checkpoint import newest_checkpoint_card, tensors_to_bytes
 from medmeta.training.loop import Outcome, Report, Trainer
 from medmeta.training.settings import TrainingSettings
@@ -102,6 +103,7 @@ def train(
     errors of ``medmeta.errors``; nothing is written before all settings and sources are checked.
     """
     _check_folder(run, resume=resume)
+    keep_freed_memory()
     way, shot = parse_range(request.way, name="--way"), parse_range(request.shot, name="--shot")
     config = configuration(request.learner, learner_options(request))
     spec = InputSpec(request.preprocessing.channels, (request.preprocessing.size,) * 2)

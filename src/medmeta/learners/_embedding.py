@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor, cat
+from torch import Tensor, cat, channels_last
 
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import Episode, Inputs, LabelledSet, Predictor, Target, any_tensor, map_inputs
@@ -46,7 +46,7 @@ class EmbeddingLearner(HeadedLearner):
         if self.coupled and n_tasks > 1:  # tasks must not help each other
             return cat([self.encode(_task(inputs, t)) for t in range(n_tasks)])
         lead = any_tensor(inputs).shape[:2]
-        flat = map_inputs(lambda x: x.flatten(0, 1), inputs)
+        flat = map_inputs(lambda x: _channels_last(x.flatten(0, 1)), inputs)
         embeddings: Tensor = self.encoder(flat)
         return embeddings.reshape(*lead, -1)
 
@@ -76,6 +76,11 @@ class EmbeddingLearner(HeadedLearner):
 
 def _task(inputs: Inputs, t: int) -> Inputs:
     return map_inputs(lambda x: x[t : t + 1], inputs)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """The same images with channels innermost in memory, in which convolutions are faster."""
+    return images.contiguous(memory_format=channels_last) if images.ndim == 4 else images
 
 
 def _joined(first: Inputs, second: Inputs) -> Inputs:
