@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medmeta.storage import write_bytes, write_json
+from medmeta.storage import write_json
+from page_tables import replace_between
 
 BEGIN, END = "<!-- omniglot table: begin -->", "<!-- omniglot table: end -->"
 
@@ -26,13 +27,7 @@ def write_table(results: Path, page: Path, rows: list[dict[str, Any]]) -> None:
     merged = {_key(row): row for row in known} | fresh
     ordered = [merged[key] for key in sorted(merged)]
     write_json(results, ordered)
-    if not page.exists():
-        return
-    text = page.read_text()
-    if BEGIN in text and END in text:
-        head, rest = text.split(BEGIN, 1)
-        tail = rest.split(END, 1)[1]
-        write_bytes(page, f"{head}{BEGIN}\n{_table(ordered)}\n{END}{tail}".encode())
+    replace_between(page, BEGIN, END, _table(ordered))
 
 
 def _key(row: dict[str, Any]) -> tuple[str, int, int, bool]:

@@ -28,8 +28,21 @@ def input_spec_for(traits: Traits) -> InputSpec:
 
 
 def default_target(traits: Traits, n_way: int) -> Target:
-    """Classes where a learner takes them, else one value."""
-    return Target("classes", n_way) if "classes" in traits.targets else Target("values", 1)
+    """Classes, at most as many as a learner takes, or else one value.
+
+    Raises ``SettingsError`` where it takes neither.
+
+    >>> default_target(Traits(max_way=2), 3)
+    Target(kind='classes', size=2)
+    """
+    if "classes" in traits.targets:
+        return Target("classes", min(n_way, traits.max_way or n_way))
+    if "values" in traits.targets:
+        return Target("values", 1)
+    raise SettingsError(
+        f"no easy tasks are known for {' and '.join(sorted(traits.targets))}; a learner can be "
+        "checked on classes and on values."
+    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -161,16 +162,14 @@ def task_loss(predictions: Tensor, labels: Tensor, target: Target) -> Tensor:
     ``predictions`` ``(T, Q, size, *space)``; cross-entropy for classes and masks (labels of -1
     count nothing), squared error for values.
 
-    >>> import torch
     >>> logits = torch.zeros(2, 3, 5)
     >>> task_loss(logits, torch.zeros(2, 3, dtype=torch.long), Target("classes", 5))
     tensor([1.6094, 1.6094])
     """
     if target.kind == "values":
         return (predictions - labels).square().flatten(1).mean(1)
-    losses = F.cross_entropy(
-        predictions.flatten(0, 1).float(), labels.flatten(0, 1), ignore_index=-1, reduction="none"
-    )
+    logits = predictions.to(torch.promote_types(predictions.dtype, torch.float32)).flatten(0, 1)
+    losses = F.cross_entropy(logits, labels.flatten(0, 1), ignore_index=-1, reduction="none")
     losses = losses.reshape(labels.shape[0], -1)
     counted = (labels.flatten(1) >= 0).sum(1).clamp(min=1)
     return losses.sum(1) / counted

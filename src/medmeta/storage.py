@@ -19,6 +19,7 @@ from typing import Any
 from medmeta.errors import CheckpointError, StorageError
 
 CARD = "card.json"
+UNFINISHED = ".medmeta-unfinished"  # ends the name of what is not yet wholly on the disk
 MAX_JSON_BYTES = 64 * 2**20
 MAX_TENSOR_BYTES = 8 * 2**30
 
@@ -41,7 +42,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Raises ``StorageError`` where the disk refuses; the file that was there before then stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     with explained_disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,13 +60,24 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises ``CheckpointError`` where it is missing, damaged or too large."""
+    return _parsed(path, _read_json_bytes(path))
+
+
+def _read_json_bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise CheckpointError(f"{path} is larger than {MAX_JSON_BYTES // 2**20} MB.")
-        return json.loads(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError(f"{path} is not there; was it saved by medmeta?") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _parsed(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); restore it from a copy.") from None
 
 
@@ -81,7 +93,8 @@ def save_folder(folder: Path, card: Mapping[str, Any], parts: Mapping[str, bytes
     text = json.dumps({**card, "sha256": hashes}, indent=2, allow_nan=False) + "\n"
     with explained_disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        name = tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=UNFINISHED, dir=folder.parent)
+        temporary = Path(name)
         try:
             temporary.chmod(0o755)
             for name, content in parts.items():
@@ -103,11 +116,12 @@ def load_folder(
     ``expected_sha256`` is the hash of the card that somebody trusted told you: with it the folder
     is safe against tampering, without it against damage only. Raises ``CheckpointError``.
     """
-    card = read_json(folder / CARD)
+    content = _read_json_bytes(folder / CARD)
     if expected_sha256 is not None:
-        found = hashlib.sha256((folder / CARD).read_bytes()).hexdigest()
+        found = hashlib.sha256(content).hexdigest()
         if found != expected_sha256.lower():
             raise CheckpointError(f"{folder}: its card has SHA-256 {found}, not the one expected.")
+    card = _parsed(folder / CARD, content)
     hashes = card.get("sha256") if isinstance(card, dict) else None
     if not isinstance(hashes, dict):
         raise CheckpointError(f"{folder / CARD} is not a card of medmeta's.")
@@ -125,13 +139,13 @@ def load_folder(
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary folders and files that a killed process left behind."""
+    """Remove what a killed process left unfinished in a folder; nothing else in it is touched."""
     if not folder.is_dir():
         return
-    for leftover in folder.glob(".*"):
-        if leftover.is_dir():
+    for leftover in folder.glob(f".*{UNFINISHED}"):
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
-        elif leftover.suffix == ".tmp":
+        else:
             leftover.unlink(missing_ok=True)
 
 

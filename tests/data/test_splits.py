@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from medmeta.data.groups import linked_groups
 from medmeta.data.source import Source
-from medmeta.data.splits import linked_groups, overlap, split_by, split_classes, split_rows
+from medmeta.data.splits import overlap, split_by, split_classes, split_rows
 from medmeta.errors import DataError, SettingsError
 
 seeds = st.integers(0, 2**32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -28,19 +29,25 @@ from medmeta.errors import MedmetaError
 from medmeta.version import __version__
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """Ctrl-C, told apart from a command that ends with 130 in its own words."""
 
 
+class _PipeClosedError(Exception):
+    """Nobody reads standard output any more."""
+
+
 class _Commands(TyperGroup):
-    """The commands, with Ctrl-C kept from Click, which would end without a word."""
+    """The commands, with what Typer would end without a word kept from it."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise _Stopped from None
+            raise _StoppedError from None
+        except BrokenPipeError:
+            raise _PipeClosedError from None
 
 
 app = typer.Typer(
@@ -99,10 +106,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except click.ClickException as error:
         _fail("UsageError", _usage(error), 2, as_json=as_json)
-    except (_Stopped, KeyboardInterrupt, click.Abort):
+    except (_StoppedError, KeyboardInterrupt, click.Abort):
         text = "stopped by Ctrl-C; nothing half-written is left."
         _fail("Interrupted", text, 130, as_json=as_json)
-    except BrokenPipeError:
+    except (_PipeClosedError, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except MemoryError:
@@ -125,8 +132,10 @@ def _usage(error: click.ClickException) -> str:
     """What is wrong with the words of the command, and where its options are listed."""
     context = getattr(error, "ctx", None)
     path = context.command_path if isinstance(context, click.Context) else "medmeta"
-    text = error.format_message().rstrip(".")
-    return f"{text[:1].lower()}{text[1:]}. See '{path} --help'."
+    text = re.sub(r"( Did you mean [^?]*\?)\1+", r"\1", error.format_message())  # Typer and Click
+    text = text.rstrip(".")
+    end = "" if text.endswith(("?", "?)")) else "."
+    return f"{text[:1].lower()}{text[1:]}{end} See '{path} --help'."
 
 
 def _fail(kind: str, text: str, code: int, *, as_json: bool) -> None:

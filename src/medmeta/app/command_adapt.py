@@ -10,7 +10,17 @@ import typer
 
 from medmeta.app.options import AllowExternal, AsJson, ExpectSha256, SkipBad
 from medmeta.app.spread import SpreadCommand
-from medmeta.app.terminal import emit_json, percent, say, show_facts, show_table, waiting
+from medmeta.app.terminal import (
+    check_out,
+    check_place,
+    command_line,
+    emit_json,
+    percent,
+    say,
+    show_facts,
+    show_table,
+    waiting,
+)
 from medmeta.errors import SettingsError
 
 
@@ -45,8 +55,9 @@ def adapt(
 
     if set_ and head is None:
         raise SettingsError("--set goes with --head: a run's own learner keeps its options.")
-    if out.exists():
+    if out.exists() or out.is_symlink():
         raise SettingsError(f"{out} is already there; choose another --out or remove it.")
+    check_place(out)
     loaded = load_model(model, expected_sha256=expect_sha256, allow_external=allow_external)
     opened = open_support(support, loaded.preprocessing, skip_bad=skip_bad)
     started = time.perf_counter()
@@ -80,7 +91,7 @@ def adapt(
         show_facts("Adapted", facts)
         for note in opened.notes:
             say(note)
-    say(f"Next: medmeta predict {out} IMAGES --out predictions.csv")
+    say(f"Next: {command_line('predict', out)} IMAGES --out predictions.csv")
 
 
 def predict(
@@ -99,6 +110,7 @@ def predict(
     from medmeta.app.images import read_images, write_predictions
     from medmeta.app.workbench import load_predictor
 
+    check_out(out, suffixes=(".csv",))
     loaded = load_predictor(predictor, expected_sha256=expect_sha256, allow_external=allow_external)
     with waiting() as progress:
         asked = read_images(
@@ -115,6 +127,7 @@ def predict(
     known = asked.labels >= 0
     right = int((predicted == asked.labels)[known].sum()) if names else 0
     counts = {name: int((predicted == i).sum()) for i, name in enumerate(names)}
+    learned = int(loaded.learned_from(asked.pixels).sum())
     if as_json:
         emit_json(
             {
@@ -123,6 +136,7 @@ def predict(
                 "predicted": counts,
                 "labelled_by_folder": int(known.sum()),
                 "right": right,
+                "learned_from": learned,
                 "problems": [{"path": str(p), "problem": text} for p, text in asked.problems],
             }
         )
@@ -132,6 +146,11 @@ def predict(
     if names and known.any():
         share = percent(right / int(known.sum()))
         say(f"Of {known.sum()} images in folders named by class, {right} are right ({share} %).")
-    for path, problem in asked.problems:
-        say(f"left out: {path}: {problem}")
+    if learned:
+        say(
+            f"warning: the predictor learned from {learned} of these images; its answers to them "
+            "say nothing about how good it is. Ask about images of other patients."
+        )
+    for _, problem in asked.problems:
+        say(f"left out: {problem}")
     say(f"{len(asked.paths)} answers are in {out}")

@@ -10,12 +10,24 @@ import typer
 
 from medmeta.app.options import AllowExternal, AsJson, DropSmall, ExpectSha256, SkipBad
 from medmeta.app.spread import SpreadCommand
-from medmeta.app.terminal import emit_json, percent, say, show_facts, show_table, waiting
+from medmeta.app.terminal import (
+    check_out,
+    emit_json,
+    percent,
+    say,
+    show_facts,
+    show_table,
+    waiting,
+)
 from medmeta.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from medmeta.app.evaluate_run import EvaluatedSource
     from medmeta.app.models import LoadedModel
+
+
+NOVELTY = {"new classes": "new", "nothing was trained": "–"}  # short, for a narrow terminal
+TASK_COLUMNS = ("task", "n_way", "n_shot")
 
 
 def register(app: typer.Typer) -> None:
@@ -68,6 +80,7 @@ def evaluate(
     more = {"drop_small": drop_small, "baselines": baselines, "seed": seed}
     request = validated(EvaluationRequest, {**wanted, **more}, where="medmeta evaluate")
     model = _model(run, learner, encoder, size, expect_sha256, allow_external=allow_external)
+    check_out(out, suffixes=(".json",))
     with waiting() as progress:
         sources = [
             open_source(
@@ -80,14 +93,14 @@ def evaluate(
         ]
         rows = evaluate_model(model, sources, request, progress=progress)
     table = [row.to_dict() for row in rows]
+    if not as_json:
+        _show(rows)
+        if run is not None:
+            say(f"Per-task records: {run}/evaluations")
     if out is not None:
         write_json(out, table)
     if as_json:
         emit_json(table)
-    else:
-        _show(rows)
-        if run is not None:
-            say(f"Per-task records: {run}/evaluations")
 
 
 def _model(
@@ -106,7 +119,10 @@ def _model(
     from medmeta.settings import validated
 
     if (run is None) == (learner is None):
-        raise SettingsError("name a RUN to evaluate, or --learner for an untrained one, not both.")
+        raise SettingsError(
+            "name a RUN (first: medmeta evaluate RUN --source PATH), or --learner for an untrained "
+            "one, not both."
+        )
     if run is not None:
         return load_model(run, expected_sha256=expect_sha256, allow_external=allow_external)
     values = {"preprocessing": {"size": size}}
@@ -125,7 +141,7 @@ def _show(rows: list[EvaluatedSource]) -> None:
         table.append(
             [
                 row.evaluation.source,
-                row.novelty,
+                NOVELTY.get(row.novelty, row.novelty),
                 protocol.n_way[1] if protocol.kind == "classes" else "–",
                 protocol.n_shot[0],
                 f"{percent(main['mean'])} [{percent(main['low'])}, {percent(main['high'])}]",
@@ -162,39 +178,63 @@ def compare(
     one, one_tasks = _records(first, metric)
     two, two_tasks = _records(second, metric)
     if _tasks(first) != _tasks(second) or one_tasks != two_tasks:
-        raise DataError(f"{first} and {second} were not measured on the same tasks.")
+        raise DataError(
+            f"{first} and {second} were not measured on the same tasks; evaluate both runs on the "
+            "same sources with the same --way, --shot, --query, --episodes and --seed. (Pictures "
+            "that one of the runs was trained on are left out for it alone.)"
+        )
     gap = paired_difference(one, two)
-    facts = {
-        "mean difference": gap.mean,
-        "low": gap.low,
-        "high": gap.high,
-        "tasks": gap.tasks,
-        "share of tasks the first wins": gap.first_better,
-    }
     if as_json:
+        facts = {
+            "mean difference": gap.mean,
+            "low": gap.low,
+            "high": gap.high,
+            "tasks": gap.tasks,
+            "share of tasks the first wins": gap.first_better,
+        }
         emit_json({"metric": metric, **facts})
-    else:
-        show_facts(f"{metric}: {first.name} minus {second.name}", facts)
+        return
+    told = {
+        "mean difference": f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] (95 %)",
+        "tasks": gap.tasks,
+        "first is higher": f"in {percent(gap.first_better)} % of tasks",
+    }
+    show_facts(f"{metric}: {first.name} minus {second.name}", {"first": first, "second": second}
+               | told)  # fmt: skip
 
 
 def _tasks(folder: Path) -> dict[str, Any]:
+    from medmeta.app.cards import EvaluationCard, check_card
     from medmeta.storage import read_json
 
-    protocol = dict(read_json(folder / "summary.json")["protocol"])
+    summary = read_json(folder / "summary.json")
+    check_card(EvaluationCard, summary, where=folder / "summary.json")
+    protocol = dict(summary["protocol"])
     for name in ("norm", "transductive", "tasks_per_batch"):
         protocol.pop(name, None)  # these change the learner's way of answering, not the tasks
-    return {"source": read_json(folder / "summary.json")["source"], **protocol}
+    pictures = summary.get("fingerprint")
+    return {"source": summary["source"], "pictures": pictures, **protocol}
 
 
 def _records(folder: Path, metric: str) -> tuple[Any, list[str]]:
     import numpy as np
 
     try:
-        with (folder / "records.csv").open() as file:
+        with (folder / "records.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
-        raise DataError(f"{folder}/records.csv cannot be read: {error.strerror}.") from None
-    if not rows or metric not in rows[0]:
-        known = ", ".join(rows[0]) if rows else "nothing"
-        raise DataError(f"{folder}/records.csv has no column {metric!r}; it has {known}.")
-    return np.array([float(row[metric]) for row in rows]), [row["task"] for row in rows]
+        raise DataError(
+            f"{folder}/records.csv cannot be read ({error.strerror}); name a folder in "
+            "RUN/evaluations."
+        ) from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{folder}/records.csv is damaged ({error}); evaluate again.") from None
+    known = [name for name in rows[0] if name not in TASK_COLUMNS] if rows else []
+    if metric not in known:
+        raise DataError(
+            f"{folder}/records.csv has no figure {metric!r}; it has {', '.join(known) or 'none'}."
+        )
+    try:
+        return np.array([float(row[metric]) for row in rows]), [row["task"] for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder}/records.csv is damaged ({error}); evaluate again.") from None

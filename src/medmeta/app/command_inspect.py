@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medmeta.app.options import AsJson
+from medmeta.app.options import AllowExternal, AsJson
 from medmeta.app.terminal import emit_json, out, show_facts, show_table
 from medmeta.version import __version__
 
@@ -31,22 +31,22 @@ def register(app: typer.Typer) -> None:
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="A run or a predictor.")],
+    allow_external: AllowExternal = False,
     as_json: AsJson = False,
 ) -> None:
     """What a run or a predictor is: its learner, its data, its figures; checks its hashes.
 
     Example: medmeta inspect run
     """
-    from medmeta.app.models import load_model
-    from medmeta.app.workbench import PREDICTOR_FORMAT
-    from medmeta.storage import CARD, load_folder, read_json
+    from medmeta.app.models import load_model, verify_run
+    from medmeta.app.workbench import is_predictor, load_predictor
 
-    card_file = path / CARD
-    if card_file.is_file() and read_json(card_file).get("format") == PREDICTOR_FORMAT:
-        card, _ = load_folder(path)
+    if is_predictor(path):
+        card = dict(load_predictor(path, allow_external=allow_external).card)
         evaluations = card.pop("evaluations", [])
     else:
-        model = load_model(path)
+        model = load_model(path, allow_external=allow_external)
+        verify_run(model)
         card, evaluations = dict(model.card), model.evaluations()
     if as_json:
         emit_json({**card, "evaluations": evaluations})
@@ -69,7 +69,7 @@ def inspect(
         (
             e["source"],
             e["novelty"],
-            e["protocol"]["n_way"][1],
+            e["protocol"]["n_way"][1] if e["protocol"].get("kind") != "values" else "–",
             e["protocol"]["n_shot"][0],
             _score(e),
         )

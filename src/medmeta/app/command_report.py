@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medmeta.app.options import AsJson, SkipBad
-from medmeta.app.terminal import emit_json, say, show_facts, waiting
+from medmeta.app.options import AllowExternal, AsJson, SkipBad
+from medmeta.app.terminal import check_out, emit_json, say, show_facts, waiting
 from medmeta.errors import SettingsError
 
 
@@ -32,6 +30,7 @@ def report(
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
     skip_bad: SkipBad = False,
+    allow_external: AllowExternal = False,
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page about a run, or about a predictor and its answers.
@@ -42,14 +41,17 @@ def report(
     from medmeta.app.models import load_model
     from medmeta.app.report import write_report
     from medmeta.app.report_building import predictor_report, run_report
-    from medmeta.app.workbench import PREDICTOR_FORMAT, load_predictor
-    from medmeta.storage import CARD, read_json
+    from medmeta.app.workbench import is_predictor, load_predictor
 
-    command = "medmeta " + shlex.join(sys.argv[1:])
-    card = path / CARD
-    is_predictor = card.is_file() and read_json(card).get("format") == PREDICTOR_FORMAT
-    if is_predictor:
-        predictor = load_predictor(path)
+    check_out(out, suffixes=(".html", ".htm"))
+    command = _without_paths(query=query, run=run)
+    if is_predictor(path):
+        predictor = load_predictor(path, allow_external=allow_external)
+        if not predictor.class_names:
+            raise SettingsError(
+                f"{path} predicts values, and reports are about classes; 'medmeta predict' writes "
+                "the values as CSV."
+            )
         asked = None
         if query is not None:
             with waiting() as progress:
@@ -66,19 +68,34 @@ def report(
             title=title or "What this predictor learned, and how far to trust it",
             command=command,
             run=run,
-            evaluations=load_model(run).evaluations() if run is not None else None,
+            evaluations=load_model(run, allow_external=allow_external).evaluations()
+            if run is not None
+            else None,
         )
     else:
         if query is not None:
-            raise SettingsError("--query goes with a predictor; adapt one to your images first.")
+            raise SettingsError(
+                f"{path} is a run, and --query goes with a predictor; adapt one to your images "
+                "first (medmeta adapt)."
+            )
         content = run_report(
-            load_model(path), title=title or "What this run learned", command=command
+            load_model(path, allow_external=allow_external),
+            title=title or "What this run learned",
+            command=command,
         )
     write_report(out, content)
     if as_json:
         emit_json({"report": str(out), "bytes": out.stat().st_size})
     else:
         say(f"The report is in {out}; open it in a browser.")
+
+
+def _without_paths(*, query: Path | None, run: Path | None) -> str:
+    """The command as the report tells it: a path may name a patient, and the page is passed on."""
+    parts = ["medmeta report", "PATH"]
+    parts += ["--query IMAGES"] if query is not None else []
+    parts += ["--run RUN"] if run is not None else []
+    return " ".join(parts)
 
 
 def quickstart(
@@ -92,8 +109,13 @@ def quickstart(
 
     Example: medmeta quickstart --out quickstart
     """
-    from medmeta.app.quickstart import run_quickstart
+    from medmeta.app.quickstart import LEAST, run_quickstart
 
+    if steps < 1 or images_per_class < LEAST or not 0 <= seed < 2**63:
+        raise SettingsError(
+            f"quickstart needs --steps of 1 or more, --images-per-class of {LEAST} or "
+            "more, and a --seed of 0 or more."
+        )
     done = run_quickstart(out, steps=steps, images_per_class=images_per_class, seed=seed)
     if as_json:
         emit_json(done.to_dict())

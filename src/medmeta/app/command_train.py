@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+import difflib
+import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from medmeta.app.options import AllowExternal, AsJson, DropSmall, SkipBad
 from medmeta.app.spread import SpreadCommand
-from medmeta.app.terminal import emit_json, percent, say, show_facts, waiting
+from medmeta.app.terminal import (
+    check_place,
+    command_line,
+    emit_json,
+    given_arguments,
+    percent,
+    say,
+    show_facts,
+    waiting,
+)
 from medmeta.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -91,22 +100,27 @@ def train(
     given = {k: v for k, v in locals().items() if v is not None and v is not False}
     for name in ("out", "config", "resume", "threads", "tensorboard", "as_json"):
         given.pop(name, None)
+    check_place(out)
     request = request_from(given, config)
     if threads is not None:
         _use_threads(threads)
     from medmeta.app.train_run import train as train_run
 
-    with waiting() as progress:
-        done = train_run(
-            request,
-            out,
-            resume=resume,
-            say=None if as_json else say,
-            tensorboard=tensorboard,
-            report=lambda r: progress(
-                "training", r.step, r.steps, f"loss {r.loss:.3f}, validation {percent(r.score)}"
-            ),
-        )
+    try:
+        with waiting() as progress:
+            done = train_run(
+                request,
+                out,
+                resume=resume,
+                say=None if as_json else say,
+                tensorboard=tensorboard,
+                report=lambda r: progress(
+                    "training", r.step, r.steps, f"loss {r.loss:.3f}, validation {percent(r.score)}"
+                ),
+                progress=progress,
+            )
+    except KeyboardInterrupt:  # before the first step, or the second Ctrl-C
+        _stopped(out, as_json=as_json)
     _tell(done, as_json=as_json)
 
 
@@ -115,7 +129,7 @@ def request_from(given: dict[str, Any], config: Path | None) -> TrainRequest:
     from medmeta.app.train_run import TrainRequest
     from medmeta.settings import options_from_texts, validated
 
-    values = _from_toml(config) if config is not None else {}
+    values = _from_toml(config, TrainRequest) if config is not None else {}
     flags = {("sources" if k == "source" else k): v for k, v in given.items() if k != "set_"}
     options = options_from_texts(given.get("set_", []))
     values = {**values, **flags, "options": _merged(values.get("options", {}), options)}
@@ -129,31 +143,58 @@ def request_from(given: dict[str, Any], config: Path | None) -> TrainRequest:
     if "learning_rate" not in values["training"] or "optimiser" not in values["training"]:
         from medmeta.learners import learner_spec
 
-        defaults = learner_spec(values.get("learner", "prototypical")).config.training_defaults
+        defaults = learner_spec(str(values.get("learner", "prototypical"))).config.training_defaults
         values["training"].setdefault("learning_rate", defaults.learning_rate)
         values["training"].setdefault("optimiser", defaults.optimiser)
-    return validated(TrainRequest, values, where="medmeta train")
+    try:
+        return validated(TrainRequest, values, where="medmeta train")
+    except SettingsError as error:  # in the words of the flags
+        text = re.sub(r"\b(?:training|preprocessing)\.(\w+):", _flag, str(error))
+        raise SettingsError(text) from None
 
 
-def _from_toml(path: Path) -> dict[str, Any]:
+def _flag(match: re.Match[str]) -> str:
+    return f"--{match[1].replace('_', '-')}:"
+
+
+def _from_toml(path: Path, request: type[TrainRequest]) -> dict[str, Any]:
+    values = _read_toml(path)
+    known = {*request.model_fields, *PREPROCESSING, *TRAINING, "source", "set"}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise SettingsError(
+                f"{path}: there is no option {name}{meant}; it takes the flags of 'medmeta train' "
+                "without their dashes."
+            )
+    if "source" in values:
+        values["sources"] = values.pop("source")
+    if "sources" in values:  # as in the shell, but beside the file that names them
+        listed = values["sources"]
+        listed = [listed] if isinstance(listed, str) else listed
+        if not isinstance(listed, list) or not all(isinstance(entry, str) for entry in listed):
+            raise SettingsError(f'{path}: write source as a path or a list of them, ["a", "b"].')
+        values["sources"] = [path.parent / entry for entry in listed]
+    for name in ("way", "shot"):
+        if name in values:
+            values[name] = str(values[name])
+    if "set" in values:
+        values["options"] = values.pop("set")
+    for name in ("options", "preprocessing", "training"):
+        if not isinstance(values.get(name, {}), dict):
+            raise SettingsError(f"{path}: set is a table: write [set] and its options below it.")
+    return values
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text())
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not a TOML file: {error}.") from None
-    values = {k.replace("-", "_"): v for k, v in values.items()}
-    if "source" in values:
-        listed = values.pop("source")
-        values["sources"] = [listed] if isinstance(listed, str) else listed
-    if "sources" in values:  # as in the shell, but beside the file that names them
-        values["sources"] = [path.parent / entry for entry in values["sources"]]
-    for name in ("way", "shot"):
-        if name in values:
-            values[name] = str(values[name])
-    if "set" in values:
-        values["options"] = values.pop("set")
-    return values
+    return {k.replace("-", "_"): v for k, v in values.items()}
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +214,23 @@ def _use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+def _stopped(run: Path, *, as_json: bool) -> NoReturn:
+    from medmeta.training.checkpoint import newest_checkpoint_card
+
+    saved = newest_checkpoint_card(run) is not None
+    text = f"stopped by Ctrl-C. {_again() if saved else 'Nothing was learned yet; start it again.'}"
+    if as_json:
+        emit_json({"error": {"kind": "Interrupted", "message": text, "exit_code": 130}})
+    say(f"error: {text}")
+    raise typer.Exit(130)
+
+
+def _again() -> str:
+    """The same command with --resume."""
+    given = [word for word in given_arguments() if word != "--resume"]
+    return f"Everything is saved. Go on with: {command_line(*given, '--resume')}"
+
+
 def _tell(done: TrainedRun, *, as_json: bool) -> None:
     progress = done.outcome.progress
     scored = progress.best_score if progress.best_score > float("-inf") else None
@@ -188,14 +246,13 @@ def _tell(done: TrainedRun, *, as_json: bool) -> None:
     else:
         facts = {
             "run": done.run,
-            "ended": done.outcome.reason.replace("_", " "),
+            "ended": "finished already" if done.already else done.outcome.reason.replace("_", " "),
             "steps": progress.step,
             "best step": progress.best_step,
             "held-out score": "not validated" if scored is None else f"{percent(scored)} %",
         }
         show_facts("Training", facts)
     if done.outcome.reason == "interrupted":
-        again = [a for a in sys.argv[1:] if a != "--resume"]
-        say(f"Everything is saved. Go on with: medmeta {shlex.join(again)} --resume")
+        say(_again())
         raise typer.Exit(130)
-    say(f"Next: medmeta evaluate {done.run} --source PATH --shot 1 5")
+    say(f"Next: {command_line('evaluate', done.run)} --source PATH --shot 1 5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from medmeta.app.models import EVALUATIONS, LoadedModel, input_spec_from
+from medmeta.app.run_folder import fingerprint
+from medmeta.app.train_run import parse_way
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.episode import InputSpec, Target
 from medmeta.episodes.pools import class_pools
-from medmeta.episodes.protocol import Protocol, parse_range
+from medmeta.episodes.protocol import Protocol
+from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import SamplingError, SettingsError
 from medmeta.evaluation.evaluate import Evaluation, evaluate
 from medmeta.evaluation.intervals import paired_difference
+from medmeta.learner import check_task_fits
 from medmeta.learners import build_learner, configuration
 from medmeta.settings import Settings
 from medmeta.storage import write_bytes, write_json
@@ -32,14 +37,14 @@ class EvaluationRequest(Settings):
     """What to measure; ``way`` None: the run's own, or all classes of a source with fewer."""
 
     way: str | None = None
-    shots: tuple[int, ...] = (1, 5)
-    query: int = Field(15, ge=1)
+    shots: tuple[PositiveInt, ...] = (1, 5)
+    query: int = Field(15, ge=1, le=10_000)
     episodes: int = Field(600, ge=1)
     drop_small: bool = False
     patient_disjoint: bool = True
     baselines: bool = True
     tasks_per_batch: int = Field(20, ge=1)
-    seed: int = Field(2026, ge=0)
+    seed: int = Field(2026, ge=0, lt=2**63)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class EvaluatedSource:
     """One row of the table.
 
     ``novelty``: ``new classes``, or ``other site`` where class names recur from training.
-    ``baselines`` were measured on the same tasks; ``excluded`` pictures had been seen in training.
+    ``baselines`` were measured on the same tasks; ``excluded`` pictures had been seen in training;
+    ``fingerprint`` names the pictures that were left and measured on.
     """
 
     evaluation: Evaluation
@@ -55,6 +61,7 @@ class EvaluatedSource:
     baselines: Mapping[str, Evaluation]
     excluded: int
     notes: tuple[str, ...]
+    fingerprint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, with each baseline's mean and its paired difference."""
@@ -67,15 +74,20 @@ class EvaluatedSource:
             gap = paired_difference(own, baseline.records[metric])
             beside[name] = {
                 **baseline.summary[metric].to_dict(),
-                "difference": {"mean": gap.mean, "low": gap.low, "high": gap.high},
+                "difference": {k: _defined(getattr(gap, k)) for k in ("mean", "low", "high")},
             }
         return {
             **self.evaluation.to_dict(),
             "novelty": self.novelty,
             "baselines": beside,
             "excluded_as_seen": self.excluded,
+            "fingerprint": self.fingerprint,
             "notes": list(self.notes),
         }
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def main_metric(evaluation: Evaluation) -> str:
@@ -98,14 +110,23 @@ def evaluate_model(
     if not sources:
         raise SettingsError("no source to evaluate on: give --source PATH, once or more.")
     keep_freed_memory()
+    names = [source.name for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(
+                f"two sources are called {name!r}; results are kept by name, so rename a folder."
+            )
     seen = model.seen_hashes()
     plans = []
     for source in sources:
         fresh = source.take(np.flatnonzero(~np.isin(source.hashes, seen)))
         if not len(fresh):
-            raise SamplingError(f"{source.name}: the run was trained on every picture of it.")
-        for shot in request.shots:
-            plans.append((source, fresh, _protocol(model, fresh, shot, request)))
+            raise SamplingError(
+                f"{source.name}: the run was trained on every picture of it, so they can measure "
+                "nothing; give images that it has not seen."
+            )
+        for shot in dict.fromkeys(request.shots):
+            plans.append((source, fresh, _planned(model, source, fresh, shot, request)))
     rows = []
     for source, fresh, protocol in plans:
         row = _evaluated(model, source, fresh, protocol, request, progress)
@@ -113,6 +134,30 @@ def evaluate_model(
         if model.run is not None:
             save_evaluation(model.run, row)
     return rows
+
+
+def _planned(
+    model: LoadedModel, source: Source, fresh: Source, shot: int, request: EvaluationRequest
+) -> Protocol:
+    """The protocol, once it is known that the source can give its tasks and the model takes them.
+
+    Where pictures were left out, the error says so, for else its counts would puzzle.
+    """
+    trained, has = str(model.card["target"]["kind"]), source.index.labels
+    if (trained == "values") != (has is None):
+        kind = "values" if has is None else "classes"
+        raise SamplingError(f"{source.name} has {kind}, but this model is for {trained}.")
+    try:
+        protocol = _protocol(model, fresh, shot, request)
+        TaskSampler([fresh], protocol)
+    except SamplingError as error:
+        gone = len(source) - len(fresh)
+        if not gone:
+            raise
+        raise SamplingError(f"{error} ({gone} of its pictures were seen in training.)") from None
+    if protocol.kind == "classes":
+        check_task_fits(model.learner, Target("classes", protocol.n_way[1]))
+    return protocol
 
 
 def _protocol(
@@ -140,7 +185,7 @@ def _protocol(
     classes = len(kept) + (0 if request.drop_small else len(small))
     most = model.learner.traits.max_way or classes
     if request.way is not None:
-        way = parse_range(request.way, name="--way")
+        way = parse_way(request.way)
     else:
         own = int(model.card.get("protocol", {}).get("n_way", [0, classes])[1])
         way = (max(2, min(own, classes, most)),) * 2
@@ -173,13 +218,16 @@ def _evaluated(
         baselines,
         excluded,
         tuple(_notes(source, evaluation, excluded)),
+        fingerprint(fresh),
     )
 
 
 def _novelty(model: LoadedModel, source: Source, evaluation: Evaluation) -> str:
     known = model.trained_classes()
-    if not known:
+    if not model.card.get("sources"):
         return "nothing was trained"
+    if evaluation.protocol.kind == "values":
+        return "new images"
     names = [n.lower() for n in source.index.class_names if n not in evaluation.dropped]
     recurring = [n for n in names if n in known]
     if not recurring:
@@ -189,9 +237,9 @@ def _novelty(model: LoadedModel, source: Source, evaluation: Evaluation) -> str:
 
 
 def _notes(source: Source, evaluation: Evaluation, excluded: int) -> list[str]:
-    notes = []
+    notes = [f"{p.where}: {p.what}" for p in source.index.problems]
     if excluded:
-        notes.append(f"{excluded} pictures that the run had seen in training are left out.")
+        notes.append(f"{excluded} pictures that the run has seen in training are left out.")
     if not source.index.patients.known:
         notes.append("Patients are not known: one may stand in support and query of a task.")
     for name, images in evaluation.dropped.items():
@@ -200,10 +248,15 @@ def _notes(source: Source, evaluation: Evaluation, excluded: int) -> list[str]:
 
 
 def save_evaluation(run: Path, row: EvaluatedSource) -> Path:
-    """Keep a row and its per-task records in the run's folder."""
+    """Keep a row and its per-task records in the run's folder.
+
+    Other pictures or another protocol make another folder, so that nothing is overwritten by what
+    it cannot be compared with.
+    """
     protocol = row.evaluation.protocol
     shot = protocol.n_shot[0]
-    folder = run / EVALUATIONS / f"{row.evaluation.source}-{shot}shot-{protocol.digest()}"
+    what = f"{protocol.digest()}-{row.fingerprint[:8]}"
+    folder = run / EVALUATIONS / f"{row.evaluation.source}-{shot}shot-{what}"
     write_bytes(folder / "records.csv", row.evaluation.records_csv().encode())
     write_json(folder / "summary.json", row.to_dict())
     return folder

@@ -28,8 +28,10 @@ class Held:
 
     def protocol(self, source: Source, training: Protocol, episodes: int) -> Protocol:
         """Validation tasks of a held-out source: as in training, with the ways and shots it has."""
-        classes = len(source.index.class_names)
-        way = max(2, min(training.n_way[1], classes)) if training.kind == "classes" else 1
+        way = 1
+        if training.kind == "classes":
+            able = len(class_pools(source, _validation_protocol(training))[0])
+            way = max(2, min(training.n_way[1], able))
         return training.model_copy(
             update={
                 "sources": (source.name,),
@@ -83,9 +85,8 @@ def _by_classes(sources: Sequence[Source], protocol: Protocol) -> Held:
         training.append(_only(source.take(rows), kept))
         validation.append(part)
     classes = sum(len(s.index.class_names) for s in validation)
-    note = (
-        f"Held out to choose the best weights by: {classes} classes of {len(validation)} sources."
-    )
+    of = "1 source" if len(validation) == 1 else f"{len(validation)} sources"
+    note = f"Held out to choose the best weights by: {classes} classes of {of}."
     return Held(tuple(training), tuple(validation), "classes", (note,))
 
 

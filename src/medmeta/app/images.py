@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medmeta.app.workbench import Predictions, SavedPredictor
 from medmeta.data.folder import is_litter
+from medmeta.data.manifest import MANIFEST_SUFFIXES
 from medmeta.data.preprocess import Preprocessing, prepare
 from medmeta.data.readers import read_image
 from medmeta.errors import DataError, UnreadableImageError
@@ -37,13 +38,16 @@ class AskedImages:
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """The files given, and all files below the folders given, in order, each once.
 
+    Tables in folders are passed over: manifests, and what an earlier call may have written.
+
     Raises ``DataError`` for a path that is not there, or where no file is left.
     """
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
             inside = (p for p in sorted(path.rglob("*")) if p.is_file())
-            found.update({p: None for p in inside if not _litter(p.relative_to(path))})
+            kept = (p for p in inside if not _passed_over(p.relative_to(path)))
+            found.update({p: None for p in kept})
         elif path.exists():
             found[path] = None
         else:
@@ -53,8 +57,9 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def _litter(path: Path) -> bool:
-    return any(is_litter(part) for part in path.parts)
+def _passed_over(path: Path) -> bool:
+    """What operating systems leave behind, and the table that may lie beside the images."""
+    return path.suffix.lower() in MANIFEST_SUFFIXES or any(is_litter(p) for p in path.parts)
 
 
 def read_images(
@@ -82,9 +87,10 @@ def read_images(
     if problems and (not skip_bad or not good):
         listed = "".join(f"\n  {text}" for _, text in problems[:SHOWN])
         more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        advice = "Mend or remove them, or leave them out with --skip-bad."
         raise UnreadableImageError(
             f"{len(problems)} of {len(files)} images cannot be read:{listed}{more}\n"
-            "Mend or remove them, or leave them out with --skip-bad."
+            f"{advice if good else 'None is left; check that these are images.'}"
         )
     code = {name: i for i, name in enumerate(class_names)}
     labels = np.array([code.get(file.parent.name, -1) for file in good], dtype=np.int64)
@@ -123,4 +129,5 @@ def write_predictions(
     out: Path, predictor: SavedPredictor, images: AskedImages, predictions: Predictions
 ) -> None:
     """Write the table as a whole or not at all."""
-    write_bytes(out, predictions_csv(predictor, images, predictions).encode())
+    text = predictions_csv(predictor, images, predictions)
+    write_bytes(out, text.encode("utf-8", "backslashreplace"))  # a name may hold any bytes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medmeta.app.cards import EvaluationCard, ModelCard, check_card
+from medmeta.app.run_folder import SEEN, load_seen
 from medmeta.data.preprocess import Preprocessing
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import InputSpec, Target
 from medmeta.errors import CheckpointError, MedmetaError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner
 from medmeta.learners import EmbeddingLearner, build_head, build_learner
-from medmeta.storage import load_folder, read_json
+from medmeta.storage import CARD, load_folder, read_json
 from medmeta.training.checkpoint import (
     WEIGHTS,
     load_weights,
@@ -26,7 +29,6 @@ from medmeta.training.checkpoint import (
 )
 
 MODEL_FORMAT = "medmeta-model/1"
-SEEN, SEEN_FILE = "seen", "hashes.safetensors"
 EVALUATIONS = "evaluations"
 
 
@@ -50,11 +52,14 @@ class LoadedModel:
 
     def seen_hashes(self) -> NDArray[np.uint64]:
         """Content hashes of the pictures it was trained or validated on."""
-        if self.run is None or not (self.run / SEEN).is_dir():
+        if self.run is None:
             return np.zeros(0, dtype=np.uint64)
-        _, parts = load_folder(self.run / SEEN)
-        tensors = tensors_from_bytes(parts[SEEN_FILE], where=self.run / SEEN)
-        return tensors["hashes"].numpy().view(np.uint64)
+        if not (self.run / SEEN).is_dir():
+            raise CheckpointError(
+                f"{self.run} lacks its folder {SEEN!r}, the pictures it learned from, so they "
+                "cannot be left out; restore it from a copy."
+            )
+        return load_seen(self.run)
 
     def trained_classes(self) -> set[str]:
         """Names of the classes it was trained on, in lower case."""
@@ -65,8 +70,12 @@ class LoadedModel:
         """What ``medmeta evaluate`` found of this run so far."""
         if self.run is None or not (self.run / EVALUATIONS).is_dir():
             return []
-        files = sorted((self.run / EVALUATIONS).glob("*/summary.json"))
-        return [read_json(file) for file in files]
+        found = []
+        for file in sorted((self.run / EVALUATIONS).glob("*/summary.json")):
+            summary = read_json(file)
+            check_card(EvaluationCard, summary, where=file)
+            found.append(summary)
+        return found
 
 
 def input_spec_from(card: Mapping[str, Any]) -> InputSpec:
@@ -76,25 +85,28 @@ def input_spec_from(card: Mapping[str, Any]) -> InputSpec:
 
 
 def assemble(card: Mapping[str, Any], *, allow_external: bool = False) -> AbstractLearner:
-    """A learner of the kind that a card describes, with fresh weights.
+    """A learner of the kind that a checked card describes, with fresh weights.
 
-    Raises ``CheckpointError`` where the card lacks something.
+    Raises ``MedmetaError`` where there is no such learner.
     """
+    return build_learner(
+        card["learner"],
+        card["options"],
+        input_spec_from(card),
+        Target(card["target"]["kind"], int(card["target"]["size"])),
+        allow_external=allow_external,
+    )
+
+
+@contextlib.contextmanager
+def blamed_on(file: Path) -> Iterator[None]:
+    """What cannot be built from a card is the card's fault, not the user's settings."""
     try:
-        target = Target(card["target"]["kind"], int(card["target"]["size"]))
-        learner = build_learner(
-            card["learner"],
-            card["options"],
-            input_spec_from(card),
-            target,
-            allow_external=allow_external,
-        )
-        head = card.get("head")
-        return with_head(learner, head["name"], head["options"], target) if head else learner
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"the card of this model is incomplete or damaged ({error})."
-        ) from None
+        yield
+    except CheckpointError:
+        raise
+    except MedmetaError as error:
+        raise CheckpointError(f"{file}: {error}") from None
 
 
 def with_head(
@@ -107,7 +119,7 @@ def with_head(
     encoder = getattr(learner, "encoder", None) if learner.traits.has_head else None
     if not isinstance(encoder, AbstractEncoder):
         raise UnsupportedTaskError(
-            f"{type(learner).__name__} has no encoder of its own to put the head {name} on; use a "
+            f"{type(learner).__name__} has no encoder of its own to put --head {name} on; use a "
             "run of an embedding learner (prototypical, ridge), or leave out --head."
         )
     head = build_head(name, options, InputSpec(encoder.embedding_size, ()), target)
@@ -125,25 +137,37 @@ def load_model(
     """
     if not path.is_dir():
         raise CheckpointError(f"{path} is not there; give the folder that 'medmeta train' wrote.")
-    is_model = (path / "card.json").is_file()
-    folder = path if is_model else model_folder(path)
+    is_model = (path / CARD).is_file()
+    folder = path if is_model else _newest_model(path)
     card, parts = load_folder(folder, expected_sha256=expected_sha256)
     if card.get("format") != MODEL_FORMAT or WEIGHTS not in parts:
         raise CheckpointError(
             f"{folder} holds no model of this version of medmeta (format "
-            f"{card.get('format')!r}, expected {MODEL_FORMAT!r})."
+            f"{card.get('format')!r}, expected {MODEL_FORMAT!r}); give the folder that "
+            "'medmeta train --out' wrote."
         )
+    check_card(ModelCard, card, where=folder / CARD)
     torch.manual_seed(0)
-    try:
+    with blamed_on(folder / CARD):
         learner = assemble(card, allow_external=allow_external)
-        load_weights(
-            learner,
-            tensors_from_bytes(parts[WEIGHTS], where=folder / WEIGHTS),
-            where=folder / WEIGHTS,
-        )
-        Preprocessing.model_validate(card["preprocessing"])
-    except MedmetaError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder}: its card is incomplete or damaged ({error}).") from None
+    weights = tensors_from_bytes(parts[WEIGHTS], where=folder / WEIGHTS)
+    load_weights(learner, weights, where=folder / WEIGHTS)
     return LoadedModel(learner.eval(), card, None if is_model else path)
+
+
+def verify_run(model: LoadedModel) -> None:
+    """Compare everything else in a model's run with its hashes; raises ``CheckpointError``."""
+    if model.run is not None:
+        model.seen_hashes()
+        for folder in sorted(model.run.glob("checkpoint-*")):
+            load_folder(folder)
+
+
+def _newest_model(run: Path) -> Path:
+    try:
+        return model_folder(run)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{run}: the card of its newest checkpoint is incomplete or damaged ({error!r}); "
+            "restore it from a copy."
+        ) from None

@@ -17,7 +17,7 @@ from medmeta.app.models import load_model
 from medmeta.app.report import write_report
 from medmeta.app.report_building import predictor_report
 from medmeta.app.support import open_support
-from medmeta.app.terminal import percent, say, show_table, waiting
+from medmeta.app.terminal import command_line, percent, say, show_table, waiting
 from medmeta.app.train_run import TrainRequest, train
 from medmeta.app.workbench import adapt
 from medmeta.data.preprocess import Preprocessing
@@ -29,8 +29,10 @@ from medmeta.training.settings import TrainingSettings
 
 TEST_CLASSES = 4
 SHOTS, QUERIES = 5, 12
+LEAST = 15  # images of a class: 5 to learn from and 10 to ask about
 SHOWN_SOURCE = "synthetic-histology"
 MARK = ".medmeta-quickstart"
+MADE = ("run", "support", "query", "predictor", "predictions.csv", "report.html")
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,13 @@ class Quickstart:
 
     def commands(self) -> list[str]:
         """The same steps with a person's own images."""
-        medmeta = ".venv/bin/medmeta" if Path(".venv/bin/medmeta").exists() else "medmeta"
-        return [
-            f"{medmeta} data inspect my_images",
-            f"{medmeta} adapt my_images --model {self.out}/run --out my_predictor",
-            f"{medmeta} predict my_predictor new_images --out predictions.csv",
-            f"{medmeta} report my_predictor --query new_images --out report.html",
-        ]
+        words = (
+            ("data", "inspect", "my_images"),
+            ("adapt", "my_images", "--model", self.out / "run", "--out", "my_predictor"),
+            ("predict", "my_predictor", "new_images", "--out", "predictions.csv"),
+            ("report", "my_predictor", "--query", "new_images", "--out", "report.html"),
+        )
+        return [command_line(*line) for line in words]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -91,12 +93,14 @@ def run_quickstart(out: Path, *, steps: int, images_per_class: int, seed: int) -
     say("2/6  meta-training on tasks from the other classes")
     request = TrainRequest(
         learner="prototypical",
+        options={"encoder": {"options": {"width": 32, "embed": "mean"}}},
         way="5",
         shot="1-5",
         query=5,
-        tasks_per_step=4,
+        tasks_per_step=2,
         training=TrainingSettings(
             steps=steps,
+            learning_rate=2e-3,
             schedule="cosine",
             validate_every=max(1, steps // 5),
             checkpoint_every=max(1, steps // 2),
@@ -104,12 +108,14 @@ def run_quickstart(out: Path, *, steps: int, images_per_class: int, seed: int) -
         ),
     )
     with waiting() as progress:
-        train(
+        trained = train(
             request,
             out / "run",
             sources=training,
             report=lambda r: progress("     training", r.step, r.steps, f"loss {r.loss:.2f}"),
         )
+    if trained.outcome.reason == "interrupted":
+        raise KeyboardInterrupt
     say("3/6  evaluating on classes it has never seen")
     model = load_model(out / "run")
     evaluation = EvaluationRequest(episodes=200, query=10, seed=seed)
@@ -139,10 +145,16 @@ def run_quickstart(out: Path, *, steps: int, images_per_class: int, seed: int) -
 
 
 def _fresh_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"{out} is a file; --out names a folder.")
     if out.exists() and any(out.iterdir()):
         if not (out / MARK).exists():
             raise SettingsError(f"{out} holds other files; choose another --out.")
-        shutil.rmtree(out)
+        for name in MADE:  # and nothing that the person has put beside
+            if (out / name).is_dir():
+                shutil.rmtree(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARK).touch()
 

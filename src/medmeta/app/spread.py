@@ -25,6 +25,8 @@ def spread(args: list[str], repeatable: set[str]) -> list[str]:
 
     >>> spread(["--shot", "1", "5", "--json"], {"--shot"})
     ['--shot', '1', '--shot', '5', '--json']
+    >>> spread(["--shot=1", "5"], {"--shot"})
+    ['--shot=1', '--shot', '5']
     """
     result: list[str] = []
     current: str | None = None
@@ -33,8 +35,9 @@ def spread(args: list[str], repeatable: set[str]) -> list[str]:
         if arg == "--":
             return result + args[position:]
         if arg.startswith("-") and len(arg) > 1:
-            current = arg if arg in repeatable else None
-            fresh = current is not None
+            name, equals, _ = arg.partition("=")
+            current = name if name in repeatable else None
+            fresh = current is not None and not equals
             result.append(arg)
             continue
         if current is not None and not fresh:

@@ -33,20 +33,32 @@ def open_support(path: Path, preprocessing: Preprocessing, *, skip_bad: bool = F
     """
     source = open_source(path, preprocessing=preprocessing, skip_bad=skip_bad)
     notes = [f"{p.where}: {p.what}" for p in source.index.problems]
-    labels = source.index.labels
-    if labels is not None:
-        for digest in np.unique(source.hashes):
-            classes = {labels.names[c] for c in labels.codes[source.hashes == digest]}
-            if len(classes) > 1:
-                notes.append(
-                    "warning: an identical picture lies in the classes "
-                    f"{', '.join(sorted(classes))}; one of its labels must be wrong."
-                )
+    notes += conflicting_pictures(source)
     repeated = len(source) - len(np.unique(source.hashes))
     if repeated:
-        notes.append(f"{repeated} pictures are repeated; each repetition teaches nothing new.")
+        pictures = "1 picture is" if repeated == 1 else f"{repeated} pictures are"
+        notes.append(f"{pictures} repeated; a repetition teaches nothing new.")
     if not source.index.patients.known:
         notes.append(
             "Patients are not known: use images of different patients, and ask about others."
         )
     return Support(source, tuple(notes))
+
+
+def conflicting_pictures(source: Source) -> list[str]:
+    """A warning for each set of classes that share an identical picture."""
+    labels = source.index.labels
+    if labels is None:
+        return []
+    order = np.argsort(source.hashes, kind="stable")
+    _, starts, counts = np.unique(source.hashes[order], return_index=True, return_counts=True)
+    found: Counter[tuple[str, ...]] = Counter()
+    for start, count in zip(starts[counts > 1], counts[counts > 1], strict=True):
+        codes = np.unique(labels.codes[order[start : start + count]])
+        if len(codes) > 1:
+            found[tuple(labels.names[c] for c in codes)] += 1
+    return [
+        f"warning: {'an identical picture lies' if n == 1 else f'{n} identical pictures lie'} in "
+        f"the classes {', '.join(sorted(names))}; one of the labels must be wrong."
+        for names, n in found.items()
+    ]

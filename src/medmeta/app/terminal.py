@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import sys
+import textwrap
 import time
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +18,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from medmeta.errors import SettingsError
+
 PATIENCE = 2.0
 LINE_EVERY = 15.0
+TEXT = 8  # characters: no column of text is made narrower
 
 out = Console(highlight=False, soft_wrap=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -49,6 +54,13 @@ def shown(text: object) -> str:
     """
     whole = str(text).encode("utf-8", "backslashreplace").decode()
     return escape("".join(map(_harmless, whole)))
+
+
+def given_arguments() -> tuple[str, ...]:
+    """What the person wrote after ``medmeta``."""
+    context = click.get_current_context(silent=True)
+    given = context.find_root().obj if context is not None else None
+    return given if isinstance(given, tuple) else tuple(sys.argv[1:])
 
 
 def command_line(*arguments: object) -> str:
@@ -83,13 +95,22 @@ def _defined(content: Any) -> Any:
 def show_table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *, console: Console = out
 ) -> None:
-    """A table; columns of numbers stand to the right."""
+    """A table; columns of numbers stand to the right.
+
+    Figures are never broken: where the terminal is too narrow the lines go, then texts are broken.
+    """
+    least = [_least_width(name, [row[i] for row in rows]) for i, name in enumerate(header)]
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    if sum(least) + 3 * len(least) + 1 > console.width:
+        table.box, table.padding, table.pad_edge = None, (0, 1, 0, 0), False
     for place, name in enumerate(header):
         numeric = bool(rows) and all(_is_number(row[place]) for row in rows)
-        figures = bool(rows) and all(_is_figures(row[place]) for row in rows)
         justify: Literal["right", "left"] = "right" if numeric else "left"
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=figures)
+        figures = bool(rows) and all(_is_figures(row[place]) for row in rows)
+        words = "\n".join(textwrap.wrap(name, least[place], break_long_words=False))
+        table.add_column(
+            words if figures else name, justify=justify, overflow="fold", no_wrap=figures
+        )
     for row in rows:
         table.add_row(*(shown(cell) for cell in row))
     console.print(table)
@@ -110,6 +131,13 @@ def percent(value: float | None) -> str:
     '50.0'
     """
     return "–" if value is None or value != value else f"{100 * value:.1f}"
+
+
+def _least_width(name: str, cells: Sequence[object]) -> int:
+    """Characters that a column must have: its figures, or a little text; and its name's words."""
+    widest = max((len(str(cell)) for cell in cells), default=0)
+    needed = widest if all(map(_is_figures, cells)) else min(widest, TEXT)
+    return max(needed, *map(len, name.split()))
 
 
 def _is_figures(cell: object) -> bool:
@@ -163,6 +191,32 @@ class Waiting:
         """Take the bar away."""
         if self.bar is not None:
             self.bar.stop()
+
+
+def check_out(path: Path | None, *, suffixes: Sequence[str]) -> None:
+    """Refuse a file to write that cannot be, or that is a person's own of another kind.
+
+    Asked before the work, so that an hour's answers do not fail at the last step. Raises
+    ``SettingsError``.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        name = f"result{suffixes[0]}"
+        raise SettingsError(f"--out {path} is a folder; name a file, such as {path / name}.")
+    if path.exists() and path.suffix.lower() not in suffixes:
+        raise SettingsError(
+            f"--out {path} is there already and is no {suffixes[0]} file; it would be lost. "
+            "Choose another name."
+        )
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file or folder to make where none can be made; raises ``SettingsError``."""
+    parent = next((p for p in path.absolute().parents if p.exists()), None)
+    if parent is not None and not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise SettingsError(f"--out {path} cannot be written: {parent} is no folder to write in.")
 
 
 @contextmanager

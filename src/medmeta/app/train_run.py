@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ import torch
 from pydantic import Field
 
 from medmeta.app.held_out import Held, Validation, hold_out
-from medmeta.app.models import MODEL_FORMAT, SEEN, SEEN_FILE
+from medmeta.app.models import MODEL_FORMAT
+from medmeta.app.run_folder import check_folder, earlier_progress, fingerprint, save_seen
+from medmeta.app.support import conflicting_pictures
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source
@@ -22,14 +23,12 @@ from medmeta.episode import InputSpec, Target
 from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol, parse_range
 from medmeta.episodes.sampler import TaskSampler
-from medmeta.errors import SettingsError
+from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner
 from medmeta.learners import build_learner, configuration, learner_spec
-from medmeta.settings import Settings
-from medmeta.storage import remove_leftovers, save_folder
+from medmeta.settings import Settings, validated
 from medmeta.training.allocator import keep_freed_memory
-from medmeta.training.checkpoint import newest_checkpoint_card, tensors_to_bytes
 from medmeta.training.loop import Outcome, Report, Trainer
 from medmeta.training.settings import TrainingSettings
 from medmeta.version import __version__
@@ -53,7 +52,7 @@ class TrainRequest(Settings):
     target: Literal["classes", "values"] = "classes"
     way: str = "5"
     shot: str = "5"
-    query: int = Field(15, ge=1)
+    query: int = Field(15, ge=1, le=10_000)
     tasks_per_step: int | None = Field(None, ge=1)
     preprocessing: Preprocessing = Preprocessing()
     training: TrainingSettings = TrainingSettings()
@@ -66,11 +65,15 @@ class TrainRequest(Settings):
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """Where the run lies, how it ended, and what was said on the way."""
+    """Where the run lies, how it ended, and what was said on the way.
+
+    ``already``: the run had been finished before, and nothing was left to do.
+    """
 
     run: Path
     outcome: Outcome
     notes: tuple[str, ...]
+    already: bool = False
 
 
 def learner_options(request: TrainRequest) -> dict[str, Any]:
@@ -95,6 +98,7 @@ def train(
     report: Callable[[Report], None] | None = None,
     say: Callable[[str], None] | None = None,
     tensorboard: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> TrainedRun:
     """Train a learner on sources and keep everything in the folder ``run``.
 
@@ -102,9 +106,10 @@ def train(
     ``resume`` an interrupted run goes on, and must be asked for with the same settings. Raises
     errors of ``medmeta.errors``; nothing is written before all settings and sources are checked.
     """
-    _check_folder(run, resume=resume)
+    check_folder(run, resume=resume)
+    device = _device(request.device)
     keep_freed_memory()
-    way, shot = parse_range(request.way, name="--way"), parse_range(request.shot, name="--shot")
+    way, shot = parse_way(request.way), parse_range(request.shot, name="--shot")
     config = configuration(request.learner, learner_options(request))
     spec = InputSpec(request.preprocessing.channels, (request.preprocessing.size,) * 2)
     target = Target(request.target, way[1] if request.target == "classes" else 1)
@@ -112,31 +117,36 @@ def train(
     learner = build_learner(
         request.learner, config, spec, target, allow_external=request.allow_external
     )
-    opened = list(sources or [_opened(path, request) for path in request.sources])
+    _check_trainable(learner, request.learner)
+    opened = list(sources or _opened(request, progress))
     if not opened:
         raise SettingsError("no source to train on: give --source PATH, once or more.")
-    protocol = Protocol(
-        sources=tuple(source.name for source in opened),
-        kind=request.target,
-        n_way=way if request.target == "classes" else (1, 1),
-        n_shot=shot,
-        n_query=request.query,
-        tasks_per_batch=request.tasks_per_step or config.training_defaults.tasks_per_step,
-        drop_small_classes=request.drop_small,
-        norm=str(config.encoder.norm),
-        transductive=learner.traits.transductive,
-        seed=request.training.seed,
-    )
+    wanted = {
+        "sources": tuple(source.name for source in opened),
+        "kind": request.target,
+        "n_way": way if request.target == "classes" else (1, 1),
+        "n_shot": shot,
+        "n_query": request.query,
+        "tasks_per_batch": request.tasks_per_step or config.training_defaults.tasks_per_step,
+        "drop_small_classes": request.drop_small,
+        "norm": str(config.encoder.norm),
+        "transductive": learner.traits.transductive,
+        "seed": request.training.seed,
+    }
+    protocol = validated(Protocol, wanted, where="medmeta train")
     held = hold_out(opened, protocol, request.validation)
     sampler = TaskSampler(held.training, protocol)
     card = _card(request, config.model_dump(mode="json"), spec, target, protocol, held)
-    _check_same_run(run, card)
+    before = earlier_progress(run, card)
+    already = before is not None and before.finished and before.step >= request.training.steps
     notes = (*held.notes, *_notes(opened, sampler))
+    if already and before is not None:
+        notes = (f"{run} was finished already, at step {before.step}; nothing was done.",)
     for note in notes:
         if say is not None:
             say(note)
-    device = _device(request.device)
-    _save_seen(run, held)
+    parts = [source.hashes for source in (*held.training, *held.validation)]
+    save_seen(run, np.concatenate(parts))
     outcome = Trainer(
         learner.to(device),
         EpisodeLoader(sampler, device=device),
@@ -147,7 +157,23 @@ def train(
         report=report,
         tensorboard=tensorboard,
     ).fit()
-    return TrainedRun(run, outcome, notes)
+    return TrainedRun(run, outcome, notes, already)
+
+
+def parse_way(text: str) -> tuple[int, int]:
+    """``--way`` as a range; raises ``SettingsError`` for fewer than two classes."""
+    way = parse_range(text, name="--way")
+    if way[0] < 2:
+        raise SettingsError(f"--way {text}: a task needs two classes or more to tell apart.")
+    return way
+
+
+def _check_trainable(learner: AbstractLearner, name: str) -> None:
+    if not learner.traits.trainable:
+        raise UnsupportedTaskError(
+            f"{name} on this encoder has nothing to train across tasks; use it as it is: "
+            f"'medmeta evaluate --learner {name}', or 'medmeta adapt --head {name}'."
+        )
 
 
 def _device(name: str) -> str:
@@ -161,38 +187,26 @@ def _device(name: str) -> str:
     return name
 
 
-def _opened(path: Path, request: TrainRequest) -> Source:
-    return open_source(path, preprocessing=request.preprocessing, skip_bad=request.skip_bad)
+def _opened(
+    request: TrainRequest, progress: Callable[[str, int, int], None] | None
+) -> list[Source]:
+    places = [path.resolve() for path in request.sources]
+    for path, place in zip(request.sources, places, strict=True):
+        if places.count(place) > 1:
+            raise SettingsError(f"--source {path} is given twice; name each source once.")
 
+    def told(path: Path) -> Callable[[int, int], None]:
+        return lambda done, total: progress(f"reading {path}", done, total) if progress else None
 
-def _check_folder(run: Path, *, resume: bool) -> None:
-    has_run = newest_checkpoint_card(run) is not None
-    if has_run and not resume:
-        raise SettingsError(
-            f"{run} holds a run already: go on with it by --resume, or choose another --out."
+    return [
+        open_source(
+            path,
+            preprocessing=request.preprocessing,
+            skip_bad=request.skip_bad,
+            progress=told(path),
         )
-    if run.exists() and not run.is_dir():
-        raise SettingsError(f"{run} is a file; --out names a folder.")
-
-
-def _check_same_run(run: Path, card: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run under other settings: its figures would mean nothing."""
-    before = newest_checkpoint_card(run)
-    if before is None:
-        return
-    longer = card["training"]["schedule"] != "cosine"
-    changed = []
-    for key in ("learner", "options", "target", "preprocessing", "protocol", "sources", "training"):
-        old, new = before.get(key), card[key]
-        if key == "training" and longer:
-            old, new = {**(old or {}), "steps": 0}, {**new, "steps": 0}
-        if old != new:
-            changed.append(key)
-    if changed:
-        raise SettingsError(
-            f"{run} was trained with other settings ({', '.join(changed)}); resume it with the "
-            "same ones, or choose another --out."
-        )
+        for path in request.sources
+    ]
 
 
 def _card(
@@ -230,27 +244,15 @@ def description(source: Source) -> dict[str, Any]:
         "classes": list(index.class_names),
         "modalities": sorted({t for t in index.modalities.texts() if t is not None}),
         "patients": len(np.unique(index.patients.codes)) if index.patients.known else None,
-        "fingerprint": f"{int(np.bitwise_xor.reduce(source.hashes)):016x}",
+        "fingerprint": fingerprint(source),
     }
-
-
-def _save_seen(run: Path, held: Held) -> None:
-    remove_leftovers(run)
-    parts = [source.hashes for source in (*held.training, *held.validation)]
-    hashes = np.unique(np.concatenate(parts)).view(np.int64)
-    if (run / SEEN).exists():
-        shutil.rmtree(run / SEEN)
-    save_folder(
-        run / SEEN,
-        {"what": "content hashes of the pictures that this run learned from or was chosen by"},
-        {SEEN_FILE: tensors_to_bytes({"hashes": torch.from_numpy(hashes)})},
-    )
 
 
 def _notes(sources: Sequence[Source], sampler: TaskSampler) -> list[str]:
     notes = []
     for source in sources:
         notes += [f"{source.name}: {p.where}: {p.what}" for p in source.index.problems]
+        notes += [f"{source.name}: {text}" for text in conflicting_pictures(source)]
         if not source.index.patients.known:
             notes.append(
                 f"{source.name}: patients are not known, so two images of one patient may stand "

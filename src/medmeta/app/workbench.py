@@ -13,15 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medmeta.app.models import LoadedModel, assemble, with_head
+from medmeta.app.cards import PredictorCard, check_card
+from medmeta.app.models import LoadedModel, assemble, blamed_on, with_head
 from medmeta.data.preprocess import Preprocessing, as_float
 from medmeta.data.source import Source
 from medmeta.episode import LabelledSet, Target
-from medmeta.errors import CheckpointError, MedmetaError, SamplingError
+from medmeta.errors import CheckpointError, SamplingError, SettingsError
 from medmeta.evaluation.metrics import softmax
 from medmeta.learner import AdaptedTask, HeadedLearner, adapt_task
 from medmeta.learners import configuration
-from medmeta.storage import load_folder, save_folder
+from medmeta.storage import CARD, load_folder, read_json, save_folder
 from medmeta.training.checkpoint import (
     WEIGHTS,
     load_weights,
@@ -96,6 +97,11 @@ class SavedPredictor:
         _, embeddings = _answer(self.task, self.task.support.inputs)  # type: ignore[arg-type]
         return embeddings
 
+    def learned_from(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which of some prepared images ``(Q, C, H, W)`` are support images, ``(Q,)``."""
+        known = {image.tobytes() for image in self.pixels}
+        return np.array([image.tobytes() in known for image in pixels], dtype=bool)
+
     def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
         """Answer prepared images uint8 ``(Q, C, H, W)``."""
         together = self.task.learner.traits.transductive
@@ -137,6 +143,8 @@ def adapt(
     ``head`` puts another head on the model's encoder. Raises ``SamplingError`` for fewer than two
     classes, ``UnsupportedTaskError`` where the learner does not take the task.
     """
+    if not 0 <= seed < 2**63:
+        raise SettingsError(f"--seed {seed}: a seed is 0 or more, and less than 2^63.")
     index = support.index
     valued = model.card["target"]["kind"] == "values"
     if (index.values is None) if valued else (index.labels is None):
@@ -148,6 +156,16 @@ def adapt(
             f"{support.name} has one class only ({', '.join(names)}); there is nothing to tell "
             "apart. Add a folder per class."
         )
+    if not valued and index.labels is not None:
+        present = [names[code] for code in np.unique(index.labels.codes)]
+        if len(present) < len(names):  # an npz may name classes that it has no image of
+            return adapt(
+                model,
+                support.with_classes(present),
+                head=head,
+                head_options=head_options,
+                seed=seed,
+            )
     target = Target("values", 1) if valued else Target("classes", len(names))
     learner = model.learner
     chosen = None
@@ -176,6 +194,12 @@ def adapt(
     return _adapted(learner, card, pixels, torch.from_numpy(labels), target, seed)
 
 
+def is_predictor(folder: Path) -> bool:
+    """Whether a folder says that it is a saved predictor; raises ``CheckpointError``."""
+    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    return isinstance(card, dict) and card.get("format") == PREDICTOR_FORMAT
+
+
 def load_predictor(
     folder: Path, *, expected_sha256: str | None = None, allow_external: bool = False
 ) -> SavedPredictor:
@@ -183,30 +207,47 @@ def load_predictor(
 
     Raises ``CheckpointError`` where anything is missing, damaged or altered.
     """
+    what = f"{folder} holds no predictor; give the folder that 'medmeta adapt --out' wrote."
+    if not (folder / CARD).is_file():
+        raise CheckpointError(what)
     card, parts = load_folder(folder, expected_sha256=expected_sha256)
     if card.get("format") != PREDICTOR_FORMAT or not {WEIGHTS, SUPPORT} <= parts.keys():
         raise CheckpointError(
-            f"{folder} holds no predictor of this version of medmeta; give the folder that "
-            "'medmeta adapt --out' wrote."
+            f"{what} (Its format is {card.get('format')!r}; this version reads "
+            f"{PREDICTOR_FORMAT!r}.)"
         )
-    try:
-        torch.manual_seed(0)
-        built = assemble({**card, "target": card["model_target"], "head": None},
-                         allow_external=allow_external)  # fmt: skip
-        target = Target(card["target"]["kind"], int(card["target"]["size"]))
+    check_card(PredictorCard, card, where=folder / CARD)
+    torch.manual_seed(0)
+    target = Target(card["target"]["kind"], int(card["target"]["size"]))
+    with blamed_on(folder / CARD):
+        built = assemble({**card, "target": card["model_target"]}, allow_external=allow_external)
         if card["head"]:
             built = with_head(built, card["head"]["name"], card["head"]["options"], target)
-        weights = tensors_from_bytes(parts[WEIGHTS], where=folder / WEIGHTS)
-        load_weights(built, weights, where=folder / WEIGHTS)
-        support = tensors_from_bytes(parts[SUPPORT], where=folder / SUPPORT)
-        Preprocessing.model_validate(card["preprocessing"])
-        return _adapted(
-            built.eval(), card, support["pixels"].numpy(), support["labels"], target, card["seed"]
+    weights = tensors_from_bytes(parts[WEIGHTS], where=folder / WEIGHTS)
+    load_weights(built, weights, where=folder / WEIGHTS)
+    support = tensors_from_bytes(parts[SUPPORT], where=folder / SUPPORT)
+    _check_support(support, card, target, where=folder / SUPPORT)
+    pixels = support["pixels"].numpy()
+    with blamed_on(folder / CARD):
+        return _adapted(built.eval(), card, pixels, support["labels"], target, card["seed"])
+
+
+def _check_support(
+    support: Mapping[str, Tensor], card: Mapping[str, Any], target: Target, *, where: Path
+) -> None:
+    pixels, labels = support.get("pixels"), support.get("labels")
+    shape = Preprocessing.model_validate(card["preprocessing"]).shape
+    fits = pixels is not None and pixels.dtype == torch.uint8 and pixels.shape[1:] == shape
+    if fits and labels is not None and pixels is not None:
+        if target.kind == "classes":
+            fits = labels.dtype == torch.int64 and labels.shape == pixels.shape[:1]
+            fits = fits and set(labels.tolist()) == set(range(target.size))
+        else:
+            fits = labels.dtype == torch.float32 and labels.shape == (len(pixels), 1)
+    if not fits or labels is None:
+        raise CheckpointError(
+            f"{where} does not hold the support set that the card speaks of; adapt again."
         )
-    except MedmetaError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder}: its card is incomplete or damaged ({error}).") from None
 
 
 def _adapted(

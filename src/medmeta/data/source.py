@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from medmeta.data.groups import linked_groups
 from medmeta.data.index import Column, SourceIndex
-from medmeta.data.splits import linked_groups
 from medmeta.errors import DataError
 
 

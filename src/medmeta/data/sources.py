@@ -100,7 +100,8 @@ def open_source(
     errors = _errors(index.problems)
     if errors:
         lines = [f"{p.where}: {p.what}" for p in errors]
-        raise DataError(_listed(f"{path}: {len(errors)} things stand in the way", lines))
+        things = "1 thing stands" if len(errors) == 1 else f"{len(errors)} things stand"
+        raise DataError(_listed(f"{path}: {things} in the way", lines))
     if not len(index):
         raise DataError(f"{path}: there is no image in it that can be used.")
     files = (path.resolve(),) if found.array is not None else (path.resolve(), *index.paths)

@@ -9,6 +9,7 @@ from medmeta.encoders._interface import (
     EncoderSpec,
     Norm,
 )
+from medmeta.encoders._norm import keeps_running_statistics, uses_batch_statistics
 from medmeta.encoders.external import PREFIX, ExternalEncoder, import_external
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError, UnknownNameError
@@ -22,6 +23,8 @@ __all__ = [
     "ExternalEncoder",
     "Norm",
     "build_encoder",
+    "keeps_running_statistics",
+    "uses_batch_statistics",
 ]
 
 ENCODERS: dict[str, EncoderSpec] = {
@@ -37,6 +40,8 @@ def build_encoder(
     Raises ``UnknownNameError``, ``SettingsError``.
     """
     if config.name.startswith(PREFIX):
+        if config.options:
+            raise SettingsError(f"{config.name} takes no options here; set them in its factory.")
         return ExternalEncoder(import_external(config.name, allowed=allow_external), input_spec)
     if config.name not in ENCODERS:
         raise UnknownNameError("encoder", config.name, ENCODERS)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from medmeta.episode import InputSpec
@@ -24,7 +25,7 @@ class EncoderConfig(Settings):
 
     name: str = "conv4"
     norm: Norm | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class AbstractEncoder(nn.Module, ABC):

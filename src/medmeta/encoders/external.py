@@ -18,7 +18,7 @@ class ExternalEncoder(AbstractEncoder):
     """Wraps a module that maps ``(N, C, *space)`` to ``(N, D)`` or ``(N, D, *space')``.
 
     A feature map is averaged over space. Raises ``SettingsError`` where the module's output for
-    one blank image is neither.
+    two blank images is neither, or where it does not take them.
 
     >>> ExternalEncoder(nn.Flatten(), InputSpec(1, (4, 4))).embedding_size
     16
@@ -27,17 +27,12 @@ class ExternalEncoder(AbstractEncoder):
     def __init__(self, module: nn.Module, input_spec: InputSpec) -> None:
         super().__init__()
         self.module = module
-        was_training = module.training
-        module.eval()
-        with torch.no_grad():
-            output = module(torch.zeros(2, *input_spec.shape))
-        module.train(was_training)
+        output = _tried(module, input_spec)
         if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[0] != 2:
-            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise SettingsError(
-                f"the encoder you brought gives {found} for inputs of shape "
-                f"{(2, *input_spec.shape)}; it must give (2, D) or (2, D, height, width)."
+            found = str(
+                tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             )
+            raise _refusal("gives " + found, input_spec)
         self.embedding_size = int(output.shape[1])
 
     def stages(self, inputs: Tensor) -> list[Tensor]:
@@ -48,6 +43,26 @@ class ExternalEncoder(AbstractEncoder):
     def summarise(self, feature_map: Tensor) -> Tensor:
         """Mean over space."""
         return feature_map.flatten(2).mean(2)
+
+
+def _tried(module: nn.Module, input_spec: InputSpec) -> object:
+    """What a module gives for two blank images in evaluation mode; its own modes are kept."""
+    modes = {part: part.training for part in module.modules()}
+    try:
+        with torch.no_grad():
+            return module.eval()(torch.zeros(2, *input_spec.shape))
+    except Exception as error:  # it is another's code: anything may come
+        raise _refusal(f"fails ({error})", input_spec) from error
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _refusal(what: str, input_spec: InputSpec) -> SettingsError:
+    return SettingsError(
+        f"the encoder you brought {what} for inputs of shape {(2, *input_spec.shape)}; it must "
+        "give (2, D) or (2, D, height, width)."
+    )
 
 
 def import_external(name: str, *, allowed: bool) -> nn.Module:
@@ -63,7 +78,7 @@ def import_external(name: str, *, allowed: bool) -> nn.Module:
     path, _, factory = name.removeprefix(PREFIX).partition(":")
     try:
         module = getattr(importlib.import_module(path), factory)()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # it is another's code: anything may come
         raise SettingsError(
             f"{name} cannot be made ({error}); write it as external:package.module:factory, "
             "where factory() gives a torch module."

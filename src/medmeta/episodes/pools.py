@@ -37,10 +37,19 @@ class ClassPool:
         return np.lexsort((random.permutation(len(self.rows)), rank)).astype(np.int64)
 
     def feasible(self, shot: int, n_query: int) -> bool:
-        """Whether support and query can be had from different groups (smallest for support)."""
+        """Whether support and query can be had from different groups."""
         sizes = np.sort(np.unique(self.groups, return_counts=True)[1])
         left = int(sizes.sum()) - np.cumsum(sizes)[np.cumsum(sizes) >= shot]
-        return bool(len(left)) and int(left[0]) >= n_query
+        if len(left) and int(left[0]) >= n_query:
+            return True  # the smallest groups for support
+        most = int(sizes.sum()) - n_query
+        if most < shot:
+            return False
+        # Few groups are left, and some of them may fit better: bit s of sums, some make s images.
+        sums = 1
+        for size in sizes.tolist():
+            sums |= (sums << size) & ((2 << most) - 1)
+        return bool(sums >> shot)
 
 
 def class_pools(

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from medmeta.errors import SettingsError
 from medmeta.settings import Settings, validated
@@ -41,14 +41,15 @@ class Protocol(Settings):
     transductive: bool = False
     seed: int = Field(0, ge=0, lt=2**63)
 
-    @model_validator(mode="after")
-    def _ranges_rise(self) -> Protocol:
-        for name, (low, high) in (("way", self.n_way), ("shot", self.n_shot)):
-            if low > high:
-                raise ValueError(f"the range of {name}s {low}-{high} runs backwards")
-        if self.kind == "classes" and self.n_way[0] < 2:
+    @field_validator("n_way", "n_shot")
+    @classmethod
+    def _rises(cls, ends: tuple[int, int], info: ValidationInfo) -> tuple[int, int]:
+        low, high = ends
+        if low > high:
+            raise ValueError(f"the range {low}-{high} runs backwards")
+        if info.field_name == "n_way" and low < 2 and info.data.get("kind") == "classes":
             raise ValueError("a task needs at least two classes to tell apart (way 2 or more)")
-        return self
+        return ends
 
     def to_json(self) -> str:
         """As JSON; ``Protocol.from_json`` gives an equal protocol back."""
@@ -84,7 +85,7 @@ def parse_range(text: str, *, name: str) -> tuple[int, int]:
     >>> parse_range("2-5", name="--way")
     (2, 5)
     """
-    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
+    match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", text)
     if match is None:
         raise SettingsError(f"{name} {text!r}: write a number (5) or a range (2-5).")
     low = int(match[1])

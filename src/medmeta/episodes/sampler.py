@@ -1,7 +1,7 @@
 """Which images make task i: a pure function of the protocol's seed and i.
 
 Only indices are drawn here; no image is touched. Drawing costs O(way × (shot + query)), however
-large the source is.
+large the source is, unless its patients leave so little choice that chance does not find it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medmeta.data.source import Source
 from medmeta.episode import Target
+from medmeta.episodes.parting import part_groups
 from medmeta.episodes.pools import ClassPool, class_pools, refuse_small_pools
 from medmeta.episodes.protocol import Protocol
 from medmeta.errors import SamplingError
@@ -70,10 +71,8 @@ class TaskSampler:
             pools.append(kept)
         self.pools: tuple[tuple[ClassPool, ...], ...] = tuple(pools)
         if protocol.kind == "classes" and all(len(p) < high for p in pools):
-            most = max(self.sources, key=lambda s: len(pools[self.sources.index(s)]))
-            raise SamplingError(
-                _too_few_classes(most, len(pools[self.sources.index(most)]), high, high)
-            )
+            most = max(range(len(pools)), key=lambda i: len(pools[i]))
+            raise SamplingError(_too_few_classes(self.sources[most], len(pools[most]), high, high))
 
     def generator(self, stream: Stream, number: int) -> np.random.Generator:
         """Random numbers that depend on nothing but the seed, the stream and the number."""
@@ -104,6 +103,10 @@ class TaskSampler:
             drawn = _draw_rows(chosen, shot, self.protocol.n_query, random, whole=attempt >= 5)
             if drawn is not None:
                 return _task(task, number, chosen, drawn, valued=target.kind == "values")
+        parted = part_groups([p.groups for p in chosen], shot, self.protocol.n_query, random)
+        if parted is not None:
+            drawn = _rows(chosen, parted[0]), _rows(chosen, parted[1])
+            return _task(task, number, chosen, drawn, valued=target.kind == "values")
         names = ", ".join(f"{p.name} ({len(p.rows)} images)" for p in chosen)
         raise SamplingError(
             f"{self.sources[number].name}: no way was found to give {names} {shot} support and "

@@ -18,9 +18,11 @@ from medmeta.episode import Target
 from medmeta.episodes.loader import EpisodeLoader, View, embedding_view, pixel_view
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskDraw, TaskSampler
+from medmeta.errors import SettingsError
 from medmeta.evaluation.intervals import Summary, summarise
 from medmeta.evaluation.metrics import (
     HIGHER_IS_BETTER,
+    answered_right,
     calibration_error,
     class_metrics,
     softmax,
@@ -38,7 +40,7 @@ class Evaluation:
 
     ``records`` are columns over tasks; ``confusion`` ``(K, K)`` counts true class (row) against
     answer over all tasks' queries, classes as in ``class_names`` (empty for values);
-    ``calibration_error`` is pooled over all queries.
+    ``calibration_error`` is pooled over all queries. Both leave out answers that are no numbers.
     """
 
     source: str
@@ -84,14 +86,16 @@ def evaluate(
 ) -> Evaluation:
     """Measure a learner on ``protocol.episodes`` tasks of a source.
 
-    A learner with a head encodes each image of the source once. Raises ``SamplingError`` where
-    the source cannot give such tasks, ``UnsupportedTaskError`` where the learner does not take
-    them.
+    A learner with a head encodes each image of the source once. Raises ``SettingsError`` for a
+    protocol without end, ``SamplingError`` where the source cannot give such tasks,
+    ``UnsupportedTaskError`` where the learner does not take them.
     """
+    if protocol.episodes < 1:
+        raise SettingsError("say on how many tasks to evaluate: the protocol's episodes is 0.")
     sampler = TaskSampler([source], protocol)
     largest = Target(protocol.kind, protocol.n_way[1] if protocol.kind == "classes" else 1)
     check_task_fits(learner, largest)
-    was_training = learner.training
+    modes = {module: module.training for module in learner.modules()}
     learner.eval()
     try:
         with torch.no_grad():
@@ -99,7 +103,8 @@ def evaluate(
             loader = EpisodeLoader(sampler, [view], device=device)
             return _measured(solver, source, loader, progress)
     finally:
-        learner.train(was_training)
+        for module, training in modes.items():  # a part may have been frozen by itself
+            module.training = training
 
 
 def _solver_and_view(
@@ -110,8 +115,8 @@ def _solver_and_view(
     if not learner.traits.has_head:
         return learner, pixels
     headed = cast(HeadedLearner, learner)
-    if headed.traits.transductive != headed.head.traits.transductive:
-        return learner, pixels  # its encoder normalises by the batch, so images are not apart
+    if headed.traits.transductive:
+        return learner, pixels  # its encoder may normalise by the batch: images are not apart
     return headed.head, embedding_view(encode_source(headed, source, pixels))
 
 
@@ -170,10 +175,13 @@ class _Tally:
             columns |= class_metrics(probabilities, labels)
             answers = probabilities.argmax(-1)
             codes = np.array([[self.code[name] for name in draw.classes] for draw in draws])
+            confidence = probabilities.max(-1)
+            known = ~np.isnan(confidence)
             true_codes = np.take_along_axis(codes, labels, 1)
-            np.add.at(self.confusion, (true_codes, np.take_along_axis(codes, answers, 1)), 1)
-            self.confidence.append(probabilities.max(-1).ravel())
-            self.right.append((answers == labels).ravel())
+            given_codes = np.take_along_axis(codes, answers, 1)
+            np.add.at(self.confusion, (true_codes[known], given_codes[known]), 1)
+            self.confidence.append(confidence[known])
+            self.right.append(answered_right(probabilities, labels)[known])
         else:
             columns |= value_metrics(outputs, labels.astype(np.float64))
         for name, column in columns.items():

@@ -52,7 +52,10 @@ def summarise(values: NDArray[np.float64], *, higher_is_better: bool = True) -> 
 
 @dataclass(frozen=True)
 class Difference:
-    """First minus second, task by task, with the 95 % interval of the mean difference."""
+    """First minus second, task by task, with the 95 % interval of the mean difference.
+
+    ``tasks`` and ``first_better`` are of the tasks where both are defined.
+    """
 
     mean: float
     low: float
@@ -61,7 +64,9 @@ class Difference:
     first_better: float
 
 
-def paired_difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
+def paired_difference(
+    first: NDArray[np.float64], second: NDArray[np.float64], *, higher_is_better: bool = True
+) -> Difference:
     """Compare two runs on the same tasks; ``first_better`` is the share of tasks it wins.
 
     Raises ``DataError`` where the numbers of tasks differ.
@@ -73,5 +78,8 @@ def paired_difference(first: NDArray[np.float64], second: NDArray[np.float64]) -
         raise DataError(
             f"the runs have {len(first)} and {len(second)} tasks; only the same tasks compare."
         )
-    gap = summarise(first - second)
-    return Difference(gap.mean, gap.low, gap.high, gap.tasks, float((first > second).mean()))
+    gaps = first - second
+    gap = summarise(gaps)
+    wins = gaps > 0 if higher_is_better else gaps < 0
+    share = float(wins.sum()) / gap.tasks if gap.tasks else math.nan
+    return Difference(gap.mean, gap.low, gap.high, gap.tasks, share)

@@ -21,25 +21,26 @@ FLOOR = 1e-12
 
 
 def softmax(logits: Array) -> Array:
-    """Probabilities along the last axis.
+    """Probabilities along the last axis; NaN where a logit is NaN or infinitely large.
 
     >>> softmax(np.zeros((1, 4))).tolist()
     [[0.25, 0.25, 0.25, 0.25]]
     """
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(-1, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        shifted = np.exp(logits - logits.max(-1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(-1, keepdims=True))
 
 
 def class_metrics(probabilities: Array, labels: NDArray[np.int64]) -> dict[str, Array]:
     """Metrics of ``T`` classification tasks, each ``(T,)``.
 
-    ``probabilities`` ``(T, Q, N)``, ``labels`` ``(T, Q)``. AUROC is the mean over classes of one
-    class against the rest (Hand and Till's curves averaged by class); Brier is the sum over
-    classes (Brier 1950).
+    ``probabilities`` ``(T, Q, N)``, ``labels`` ``(T, Q)``. AUROC is the unweighted mean over
+    classes of one class against the rest; Brier is the sum over classes (Brier 1950). An answer
+    that is not a number is a wrong one, and what is measured of such a task's probabilities NaN.
     """
     n_way = probabilities.shape[-1]
     truth = np.eye(n_way)[labels]
-    right = probabilities.argmax(-1) == labels
+    right = answered_right(probabilities, labels)
     counts = truth.sum(1)
     recall = (right[..., None] * truth).sum(1) / np.maximum(counts, 1)
     present = counts > 0
@@ -51,6 +52,12 @@ def class_metrics(probabilities: Array, labels: NDArray[np.int64]) -> dict[str, 
         "log_loss": -np.log(np.maximum(own, FLOOR)).mean(1),
         "brier": np.square(probabilities - truth).sum(-1).mean(1),
     }
+
+
+def answered_right(probabilities: Array, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """``(T, Q)``: whether the likeliest class is the true one; no number is no answer."""
+    known = ~np.isnan(probabilities).any(-1)
+    return np.asarray(known & (probabilities.argmax(-1) == labels))
 
 
 def area_under_roc(scores: Array, truth: Array) -> Array:
@@ -71,14 +78,19 @@ def area_under_roc(scores: Array, truth: Array) -> Array:
 
 
 def value_metrics(predicted: Array, values: Array) -> dict[str, Array]:
-    """Metrics of ``T`` tasks of values ``(T, Q, size)``, each ``(T,)``."""
+    """Metrics of ``T`` tasks of values ``(T, Q, size)``, each ``(T,)``.
+
+    R² is NaN where all values of a task are equal.
+    """
     error = predicted - values
     squares = np.square(error).mean((1, 2))
     spread = np.square(values - values.mean(1, keepdims=True)).mean((1, 2))
+    # By the extremes: the mean of equal values may differ from them in the last digit.
+    varied = (np.ptp(values, axis=1) > 0).any(1) & (spread > 0)
     return {
         "mean_squared_error": squares,
         "mean_absolute_error": np.abs(error).mean((1, 2)),
-        "r_squared": np.where(spread > 0, 1 - squares / np.maximum(spread, FLOOR), np.nan),
+        "r_squared": np.where(varied, 1 - squares / np.where(varied, spread, 1), np.nan),
     }
 
 

@@ -86,5 +86,6 @@ def _channels_last(images: Tensor) -> Tensor:
 def _joined(first: Inputs, second: Inputs) -> Inputs:
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return cat([first, second], dim=1)
-    assert not isinstance(first, Tensor) and not isinstance(second, Tensor)
+    assert not isinstance(first, Tensor)
+    assert not isinstance(second, Tensor)
     return {name: cat([value, second[name]], dim=1) for name, value in first.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from medmeta.encoders import AbstractEncoder, EncoderConfig, Norm
+from medmeta.encoders import AbstractEncoder, EncoderConfig, Norm, uses_batch_statistics
 from medmeta.episode import InputSpec, Target
 from medmeta.learner import AbstractLearner, LearnerConfig
 from medmeta.learners._embedding import EmbeddingLearner
@@ -65,7 +65,7 @@ class LearnerSpec:
             if target.kind == "values":
                 head = StandardisedValues(head)
             return EmbeddingLearner(
-                encoder, head, input_kind=input_spec.kind, coupled=settings.encoder.norm == "batch"
+                encoder, head, input_kind=input_spec.kind, coupled=uses_batch_statistics(encoder)
             )
 
         return cls(name, family, summary, paper, config, build, build_head)

@@ -19,11 +19,11 @@ class ValueScale:
 
     @classmethod
     def of(cls, support: LabelledSet) -> ValueScale:
-        """Measure the support; a spread of nothing counts as one."""
+        """Measure the support; a spread that is nothing but rounding counts as one."""
         values = support.labels
         mean = values.mean(1, keepdim=True)
         spread = (values - mean).square().mean(1, keepdim=True).sqrt()
-        return cls(mean, spread.where(spread > 1e-6 * (1 + mean.abs()), spread.new_ones(())))
+        return cls(mean, spread.where(spread > 1e-6 * mean.abs(), spread.new_ones(())))
 
     def standardise(self, labelled: LabelledSet) -> LabelledSet:
         """The same set with standardised values."""

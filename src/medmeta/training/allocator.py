@@ -1,4 +1,4 @@
-"""Keeping freed memory for the next step, instead of giving it back to the system and asking again."""
+"""Keeping freed memory for the next step, not giving it back to the system and asking again."""
 
 from __future__ import annotations
 

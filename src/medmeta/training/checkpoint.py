@@ -15,11 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from medmeta.errors import CheckpointError
-from medmeta.storage import CARD, load_folder, read_json, remove_leftovers, save_folder
+from medmeta.storage import (
+    CARD,
+    UNFINISHED,
+    explained_disk_errors,
+    load_folder,
+    read_json,
+    remove_leftovers,
+    save_folder,
+)
 
 WEIGHTS = "weights.safetensors"
 STATE = "state.safetensors"
 CHECKPOINT, MODEL = "checkpoint", "model"
+FRESH = ".new"  # what stands ready to take the place of a folder of the same name
 
 
 @dataclass(frozen=True)
@@ -87,10 +96,9 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, where: Pat
 def save_model(run: Path, step: int, learner: nn.Module, card: Mapping[str, Any]) -> Path:
     """Save the learner's weights as the run's model of this step."""
     folder = run / f"{MODEL}-{step:09d}"
-    if folder.exists():  # a killed run got this far before: its model may be of other weights
-        shutil.rmtree(folder)
     weights = tensors_to_bytes(learner.state_dict())
-    save_folder(folder, {**card, "step": step}, {WEIGHTS: weights})
+    # It is there already where a killed run got this far: maybe of other weights.
+    _save_in_place(folder, {**card, "step": step}, {WEIGHTS: weights})
     return folder
 
 
@@ -108,10 +116,8 @@ def save_checkpoint(
             if isinstance(value, Tensor):
                 tensors[f"optimiser.{number}.{key}"] = value
     folder = run / f"{CHECKPOINT}-{progress.step:09d}"
-    if folder.exists():
-        shutil.rmtree(folder)
     content = {**card, "progress": progress.to_dict()}
-    save_folder(folder, content, {STATE: tensors_to_bytes(tensors)})
+    _save_in_place(folder, content, {STATE: tensors_to_bytes(tensors)})
     _prune(run, progress)
     return folder
 
@@ -121,17 +127,24 @@ def load_checkpoint(
 ) -> Progress | None:
     """Go back to the newest checkpoint of a run; None where it has none.
 
-    Raises ``CheckpointError`` where it is damaged.
+    Raises ``CheckpointError`` where it is damaged, or the model that it names is gone.
     """
+    for fresh in sorted(run.glob(f"*-*{FRESH}")):
+        if re.fullmatch(rf"({CHECKPOINT}|{MODEL})-\d+{re.escape(FRESH)}", fresh.name):
+            _put_in_place(fresh)  # a killed run wrote it whole
     remove_leftovers(run)
     numbers = _numbers(run, CHECKPOINT)
     if not numbers:
         return None
     folder = run / f"{CHECKPOINT}-{numbers[-1]:09d}"
-    card, parts = load_folder(folder)
-    if STATE not in parts or "progress" not in card:
-        raise CheckpointError(f"{folder} lacks its state.")
-    tensors = tensors_from_bytes(parts[STATE], where=folder / STATE)
+    try:
+        progress, tensors = _read_checkpoint(folder)
+    except CheckpointError as error:
+        older = f" Or remove {folder} to go on from the checkpoint before it."
+        raise CheckpointError(f"{error}{older if len(numbers) > 1 else ''}") from None
+    model = run / f"{MODEL}-{progress.best_step:09d}"
+    if progress.best_step >= 0 and not model.is_dir():
+        raise CheckpointError(f"{model}, the best model of {folder}, is gone; restore it.")
     own = {k.removeprefix("learner."): v for k, v in tensors.items() if k.startswith("learner.")}
     load_weights(learner, own, where=folder / STATE)
     state: dict[int, dict[str, Tensor]] = {}
@@ -141,7 +154,21 @@ def load_checkpoint(
             state.setdefault(int(number), {})[key] = tensor
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
-    return Progress.from_dict(card["progress"])
+    return progress
+
+
+def _read_checkpoint(folder: Path) -> tuple[Progress, dict[str, Tensor]]:
+    card, parts = load_folder(folder)
+    if STATE not in parts:
+        raise CheckpointError(f"{folder} lacks its {STATE}.")
+    return _progress(card, folder), tensors_from_bytes(parts[STATE], where=folder / STATE)
+
+
+def _progress(card: Mapping[str, Any], folder: Path) -> Progress:
+    try:
+        return Progress.from_dict(card["progress"])
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{folder / CARD} does not say where the run stands.") from None
 
 
 def newest_checkpoint_card(run: Path) -> dict[str, Any] | None:
@@ -164,7 +191,7 @@ def model_folder(run: Path) -> Path:
             f"{run} holds no trained model. Give the folder that 'medmeta train --out' wrote; "
             "a run that was stopped early goes on with --resume."
         )
-    best = Progress.from_dict(card["progress"]).best_step
+    best = _progress(card, run / f"{CHECKPOINT}-{_numbers(run, CHECKPOINT)[-1]:09d}").best_step
     folder = run / f"{MODEL}-{best:09d}"
     if best < 0 or not folder.is_dir():
         raise CheckpointError(f"{run} has no model yet; go on training with --resume.")
@@ -178,6 +205,31 @@ def _numbers(run: Path, kind: str) -> list[int]:
     return sorted(int(match[1]) for match in names if match)
 
 
+def _save_in_place(folder: Path, card: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
+    """Save a folder; one of its name makes way only when the new one is wholly on the disk.
+
+    At whatever instant the process is killed, the old one, the new one or both are whole.
+    """
+    if not folder.exists():
+        save_folder(folder, card, parts)
+        return
+    fresh = folder.with_name(folder.name + FRESH)
+    shutil.rmtree(fresh, ignore_errors=True)
+    save_folder(fresh, card, parts)
+    _put_in_place(fresh)
+
+
+def _put_in_place(fresh: Path) -> None:
+    folder = fresh.with_name(fresh.name.removesuffix(FRESH))
+    aside = folder.with_name(f".{folder.name}.old{UNFINISHED}")  # removed, if not now, then later
+    with explained_disk_errors(folder):
+        if folder.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+        fresh.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def _prune(run: Path, progress: Progress) -> None:
     """Keep the two newest checkpoints and the models that they call best."""
     checkpoints = _numbers(run, CHECKPOINT)
@@ -185,8 +237,11 @@ def _prune(run: Path, progress: Progress) -> None:
         shutil.rmtree(run / f"{CHECKPOINT}-{number:09d}", ignore_errors=True)
     needed = {progress.best_step}
     for number in checkpoints[-2:]:
-        card = read_json(run / f"{CHECKPOINT}-{number:09d}" / CARD)
-        needed.add(int(card["progress"]["best_step"]))
+        folder = run / f"{CHECKPOINT}-{number:09d}"
+        try:
+            needed.add(_progress(read_json(folder / CARD), folder).best_step)
+        except CheckpointError:
+            return  # the older one is damaged: which model it needs is not known
     for number in _numbers(run, MODEL):
         if number not in needed:
             shutil.rmtree(run / f"{MODEL}-{number:09d}", ignore_errors=True)

@@ -79,7 +79,8 @@ class Trainer:
         Raises ``UnsupportedTaskError`` for a learner that has nothing to train, ``SettingsError``
         when the loss is no longer a number, ``StorageError`` when the disk is full.
         """
-        if not self.learner.traits.trainable:
+        learns = any(p.requires_grad for p in self.learner.parameters())
+        if not (self.learner.traits.trainable and learns):
             raise UnsupportedTaskError(
                 f"{type(self.learner).__name__} has nothing to train across tasks; use it as it "
                 "is: 'medmeta evaluate --learner', or 'medmeta adapt --head'."
@@ -89,6 +90,8 @@ class Trainer:
         progress = load_checkpoint(self.run, self.learner, optimiser) or Progress()
         if progress.finished and progress.step >= self.settings.steps:
             return Outcome("finished", progress)
+        if progress.finished and self._out_of_patience(progress):
+            return Outcome("stopped_early", progress)
         log = MetricsLog(self.run, from_step=progress.step, tensorboard=self.tensorboard)
         try:
             with _interrupt_flag() as interrupted:
@@ -115,9 +118,9 @@ class Trainer:
                 log.write(step, validation=score)
             if self.report is not None:
                 self.report(Report(step, settings.steps, loss, score))
-            if settings.patience and progress.waited >= settings.patience:
+            if step < settings.steps and self._out_of_patience(progress):
                 reason = "stopped_early"
-            elif interrupted.is_set():
+            elif step < settings.steps and interrupted.is_set():
                 reason = "interrupted"
             ended = reason != "finished" or step == settings.steps
             if ended or step % settings.checkpoint_every == 0:
@@ -148,6 +151,9 @@ class Trainer:
             )
         optimiser.step()
         return value
+
+    def _out_of_patience(self, progress: Progress) -> bool:
+        return 0 < self.settings.patience <= progress.waited
 
     def _validates_at(self, step: int) -> bool:
         every = self.settings.validate_every

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ class MetricsLog:
         self._board = _summary_writer(run / "tensorboard", from_step) if tensorboard else None
 
     def write(self, step: int, **values: float) -> None:
-        """One line for one step."""
+        """One line for one step; what is not a number is null."""
+        known = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with explained_disk_errors(self.path):
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.write(json.dumps({"step": step, **known}) + "\n")
             self._file.flush()
         if self._board is not None:
             for name, value in values.items():
@@ -34,9 +36,12 @@ class MetricsLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        try:
+            with explained_disk_errors(self.path):  # a full disk may still owe a line
+                self._file.close()
+        finally:
+            if self._board is not None:
+                self._board.close()
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -45,7 +50,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = []
-    for text in path.read_text().splitlines():
+    for text in path.read_text("utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
         except ValueError:

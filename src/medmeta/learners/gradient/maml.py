@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from medmeta.encoders import AbstractEncoder
+from medmeta.encoders import AbstractEncoder, keeps_running_statistics, uses_batch_statistics
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.errors import SettingsError
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits, task_loss
@@ -106,10 +106,10 @@ class MAML(AbstractLearner):
 def _build(
     config: MAMLConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> MAML:
-    if any(True for _ in encoder.buffers()):
+    if keeps_running_statistics(encoder):
         raise SettingsError(
-            "maml takes no running statistics (norm=running): they cannot be kept within an inner "
-            "loop. Use norm=group, or norm=batch as the paper did (transductive)."
+            "maml takes no encoder with running statistics (norm=running): they cannot be kept "
+            "within an inner loop. Use norm=group, or norm=batch as the paper did (transductive)."
         )
     outputs = max(config.max_way or 0, target.size)
     classifier = nn.Linear(encoder.embedding_size, outputs)
@@ -120,7 +120,7 @@ def _build(
         target=target,
         max_way=outputs,
         input_kind=input_spec.kind,
-        coupled=config.encoder.norm == "batch",
+        coupled=uses_batch_statistics(encoder),
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
+from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 
 
@@ -46,16 +47,15 @@ class RidgeHead(AbstractLearner):
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Solve the task; the predictor is linear in the embedding."""
-        design = with_constant(any_tensor(support.inputs).float())
+        design = with_constant(at_least_single(any_tensor(support.inputs)))
         classes = target.kind == "classes"
-        wanted = F.one_hot(support.labels, target.size).float() if classes else support.labels
-        strength = self.log_regularisation.exp() * design[..., :-1].detach().square().sum(-1).mean(
-            1
-        )
-        weights = ridge_weights(design, wanted, strength.clamp(min=1e-6))
+        wanted = F.one_hot(support.labels, target.size) if classes else support.labels
+        mean_square = design[..., :-1].detach().square().sum(-1).mean(1)
+        strength = (self.log_regularisation.exp() * mean_square).clamp(min=1e-6)
+        weights = ridge_weights(design, wanted.to(design.dtype), strength)
 
         def predict(inputs: Inputs) -> Tensor:
-            outputs = with_constant(any_tensor(inputs).float()) @ weights
+            outputs = with_constant(at_least_single(any_tensor(inputs))) @ weights
             return outputs * self.log_scale.exp() + self.bias if classes else outputs
 
         return predict
@@ -79,7 +79,9 @@ def ridge_weights(design: Tensor, wanted: Tensor, strength: Tensor) -> Tensor:
     n_examples, size = design.shape[1:]
     few = n_examples <= size
     gram = design @ design.mT if few else design.mT @ design
-    penalty = strength[:, None, None] * torch.eye(gram.shape[-1], device=gram.device)
+    penalty = strength[:, None, None] * torch.eye(
+        gram.shape[-1], dtype=gram.dtype, device=gram.device
+    )
     factor = torch.linalg.cholesky(gram + penalty)
     if few:
         return design.mT @ torch.cholesky_solve(wanted, factor)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
 from medmeta.learners._class_sums import class_means
+from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 
 Distance = Literal["squared_euclidean", "euclidean", "cosine"]
@@ -36,7 +37,8 @@ class PrototypicalHead(AbstractLearner):
 
     Takes embeddings ``(T, S, D)``. Snell, Swersky and Zemel 2017, equations 1 and 2.
 
-    >>> support = LabelledSet(torch.tensor([[[0.0], [4.0]]]), torch.tensor([[0, 1]]), torch.zeros(1))
+    >>> images, labels = torch.tensor([[[0.0], [4.0]]]), torch.tensor([[0, 1]])
+    >>> support = LabelledSet(images, labels, torch.zeros(1))
     >>> head = PrototypicalHead(PrototypicalConfig())
     >>> head.adapt(support, Target("classes", 2))(torch.tensor([[[1.0]]]))
     tensor([[[-1., -9.]]])
@@ -54,11 +56,11 @@ class PrototypicalHead(AbstractLearner):
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Means of the classes; the predictor compares queries with them."""
-        embeddings = any_tensor(support.inputs).float()
+        embeddings = at_least_single(any_tensor(support.inputs))
         prototypes = class_means(embeddings, support.labels, target.size)
 
         def predict(inputs: Inputs) -> Tensor:
-            return self._similarity(any_tensor(inputs).float(), prototypes)
+            return self._similarity(at_least_single(any_tensor(inputs)), prototypes)
 
         return predict
 

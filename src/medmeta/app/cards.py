@@ -1,0 +1,147 @@
+"""What the card of a saved model, predictor or evaluation must hold, checked before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medmeta.data.preprocess import Preprocessing
+from medmeta.errors import CheckpointError
+
+Count = Annotated[int, Field(ge=1)]
+_FROM_LISTS = ConfigDict(extra="allow", strict=False, allow_inf_nan=False)  # JSON has no tuples
+
+
+class Card(BaseModel):
+    """Base of cards: what is named must be right, what else is there is kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class _Encoder(Card):
+    name: str
+
+
+class _Options(Card):
+    encoder: _Encoder
+
+
+class _InputSpec(Card):
+    channels: Count
+    size: list[Count]
+
+
+class _Target(Card):
+    kind: Literal["classes", "values"]
+    size: Count
+
+
+class _Source(Card):
+    name: str
+    classes: list[str] = []
+
+
+class _Facts(Card):
+    """What a model's card says of its training."""
+
+    medmeta: str = ""
+    paper: str = ""
+    step: int | None = None
+    training: dict[str, Any] = {}
+    protocol: dict[str, Any] = {}
+    sources: list[_Source] = []
+
+
+class _Built(Card):
+    """What a learner is rebuilt from."""
+
+    learner: str
+    options: _Options
+    input_spec: _InputSpec
+    target: _Target
+    preprocessing: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _images_fit(self) -> _Built:
+        prepared = Preprocessing.model_validate(self.preprocessing).shape
+        if prepared != (self.input_spec.channels, *self.input_spec.size):
+            raise ValueError("preprocessing and input_spec are of different images")
+        return self
+
+
+class ModelCard(_Built, _Facts):
+    """The card of ``RUN/model-…``."""
+
+
+class _Figure(Card):
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class _Drawn(Card):
+    model_config = _FROM_LISTS
+
+    kind: Literal["classes", "values"] = "classes"
+    n_way: tuple[Count, Count]
+    n_shot: tuple[Count, Count]
+
+
+class EvaluationCard(Card):
+    """``RUN/evaluations/…/summary.json``."""
+
+    source: str
+    novelty: str = ""
+    protocol: _Drawn
+    summary: dict[str, _Figure]
+    baselines: dict[str, _Figure] = {}
+    dropped: dict[str, int] = {}
+
+
+class _Head(Card):
+    name: str
+    options: dict[str, Any]
+
+
+class _Support(Card):
+    images: Count
+    patients_known: bool = False
+
+
+class PredictorCard(_Built):
+    """The card of a predictor."""
+
+    model_target: _Target
+    head: _Head | None
+    class_names: list[str]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    model: _Facts
+    evaluations: list[EvaluationCard] = []
+    support: _Support
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> PredictorCard:
+        expected = self.target.size if self.target.kind == "classes" else 0
+        if len(self.class_names) != expected:
+            raise ValueError(f"{len(self.class_names)} class names for {expected} classes")
+        return self
+
+
+AnyCard = TypeVar("AnyCard", bound=Card)
+
+
+def check_card(kind: type[AnyCard], card: Mapping[str, Any], *, where: Path) -> None:
+    """Raise ``CheckpointError`` that names the file and the field where a card is not right."""
+    try:
+        kind.model_validate(card)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "it"
+        raise CheckpointError(
+            f"{where}: the card is incomplete, damaged or of another version of medmeta ({field}: "
+            f"{first['msg'][:1].lower()}{first['msg'][1:]}); restore it from a copy, or train or "
+            "adapt again."
+        ) from None

@@ -1,0 +1,176 @@
+"""Every registered learner keeps the contract, and every check of it can fail."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from medmeta.check_tasks import SMALL
+from medmeta.checks import CHECKS, check_learner
+from medmeta.encoders import ENCODERS
+from medmeta.episode import InputSpec, Target, TargetKind
+from medmeta.errors import ContractError, SettingsError, UnsupportedTaskError
+from medmeta.learner import AbstractLearner
+from medmeta.learners import LEARNERS, build_head, build_learner
+from tests.contract.negative_controls import CONTROLS, Honest
+
+IMAGE = InputSpec(3, (16, 16))
+VECTOR = SMALL["vector"]
+TARGETS = {"classes": Target("classes", 3), "values": Target("values", 1)}
+NARROW: dict[str, dict[str, Any]] = {
+    "conv4": {"width": 8},
+    "resnet12": {"widths": (4, 4, 8, 8)},
+}
+
+# Options under which a learner is checked too, besides its defaults.
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "maml": [
+        {"first_order": True},
+        {"inner_steps": 2, "test_steps": 3},
+        {"task_map": "loop"},
+        {"max_way": 5},
+        {"encoder": {"norm": "batch"}},
+    ],
+    "prototypical": [
+        {"distance": "euclidean"},
+        {"distance": "cosine"},
+        {"encoder": {"norm": "batch"}},
+    ],
+    "ridge": [{"regularisation": 0.1, "scale": 1.0}, {"encoder": {"norm": "group"}}],
+}
+CASES = [(name, options) for name in LEARNERS for options in ({}, *VARIANTS.get(name, []))]
+
+
+def build(name: str, kind: TargetKind, options: dict[str, Any]) -> AbstractLearner:
+    """A small learner; skips the test where it does not take such targets."""
+    torch.manual_seed(0)
+    encoder = {"options": NARROW["conv4"], **options.get("encoder", {})}
+    try:
+        return build_learner(name, {**options, "encoder": encoder}, IMAGE, TARGETS[kind])
+    except UnsupportedTaskError as refusal:
+        assert f"not {kind}" in str(refusal)
+        pytest.skip(f"{name} takes no {kind}")
+
+
+def test_variants_are_of_registered_learners() -> None:
+    assert VARIANTS.keys() <= LEARNERS.keys()
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+def test_learners_of_classes_keep_the_contract(name: str, options: dict[str, Any]) -> None:
+    learner = build(name, "classes", options)
+    assert check_learner(learner, input_spec=IMAGE, target=TARGETS["classes"]) == tuple(CHECKS)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learners_of_values_keep_the_contract(name: str) -> None:
+    learner = build(name, "values", {})
+    assert check_learner(learner, input_spec=IMAGE, target=TARGETS["values"]) == tuple(CHECKS)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_traits_say_which_targets_are_taken(name: str) -> None:
+    taken = set()
+    for kind, target in TARGETS.items():
+        config = {"encoder": {"options": NARROW["conv4"]}}
+        try:
+            learner = build_learner(name, config, IMAGE, target)
+        except UnsupportedTaskError:
+            continue
+        taken.add(kind)
+        assert kind in learner.traits.targets
+    assert taken
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_encoder_serves_a_learner(encoder: str) -> None:
+    torch.manual_seed(0)
+    name = next(name for name, spec in LEARNERS.items() if spec.build_head)
+    config = {"encoder": {"name": encoder, "options": NARROW.get(encoder, {})}}
+    learner = build_learner(name, config, IMAGE, TARGETS["classes"])
+    assert learner.traits.has_head
+    check_learner(learner, input_spec=IMAGE)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("name", [name for name, spec in LEARNERS.items() if spec.build_head])
+def test_heads_keep_the_contract_on_embeddings(name: str, kind: TargetKind) -> None:
+    try:
+        head = build_head(name, None, VECTOR, TARGETS[kind])
+    except UnsupportedTaskError:
+        pytest.skip(f"{name} takes no {kind}")
+    assert head.traits.input_kinds == {"vector"}
+    check_learner(head, input_spec=VECTOR, target=TARGETS[kind])
+
+
+def test_every_check_has_a_negative_control() -> None:
+    """Only the comparison of devices has none: it needs a second device."""
+    assert {check for check, _ in CONTROLS.values()} == CHECKS.keys() - {"devices_agree"}
+
+
+def test_the_honest_learner_of_the_controls_passes() -> None:
+    assert check_learner(Honest(), input_spec=VECTOR) == tuple(CHECKS)
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_faulty_learner_fails_its_check(name: str) -> None:
+    check, make = CONTROLS[name]
+    with pytest.raises(ContractError, match=rf"^\w+, {check}: "):
+        check_learner(make(), input_spec=VECTOR)
+
+
+@pytest.mark.parametrize("make", [Honest, *(make for _, make in CONTROLS.values())])
+def test_checking_leaves_the_learner_as_it_was(make: Callable[[], AbstractLearner]) -> None:
+    learner = make().train()
+    frozen = nn.BatchNorm1d(2).eval()
+    learner.add_module("frozen", frozen)
+    before = copy.deepcopy(learner.state_dict())
+    held = dict(vars(learner))
+    gradients = {name: torch.full_like(p, 7.0) for name, p in learner.named_parameters()}
+    for name, parameter in learner.named_parameters():
+        parameter.grad = gradients[name]
+    chance = torch.get_rng_state()
+    try:
+        check_learner(learner, input_spec=VECTOR)
+    except ContractError:
+        assert make is not Honest
+    assert learner.training
+    assert not frozen.training
+    assert vars(learner) == held
+    assert all(torch.equal(before[k], v) for k, v in learner.state_dict().items())
+    assert all(p.grad is gradients[name] for name, p in learner.named_parameters())
+    assert torch.equal(chance, torch.get_rng_state())
+
+
+def test_the_first_error_of_the_learner_is_kept_as_the_cause() -> None:
+    class Broken(Honest):
+        def adapt(self, support: Any, target: Any) -> Any:
+            raise ZeroDivisionError("no images")
+
+    with pytest.raises(ContractError, match="raised ZeroDivisionError: no images") as caught:
+        check_learner(Broken(), input_spec=VECTOR)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_learner_that_cannot_be_copied_is_told_so() -> None:
+    learner = Honest()
+    learner.cache = learner.scale * 2  # a tensor with a history
+    with pytest.raises(ContractError, match="Honest cannot be copied"):
+        check_learner(learner, input_spec=VECTOR)
+
+
+def test_asking_for_a_target_that_is_not_taken_is_the_caller_s_error() -> None:
+    with pytest.raises(UnsupportedTaskError, match="takes classes, not values"):
+        check_learner(Honest(), input_spec=VECTOR, target=Target("values", 1))
+
+
+def test_without_easy_tasks_of_a_kind_nothing_is_checked() -> None:
+    learner = Honest()
+    learner.traits = type(learner.traits)(targets=frozenset({"masks"}))
+    with pytest.raises(SettingsError, match="no easy tasks are known for masks"):
+        check_learner(learner, input_spec=VECTOR)
