@@ -171,8 +171,8 @@ def test_seen_pictures_are_kept_once(tmp_path: Path) -> None:
 
 def test_progress_of_no_run(tmp_path: Path) -> None:
     assert earlier_progress(tmp_path, {}) is None
+    (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="is a file"):
-        (tmp_path / "file").touch()
         check_folder(tmp_path / "file", resume=False)
 
 

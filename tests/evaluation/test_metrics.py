@@ -125,7 +125,7 @@ def test_value_metrics_are_scikit_learns(seed, size, unit):
 
 
 def test_equal_values_have_no_r_squared():
-    values = np.full((1, 3, 1), np.float32(0.1)).astype(np.float64)  # their mean is rounded
+    values = np.full((1, 3, 1), 0.1)  # their mean is rounded
     assert np.isnan(value_metrics(values + 1, values)["r_squared"]).all()
 
 

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch._dynamo  # noqa: F401  an optimiser's first step would import it, in every child
+
 from tests.training.tiny_run import trainer
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "open"}

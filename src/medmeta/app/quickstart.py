@@ -17,7 +17,7 @@ from medmeta.app.models import load_model
 from medmeta.app.report import write_report
 from medmeta.app.report_building import predictor_report
 from medmeta.app.support import open_support
-from medmeta.app.terminal import command_line, percent, say, show_table, waiting
+from medmeta.app.terminal import command_line, err, percent, say, show_table, waiting
 from medmeta.app.train_run import TrainRequest, train
 from medmeta.app.workbench import adapt
 from medmeta.data.preprocess import Preprocessing
@@ -204,4 +204,4 @@ def _show(rows: list[EvaluatedSource]) -> None:
             ]
         )
     header = ["source", "way", "shot", "accuracy, % [95 %]", "chance", "raw ridge"]
-    show_table("New classes, 200 tasks each", header, table)
+    show_table("New classes, 200 tasks each", header, table, console=err)

@@ -61,8 +61,11 @@ def evaluation_rows(evaluations: Sequence[EvaluationContent]) -> list[Evaluation
 def matching_rows(
     rows: Sequence[EvaluationRow], *, n_way: int, n_shot: int | None
 ) -> tuple[list[EvaluationRow], bool]:
-    """The rows tested in the setting nearest to this task's, and whether it is the same setting."""
-    if not rows:
+    """The rows tested in the setting nearest to this task's, and whether it is the same setting.
+
+    None where there is no task: a report on a run has no classes of its own.
+    """
+    if not rows or n_way < 1:
         return [], False
 
     def distance(row: EvaluationRow) -> tuple[float, float]:

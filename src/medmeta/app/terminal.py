@@ -30,8 +30,17 @@ PATIENCE = 2.0
 LINE_EVERY = 15.0
 TEXT = 8  # characters: no column of text is made narrower
 
-out = Console(highlight=False, soft_wrap=False, emoji=False)
-err = Console(stderr=True, highlight=False, emoji=False)
+
+class _Console(Console):
+    """A console that leaves a closed pipe to the command line, which knows its exit code."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end with exit code 1."""
+        raise BrokenPipeError
+
+
+out = _Console(highlight=False, soft_wrap=False, emoji=False)
+err = _Console(stderr=True, highlight=False, emoji=False)
 
 
 def emit_json(content: Any) -> None:

@@ -107,7 +107,9 @@ class SavedPredictor:
         together = self.task.learner.traits.transductive
         size = max(1, len(pixels)) if together else BATCH
         parts = [
-            _answer(self.task, as_float(torch.from_numpy(pixels[first : first + size]))[None])
+            _answer(
+                self.task, as_float(torch.from_numpy(pixels[first : first + size].copy()))[None]
+            )
             for first in range(0, len(pixels), size)
         ]
         raw = np.concatenate([p[0] for p in parts]).astype(np.float64)

@@ -9,7 +9,11 @@ from medmeta.encoders._interface import (
     EncoderSpec,
     Norm,
 )
-from medmeta.encoders._norm import keeps_running_statistics, uses_batch_statistics
+from medmeta.encoders._norm import (
+    keeps_running_statistics,
+    uses_batch_statistics,
+    uses_fused_batch_statistics,
+)
 from medmeta.encoders.external import PREFIX, ExternalEncoder, import_external
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError, UnknownNameError
@@ -25,6 +29,7 @@ __all__ = [
     "build_encoder",
     "keeps_running_statistics",
     "uses_batch_statistics",
+    "uses_fused_batch_statistics",
 ]
 
 ENCODERS: dict[str, EncoderSpec] = {

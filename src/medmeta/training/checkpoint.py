@@ -145,6 +145,7 @@ def load_checkpoint(
     model = run / f"{MODEL}-{progress.best_step:09d}"
     if progress.best_step >= 0 and not model.is_dir():
         raise CheckpointError(f"{model}, the best model of {folder}, is gone; restore it.")
+    _prune(run, progress)  # a kill may have come before or amid it
     own = {k.removeprefix("learner."): v for k, v in tensors.items() if k.startswith("learner.")}
     load_weights(learner, own, where=folder / STATE)
     state: dict[int, dict[str, Tensor]] = {}

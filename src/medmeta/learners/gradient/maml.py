@@ -7,7 +7,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from medmeta.encoders import AbstractEncoder, keeps_running_statistics, uses_batch_statistics
+from medmeta.encoders import (
+    AbstractEncoder,
+    keeps_running_statistics,
+    uses_batch_statistics,
+    uses_fused_batch_statistics,
+)
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.errors import SettingsError
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits, task_loss
@@ -59,6 +64,9 @@ class MAML(AbstractLearner):
         super().__init__()
         self.network = network
         self.config = config
+        # Torch's own layer for batch statistics has a wrong second derivative under vmap.
+        fused = uses_fused_batch_statistics(network)
+        self.task_map: TaskMap = "loop" if fused else config.task_map
         self.traits = Traits(
             transductive=coupled,
             max_way=max_way if target.kind == "classes" else None,
@@ -85,14 +93,14 @@ class MAML(AbstractLearner):
 
             return descend(support_loss, start, update, steps)
 
-        fast = map_tasks(learn, any_tensor(support.inputs), support.labels, method=config.task_map)
+        fast = map_tasks(learn, any_tensor(support.inputs), support.labels, method=self.task_map)
 
         def predict(inputs: Inputs) -> Tensor:
             outputs: Tensor = map_tasks(
                 lambda weights, images: self._forward(weights, images, target),
                 fast,
                 any_tensor(inputs),
-                method=config.task_map,
+                method=self.task_map,
             )
             return outputs
 

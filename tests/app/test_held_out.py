@@ -1,0 +1,80 @@
+"""What is kept from training to choose the best weights by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medmeta.app.held_out import hold_out
+from medmeta.data.source import Source
+from medmeta.episodes.protocol import Protocol
+from medmeta.episodes.sampler import TaskSampler
+
+
+def source(counts: dict[str, int], *, patients: int = 0) -> Source:
+    """Random pictures, so many of each class; several of a patient where ``patients`` says."""
+    labels = [name for name, n in counts.items() for _ in range(n)]
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 1, 16, 16), dtype=np.uint8)
+    known = [str(i % patients) for i in range(len(labels))] if patients else None
+    return Source.from_arrays("made", pixels, labels, patients=known)
+
+
+def protocol(**changes: object) -> Protocol:
+    values = {"sources": ("made",), "n_way": (2, 3), "n_shot": (1, 1), "n_query": 3, "seed": 4}
+    return Protocol.model_validate(values | changes)
+
+
+def names(parts: tuple[Source, ...]) -> set[str]:
+    return {name for part in parts for name in part.index.class_names}
+
+
+def test_a_fifth_of_the_classes_where_there_are_enough() -> None:
+    held = hold_out([source(dict.fromkeys("abcdefghij", 6))], protocol(), "auto")
+    assert held.how == "classes"
+    assert len(names(held.validation)) == 2
+    assert len(names(held.training)) == 8
+    assert names(held.training).isdisjoint(names(held.validation))
+    assert "2 classes of 1 source." in held.notes[0]
+
+
+def test_images_of_other_patients_where_classes_are_few() -> None:
+    given = source({"a": 50, "b": 50}, patients=25)
+    held = hold_out([given], protocol(n_way=(2, 2)), "auto")
+    assert held.how == "images"
+    (kept,), (out,) = held.training, held.validation
+    assert len(kept) + len(out) == 100
+    assert len(out) == 20
+    assert set(kept.index.patients.texts()).isdisjoint(out.index.patients.texts())
+
+
+def test_nothing_where_there_is_too_little() -> None:
+    given = source({"a": 5, "b": 5})
+    held = hold_out([given], protocol(n_way=(2, 2)), "auto")
+    assert held.how == "none"
+    assert held.training == (given,)
+    assert hold_out([given], protocol(), "none").validation == ()
+
+
+def test_no_picture_of_a_held_out_class_is_trained_on() -> None:
+    given = source(dict.fromkeys("abcdefgh", 8))
+    pixels = given.pixels.copy()
+    pixels[8:64:8] = pixels[0]  # one picture in all classes
+    labels = [text for text in given.index.labels.texts() if text] if given.index.labels else []
+    held = hold_out([Source.from_arrays("made", pixels, labels)], protocol(), "classes")
+    trained = np.concatenate([part.hashes for part in held.training])
+    validated = np.concatenate([part.hashes for part in held.validation])
+    assert len(np.intersect1d(trained, validated)) == 0
+
+
+@pytest.mark.parametrize("counts", [(100, 100, 100, 20, 20), (200, 100, 30, 30, 30)])
+def test_validation_tasks_can_be_drawn_where_held_out_classes_are_small(
+    counts: tuple[int, ...],
+) -> None:
+    """Of five classes, some have too few images held out to be asked about."""
+    asked = protocol(n_way=(5, 5), n_shot=(5, 5), n_query=10)
+    given = source(dict(zip("abcde", counts, strict=True)))
+    held = hold_out([given], asked, "auto")
+    assert held.how == "images"
+    (part,) = held.validation
+    sampler = TaskSampler([part], held.protocol(part, asked, 60))
+    assert len(sampler.draw(0).classes) == sum(n // 5 >= 15 for n in counts)

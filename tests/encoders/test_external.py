@@ -1,0 +1,129 @@
+"""Networks that a user brings, as a module and by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from medmeta.encoders import EncoderConfig, ExternalEncoder, build_encoder
+from medmeta.episode import InputSpec
+from medmeta.errors import SettingsError
+
+IMAGE = InputSpec(3, (16, 16))
+CODE = """
+import torch
+from torch import nn
+
+def vector():
+    return nn.Sequential(nn.Flatten(), nn.Linear(768, 5))
+
+def not_a_module():
+    return "a text"
+
+def breaks():
+    raise RuntimeError("weights are missing")
+"""
+
+
+class Gives(nn.Module):
+    """Gives something of a fixed shape."""
+
+    def __init__(self, output: object) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, images: torch.Tensor) -> object:
+        return self.output
+
+
+def test_a_vector_is_taken_as_it_is() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(768, 5))
+    encoder = ExternalEncoder(module, IMAGE)
+    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert encoder.embedding_size == 5
+    torch.testing.assert_close(encoder(images), module(images))
+    torch.testing.assert_close(encoder.pooled_stages(images), module(images))
+
+
+def test_a_feature_map_is_averaged_over_space() -> None:
+    module = nn.Conv2d(3, 7, 3)
+    encoder = ExternalEncoder(module, IMAGE)
+    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert encoder.embedding_size == 7
+    torch.testing.assert_close(encoder(images), module(images).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        (torch.zeros(2), r"gives \(2,\)"),
+        (torch.zeros(1, 5), r"gives \(1, 5\)"),
+        ([torch.zeros(2, 5)], "gives list"),
+    ],
+)
+def test_other_outputs_are_refused(output: object, found: str) -> None:
+    with pytest.raises(SettingsError, match=found + r" for inputs of shape \(2, 3, 16, 16\)"):
+        ExternalEncoder(Gives(output), IMAGE)
+
+
+def test_a_network_of_other_images_is_refused_in_plain_words() -> None:
+    with pytest.raises(SettingsError, match=r"fails \(.*for inputs of shape \(2, 3, 16, 16\)"):
+        ExternalEncoder(nn.Conv2d(1, 4, 3), IMAGE)
+
+
+@pytest.mark.parametrize("module", [nn.Conv2d(3, 4, 3), nn.Conv2d(1, 4, 3)])
+def test_trying_a_network_leaves_its_modes_and_statistics(module: nn.Module) -> None:
+    statistics, frozen = nn.BatchNorm2d(4), nn.BatchNorm2d(4).eval()
+    own = nn.Sequential(module, statistics, frozen).train()
+    frozen.eval()
+    fits = isinstance(module, nn.Conv2d) and module.in_channels == 3
+    if fits:
+        ExternalEncoder(own, IMAGE)
+    else:
+        with pytest.raises(SettingsError):
+            ExternalEncoder(own, IMAGE)
+    assert own.training
+    assert statistics.training
+    assert not frozen.training
+    assert int(statistics.num_batches_tracked or 0) == 0
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "networks_of_mine.py").write_text(CODE, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "external:networks_of_mine"
+
+
+def test_code_from_outside_is_imported_only_with_permission(plugin: str) -> None:
+    config = EncoderConfig(name=f"{plugin}:vector")
+    with pytest.raises(SettingsError, match="only with --allow-external"):
+        build_encoder(config, IMAGE, norm="group")
+    encoder = build_encoder(config, IMAGE, norm="group", allow_external=True)
+    assert encoder.embedding_size == 5
+
+
+@pytest.mark.parametrize(
+    ("factory", "complaint"),
+    [
+        (":no_such", "cannot be made .*no_such"),
+        ("", "write it as external:package.module:factory"),
+        (":not_a_module", "gave str, not a torch module"),
+        (":breaks", "weights are missing"),
+        (".no_such:f", "No module named"),
+    ],
+)
+def test_what_cannot_be_made_is_named(plugin: str, factory: str, complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        build_encoder(
+            EncoderConfig(name=plugin + factory), IMAGE, norm="group", allow_external=True
+        )
+
+
+def test_options_for_code_from_outside_are_not_swallowed(plugin: str) -> None:
+    config = EncoderConfig(name=f"{plugin}:vector", options={"width": 8})
+    with pytest.raises(SettingsError, match="takes no options"):
+        build_encoder(config, IMAGE, norm="group", allow_external=True)

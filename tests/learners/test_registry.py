@@ -1,0 +1,86 @@
+"""How learners are named, configured and built."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from medmeta.episode import InputSpec, Target
+from medmeta.errors import SettingsError, UnknownNameError, UnsupportedTaskError
+from medmeta.learners import LEARNERS, build_head, build_learner, configuration, learner_spec
+
+IMAGE, TARGET = InputSpec(3, (16, 16)), Target("classes", 3)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_says_what_it_is(name: str) -> None:
+    spec = learner_spec(name)
+    assert spec.name == name
+    assert spec.summary
+    assert any(part.isdigit() and len(part) == 4 for part in spec.paper.replace(",", " ").split())
+    assert (spec.config.__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_configuration_survives_json(name: str) -> None:
+    config = configuration(name, None)
+    assert config.encoder.norm == learner_spec(name).default_norm
+    kind = learner_spec(name).config
+    assert kind.model_validate_json(config.model_dump_json()) == config
+    assert configuration(name, config) is config
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_same_seed_gives_the_same_weights(name: str) -> None:
+    config = {"encoder": {"options": {"width": 4}}}
+    states = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        states.append(build_learner(name, config, IMAGE, TARGET).state_dict())
+    assert all(torch.equal(states[0][k], v) for k, v in states[1].items())
+
+
+def test_an_unknown_learner_is_named_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'prototypical'"):
+        build_learner("prototipical", None, IMAGE, TARGET)
+
+
+def test_a_misspelt_option_is_named_with_the_nearest() -> None:
+    with pytest.raises(SettingsError, match=r"learner maml: .*inner_rat \(did you mean inner_rate"):
+        build_learner("maml", {"inner_rat": 0.1}, IMAGE, TARGET)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("maml", {"inner_rate": 0.0}),
+        ("maml", {"inner_rate": float("nan")}),
+        ("maml", {"inner_steps": 0}),
+        ("maml", {"max_way": 1}),
+        ("ridge", {"regularisation": -1.0}),
+        ("ridge", {"scale": 0}),
+        ("prototypical", {"distance": "manhattan"}),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(name: str, option: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=f"learner {name}: {next(iter(option))}: "):
+        build_learner(name, option, IMAGE, TARGET)
+
+
+def test_a_learner_without_a_head_offers_the_heads() -> None:
+    headless = next(name for name, spec in LEARNERS.items() if spec.build_head is None)
+    with pytest.raises(UnsupportedTaskError, match=r"is not a head; heads are .*ridge"):
+        build_head(headless, None, InputSpec(8, ()), TARGET)
+
+
+def test_one_class_is_no_task() -> None:
+    with pytest.raises(UnsupportedTaskError, match="at least two classes"):
+        build_learner("ridge", None, IMAGE, Target("classes", 1))
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_network_of_one_s_own_is_the_encoder(name: str) -> None:
+    own = nn.Sequential(nn.Flatten(), nn.Linear(768, 6))
+    learner = build_learner(name, None, IMAGE, TARGET, encoder=own)
+    assert own[1].weight in set(learner.parameters())
