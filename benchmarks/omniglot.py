@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,12 @@ from medmeta.episodes.sampler import TaskSampler
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner
 from medmeta.learners import build_learner
-from medmeta.storage import write_json
 from medmeta.training.checkpoint import load_weights, model_folder, tensors_from_bytes
 from medmeta.training.loop import Report, Trainer
+from medmeta.training.metrics_log import read_metrics
 from medmeta.training.settings import TrainingSettings
 from omniglot_table import write_table
+from training_clock import TrainingClock
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "omniglot.json"
@@ -88,11 +88,11 @@ RECIPES = {
             "encoder": {"norm": "batch", "options": {"downsample": "stride", "embed": "mean"}},
         },
         settings=TrainingSettings(
-            steps=9000,
+            steps=4000,
             schedule="cosine",
             learning_rate=2e-3,
             clip_norm=10.0,
-            validate_every=500,
+            validate_every=250,
             checkpoint_every=250,
         ),
         way=5,
@@ -150,7 +150,9 @@ def score(learner: AbstractLearner, source: Source, protocol: Protocol) -> float
     return evaluate(learner, source, protocol).summary["accuracy"].mean
 
 
-def train(name: str, recipe: Recipe, run: Path, data: Path) -> tuple[AbstractLearner, float]:
+def train(
+    name: str, recipe: Recipe, run: Path, data: Path
+) -> tuple[AbstractLearner, dict[str, float]]:
     """Train, or go on; returns the learner and the seconds that training took in all."""
     training, validation, _ = load_split(data, recipe.held_out)
     torch.manual_seed(recipe.settings.seed)
@@ -166,16 +168,16 @@ def train(name: str, recipe: Recipe, run: Path, data: Path) -> tuple[AbstractLea
             seed=recipe.settings.seed,
         ),
     )
-    clock = run / "seconds.json"
-    before = json.loads(clock.read_text())["seconds"] if clock.exists() else 0.0
-    started = time.monotonic()
+    clock = TrainingClock(run / "seconds.json")
 
     def told(report: Report) -> None:
         if report.step % 50 == 0:
-            seconds = before + time.monotonic() - started
-            write_json(clock, {"seconds": seconds})
-            print(f"{report.step}/{report.steps} loss {report.loss:.4f} held-out accuracy "
-                  f"{report.score} after {seconds:.0f} s", flush=True)  # fmt: skip
+            seconds = clock.write()["seconds"]
+            print(
+                f"{report.step}/{report.steps} loss {report.loss:.4f} "
+                f"held-out accuracy {report.score} after {seconds:.0f} s",
+                flush=True,
+            )
 
     def validate(candidate: AbstractLearner) -> float:
         assert validation is not None
@@ -193,14 +195,17 @@ def train(name: str, recipe: Recipe, run: Path, data: Path) -> tuple[AbstractLea
         validate=validate if validation is not None else None,
         report=told,
     ).fit()
-    seconds = before + time.monotonic() - started
-    if clock.exists() and json.loads(clock.read_text()).get("whole"):
-        seconds = json.loads(clock.read_text())["seconds"]
-    write_json(clock, {"seconds": seconds, "whole": True})
+    spent = clock.write(finished=True)
     folder = model_folder(run)
     weights = tensors_from_bytes((folder / "weights.safetensors").read_bytes(), where=folder)
     load_weights(learner, weights, where=folder)
-    return learner.eval(), seconds
+    return learner.eval(), spent
+
+
+def held_out_curve(run: Path) -> list[tuple[int, float]]:
+    """Steps and accuracies on held-out characters, in per cent."""
+    lines = read_metrics(run)
+    return [(x["step"], round(100 * x["validation"], 2)) for x in lines if "validation" in x]
 
 
 def with_best_test_steps(
@@ -242,7 +247,7 @@ def main() -> None:
     recipe = Recipe(**{**vars(recipe), "settings": settings})
     run = arguments.runs / f"omniglot-{name}"
     run.mkdir(parents=True, exist_ok=True)
-    learner, seconds = train(name, recipe, run, arguments.data)
+    learner, spent = train(name, recipe, run, arguments.data)
     _, validation, test = load_split(arguments.data, recipe.held_out)
     choice: dict[str, float] = {}
     if validation is not None and recipe.test_steps:
@@ -262,7 +267,7 @@ def main() -> None:
                 "interval": round(100 * (accuracy.high - accuracy.mean), 2),
                 "tasks": accuracy.tasks,
                 "steps": settings.steps,
-                "seconds": round(seconds),
+                **spent,
                 "threads": arguments.threads,
                 "seed": settings.seed,
                 "trained_way": recipe.way,
@@ -270,6 +275,7 @@ def main() -> None:
                 "options": recipe.config,
                 "training": settings.model_dump(),
                 "held_out_accuracy_by_test_steps": choice,
+                "held_out_curve": held_out_curve(run),
             }
         )
         print(json.dumps(rows[-1]), flush=True)

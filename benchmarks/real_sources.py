@@ -27,13 +27,16 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = "shared/data/classification"
 TRAINED_ON = ("pbc_blood", "mednist", "malaria_cells_iml", "brain_tumor_mri")
 TESTED_ON = ("busi_breast_us", "ph2", "wbc1")
+RESULTS = ROOT / "docs" / "real_sources.json"
 BEGIN, END = "<!-- real sources: begin -->", "<!-- real sources: end -->"
 SUPPORT_PER_CLASS = 5
-TRAIN = (
-    "--learner prototypical --encoder conv4 --set encoder.options.embed=mean --way 2-5 --shot 1-5 "
-    "--query 8 --tasks-per-step 2 --learning-rate 0.002 --steps 3000 --schedule cosine "
-    "--precision bfloat16 --validation none --seed 0 --drop-small"
-)
+COMMON = "--way 2-5 --shot 1-5 --query 8 --tasks-per-step 2 --schedule cosine --precision bfloat16"
+TRAIN = {
+    "prototypical": "--learner prototypical --encoder conv4 --set encoder.options.embed=mean "
+    f"{COMMON} --learning-rate 0.002 --steps 3000 --validation none --seed 0 --drop-small",
+    "ridge": "--learner ridge --encoder conv4 --augment light "
+    f"{COMMON} --learning-rate 0.001 --steps 3000 --validation none --seed 0 --drop-small",
+}
 EVALUATE = "--shot 1 5 --episodes 600 --seed 2026 --drop-small"
 
 
@@ -64,14 +67,15 @@ def write_folders(archive: Path, out: Path) -> tuple[Path, Path]:
     return out / "support", out / "query"
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The evaluations as a Markdown table."""
+def table(results: dict[str, Any]) -> str:
+    """The evaluations of all learners as a Markdown table."""
     lines = [
-        "| source | classes are | way | shot | accuracy, % | worst tenth | AUROC | chance "
-        "| ridge on raw pixels | difference to it |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| source | classes are | way | shot | learner | accuracy, % | worst tenth | AUROC "
+        "| chance | ridge on raw pixels | difference to it |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
+    rows = [(row, name) for name, held in results.items() for row in held["evaluations"]]
+    for row, name in sorted(rows, key=lambda pair: _order(*pair)):
         own, beside = row["summary"]["accuracy"], row["baselines"]
         raw = beside["ridge on raw pixels"]
         gap = raw["difference"]
@@ -80,6 +84,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             row["novelty"],
             str(row["protocol"]["n_way"][1]),
             str(row["protocol"]["n_shot"][0]),
+            name,
             f"{100 * own['mean']:.1f} ± {50 * (own['high'] - own['low']):.1f}",
             f"{100 * own['worst_tenth']:.1f}",
             f"{100 * row['summary']['auroc']['mean']:.1f}",
@@ -91,48 +96,59 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _order(row: dict[str, Any], name: str) -> tuple[str, int, str]:
+    return row["source"], row["protocol"]["n_shot"][0], name
+
+
+def sentence(name: str, held: dict[str, Any]) -> str:
+    """What adapting to folders of PNG files came to."""
+    adapted, predicted = held["adapted"], held["predicted"]
+    share = predicted["right"] / predicted["labelled_by_folder"]
+    return (
+        f"Adapting `{name}` to {adapted['images']} PNG files of `wbc1` ({SUPPORT_PER_CLASS} per "
+        f"class, {len(adapted['classes'])} classes) took {adapted['seconds']} s; of the other "
+        f"{predicted['labelled_by_folder']}, {predicted['right']} were answered right "
+        f"({100 * share:.1f} %)."
+    )
+
+
 def main() -> None:
     """Train, evaluate, adapt, predict; write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / DATA)
+    parser.add_argument("--learner", choices=sorted(TRAIN), default="prototypical")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     arguments = parser.parse_args()
-    runs: Path = arguments.runs
-    run = runs / "real_sources"
-    places = {name: arguments.data / f"{name}.npz" for name in (*TRAINED_ON, *TESTED_ON)}
-    places |= {"run": run, "predictor": runs / f"wbc1_predictor_{time.time_ns()}"}
-    trained_on = " ".join(f"{{{name}}}" for name in TRAINED_ON)
-    tested_on = " ".join(f"{{{name}}}" for name in TESTED_ON)
+    runs, name = arguments.runs, arguments.learner
+    stamp = time.time_ns()
+    run = runs / f"real_sources_{name}"
+    places = {source: arguments.data / f"{source}.npz" for source in (*TRAINED_ON, *TESTED_ON)}
+    places |= {"run": run, "predictor": runs / f"wbc1_predictor_{stamp}"}
+    trained_on = " ".join(f"{{{source}}}" for source in TRAINED_ON)
+    tested_on = " ".join(f"{{{source}}}" for source in TESTED_ON)
     resume = " --resume" if run.exists() else ""
-    trained = medmeta(f"train --source {trained_on} {TRAIN} --out {{run}}{resume}", places)
+    trained = medmeta(f"train --source {trained_on} {TRAIN[name]} --out {{run}}{resume}", places)
     rows = medmeta(f"evaluate {{run}} --source {tested_on} {EVALUATE}", places)
-    support, query = write_folders(places["wbc1"], runs / f"wbc1_folders_{time.time_ns()}")
-    places |= {"support": support, "query": query, "csv": runs / "wbc1_predictions.csv"}
+    support, query = write_folders(places["wbc1"], runs / f"wbc1_folders_{stamp}")
+    places |= {"support": support, "query": query, "csv": runs / f"wbc1_predictions_{stamp}.csv"}
     adapted = medmeta("adapt {support} --model {run} --out {predictor}", places)
     predicted = medmeta("predict {predictor} {query} --out {csv}", places)
     for answer in (trained, adapted, predicted):
-        for name in ("run", "predictor", "predictions"):
-            answer.pop(name, None)  # folders of the machine that this ran on
-    write_json(
-        ROOT / "docs" / "real_sources.json",
-        {
-            "trained_on": TRAINED_ON,
-            "train": TRAIN,
-            "evaluate": EVALUATE,
-            "training": trained,
-            "evaluations": rows,
-            "adapted": adapted,
-            "predicted": predicted,
-        },
-    )
-    share = predicted["right"] / predicted["labelled_by_folder"]
-    words = (
-        f"Adapting to {adapted['images']} PNG files of `wbc1` ({SUPPORT_PER_CLASS} per class, "
-        f"{len(adapted['classes'])} classes) took {adapted['seconds']} s; of the other "
-        f"{predicted['labelled_by_folder']}, {predicted['right']} were answered right "
-        f"({100 * share:.1f} %)."
-    )
-    replace_between(ROOT / "docs" / "results.md", BEGIN, END, f"{table(rows)}\n\n{words}")
+        for key in ("run", "predictor", "predictions"):
+            answer.pop(key, None)  # folders of the machine that this ran on
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[name] = {
+        "trained_on": TRAINED_ON,
+        "train": TRAIN[name],
+        "evaluate": EVALUATE,
+        "training": trained,
+        "evaluations": rows,
+        "adapted": adapted,
+        "predicted": predicted,
+    }
+    write_json(RESULTS, results)
+    text = "\n\n".join([table(results), *(sentence(n, results[n]) for n in sorted(results))])
+    replace_between(ROOT / "docs" / "results.md", BEGIN, END, text)
 
 
 if __name__ == "__main__":

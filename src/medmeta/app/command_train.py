@@ -38,6 +38,7 @@ TRAINING = (
     "halve_every",
     "clip_norm",
     "precision",
+    "augment",
     "validate_every",
     "patience",
     "checkpoint_every",
@@ -78,6 +79,9 @@ def train(
     halve_every: Annotated[int | None, typer.Option(help="Steps, with halving.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Gradient norm's bound; 0: none.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="none, or light: mirrored, brighter, other stain.")
+    ] = None,
     validation: Annotated[str | None, typer.Option(help="auto, classes, images or none.")] = None,
     validate_every: Annotated[int | None, typer.Option(help="Steps between validations.")] = None,
     patience: Annotated[int | None, typer.Option(help="Validations to wait; 0: for ever.")] = None,

@@ -149,7 +149,7 @@ def train(
     save_seen(run, np.concatenate(parts))
     outcome = Trainer(
         learner.to(device),
-        EpisodeLoader(sampler, device=device),
+        EpisodeLoader(sampler, device=device, augment=request.training.augment),
         request.training,
         run,
         card,

@@ -13,7 +13,8 @@ from torch import Tensor
 from medmeta.data.preprocess import as_float
 from medmeta.data.source import Source
 from medmeta.episode import Episode, LabelledSet, Target
-from medmeta.episodes.sampler import TaskDraw, TaskSampler
+from medmeta.episodes.augmentation import Augment, apply_changes, draw_changes, is_colour
+from medmeta.episodes.sampler import Stream, TaskDraw, TaskSampler
 
 View = Callable[[NDArray[np.int64]], Tensor]
 """Rows ``(n,)`` of a source to its images or embeddings ``(n, ...)``."""
@@ -37,7 +38,7 @@ class EpisodeLoader:
     """Batches of tasks: number ``b`` holds tasks ``b * tasks_per_batch`` and on.
 
     ``views`` give the images (or embeddings) of each of the sampler's sources; by default its
-    pixels.
+    pixels. ``augment`` changes the images a little, the same way whenever the task is drawn.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class EpisodeLoader:
         views: Sequence[View] | None = None,
         *,
         device: torch.device | str = "cpu",
+        augment: Augment = "none",
     ) -> None:
         self.sampler = sampler
+        self.augment = augment
         self.device = device
         self.views = views or [pixel_view(source, device) for source in sampler.sources]
 
@@ -63,7 +66,7 @@ class EpisodeLoader:
         n_support = len(draws[0].support_rows)
         images = torch.stack(
             [
-                self.views[draw.source](np.concatenate([draw.support_rows, draw.query_rows]))
+                self._images(draw, np.concatenate([draw.support_rows, draw.query_rows]))
                 for draw in draws
             ]
         )
@@ -72,6 +75,15 @@ class EpisodeLoader:
             LabelledSet(images[:, n_support:], self._labels(draws, target, query=True), ids),
             target,
         )
+
+    def _images(self, draw: TaskDraw, rows: NDArray[np.int64]) -> Tensor:
+        images = self.views[draw.source](rows)
+        if self.augment == "none":
+            return images
+        random = self.sampler.generator(Stream.AUGMENTATION, draw.task)
+        n_images, n_channels = images.shape[:2]
+        changes = draw_changes(random, n_images, n_channels, colour=is_colour(images))
+        return apply_changes(images, changes)
 
     def batch(self, number: int, n_tasks: int | None = None) -> Episode:
         """Batch number ``number``."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from medmeta.episodes.augmentation import Augment
 from medmeta.learner import OptimiserName
 from medmeta.settings import Settings
 
@@ -17,6 +18,7 @@ Precision = Literal["float32", "bfloat16"]
 class TrainingSettings(Settings):
     """Options of a training run.
 
+    ``augment`` ``light`` mirrors tasks and varies brightness, contrast and stain.
     ``schedule``: constant, a half cosine to zero, or halved every ``halve_every`` steps.
     ``clip_norm`` bounds the gradient's norm (0: no bound). ``patience`` stops after so many
     validations without a better one (0: never). ``validate_every`` 0 means no validation.
@@ -31,6 +33,7 @@ class TrainingSettings(Settings):
     halve_every: int = Field(2000, ge=1)
     clip_norm: float = Field(10.0, ge=0)
     precision: Precision = "float32"
+    augment: Augment = "none"
     validate_every: int = Field(200, ge=0)
     patience: int = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1)
