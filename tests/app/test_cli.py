@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from medmeta.app import cli, terminal
-from medmeta.app.spread import spread
+from medmeta.app.commands.spread import spread
 from medmeta.app.terminal import check_out, check_place, emit_json, shown
 from medmeta.errors import SettingsError
 from tests.app._session import medmeta

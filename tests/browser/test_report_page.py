@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from medmeta.app.report import render_report
-from tests.app._report_example import example_content
+from medmeta.app.report.page import render_report
+from tests.app.report._example import example_content
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 FLAGS = [

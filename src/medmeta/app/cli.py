@@ -16,14 +16,8 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from medmeta.app import (
-    command_adapt,
-    command_data,
-    command_evaluate,
-    command_inspect,
-    command_report,
-    command_train,
-)
+from medmeta.app.commands import adapt, evaluate, inspect, report, train
+from medmeta.app.commands import data as data_commands
 from medmeta.app.terminal import emit_json, say
 from medmeta.errors import MedmetaError
 from medmeta.version import __version__
@@ -62,12 +56,12 @@ app = typer.Typer(
 )
 data = typer.Typer(help="Look at sources of images.", no_args_is_help=True)
 app.add_typer(data, name="data")
-command_data.register(data)
-command_train.register(app)
-command_evaluate.register(app)
-command_adapt.register(app)
-command_report.register(app)
-command_inspect.register(app)
+data_commands.register(data)
+train.register(app)
+evaluate.register(app)
+adapt.register(app)
+report.register(app)
+inspect.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -14,8 +14,8 @@ from PIL import Image
 from medmeta.app.evaluate_run import EvaluatedSource, EvaluationRequest, evaluate_model
 from medmeta.app.images import read_images, write_predictions
 from medmeta.app.models import load_model
-from medmeta.app.report import write_report
-from medmeta.app.report_building import predictor_report
+from medmeta.app.report.building import predictor_report
+from medmeta.app.report.page import write_report
 from medmeta.app.support import open_support
 from medmeta.app.terminal import command_line, err, percent, say, show_table, waiting
 from medmeta.app.train_run import TrainRequest, train

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medmeta.app.report_content import (
+from medmeta.app.report.content import (
     EvaluationContent,
     QueryContent,
     ReportContent,

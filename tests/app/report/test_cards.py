@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from medmeta.app.report_cards import MAX_WRONG, Thumbnails, card_groups
-from medmeta.app.report_numbers import answers_of
-from tests.app._report_example import example_content
+from medmeta.app.report.cards import MAX_WRONG, Thumbnails, card_groups
+from medmeta.app.report.numbers import answers_of
+from tests.app.report._example import example_content
 
 
 def test_wrong_answers_come_first_and_the_most_confident_of_them() -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from medmeta.app.options import AllowExternal, AsJson, ExpectSha256, SkipBad
-from medmeta.app.spread import SpreadCommand
+from medmeta.app.commands.options import AllowExternal, AsJson, ExpectSha256, SkipBad
+from medmeta.app.commands.spread import SpreadCommand
 from medmeta.app.terminal import (
     check_out,
     check_place,

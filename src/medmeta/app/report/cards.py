@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medmeta.app.report_content import QueryContent, ReportContent, SupportContent
-from medmeta.app.report_numbers import NO_ANSWER, answers_of
+from medmeta.app.report.content import QueryContent, ReportContent, SupportContent
+from medmeta.app.report.numbers import NO_ANSWER, answers_of
 
 MAX_SIDE = 96  # pixels: the largest that a thumbnail is shown
 MAX_WRONG = 24

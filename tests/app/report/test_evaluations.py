@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from medmeta.app.report_evaluations import evaluation_rows, matching_rows
-from tests.app._report_example import example_evaluation
+from medmeta.app.report.evaluations import evaluation_rows, matching_rows
+from tests.app.report._example import example_evaluation
 
 
 def test_nearest_setting_is_the_one_quoted() -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from medmeta.app.options import AllowExternal, AsJson, DropSmall, SkipBad
-from medmeta.app.spread import SpreadCommand
+from medmeta.app.commands.options import AllowExternal, AsJson, DropSmall, SkipBad
+from medmeta.app.commands.spread import SpreadCommand
 from medmeta.app.terminal import (
     check_place,
     command_line,

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from medmeta.app.report_content import ReportContent
-from medmeta.app.report_evaluations import number
-from medmeta.app.report_numbers import answers_of
+from medmeta.app.report.content import ReportContent
+from medmeta.app.report.evaluations import number
+from medmeta.app.report.numbers import answers_of
 
 # Okabe and Ito's colours for all kinds of colour vision, without the yellow that white swallows.
 # Seven colours and six shapes have no common factor, so 42 classes differ in one or the other.

@@ -4,8 +4,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_score, recall_score, roc_auc_score
 
-from medmeta.app.report_numbers import query_figures, wilson
-from tests.app._report_example import example_content
+from medmeta.app.report.numbers import query_figures, wilson
+from tests.app.report._example import example_content
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 10])

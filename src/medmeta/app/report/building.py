@@ -11,7 +11,7 @@ import torch
 
 from medmeta.app.images import AskedImages
 from medmeta.app.models import LoadedModel
-from medmeta.app.report_content import (
+from medmeta.app.report.content import (
     EvaluationContent,
     QueryContent,
     ReportContent,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medmeta.app.options import AllowExternal, AsJson, SkipBad
+from medmeta.app.commands.options import AllowExternal, AsJson, SkipBad
 from medmeta.app.terminal import check_out, emit_json, say, show_facts, waiting
 from medmeta.errors import SettingsError
 
@@ -39,8 +39,8 @@ def report(
     """
     from medmeta.app.images import read_images
     from medmeta.app.models import load_model
-    from medmeta.app.report import write_report
-    from medmeta.app.report_building import predictor_report, run_report
+    from medmeta.app.report.building import predictor_report, run_report
+    from medmeta.app.report.page import write_report
     from medmeta.app.workbench import is_predictor, load_predictor
 
     check_out(out, suffixes=(".html", ".htm"))

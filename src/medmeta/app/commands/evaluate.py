@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medmeta.app.options import AllowExternal, AsJson, DropSmall, ExpectSha256, SkipBad
-from medmeta.app.spread import SpreadCommand
+from medmeta.app.commands.options import AllowExternal, AsJson, DropSmall, ExpectSha256, SkipBad
+from medmeta.app.commands.spread import SpreadCommand
 from medmeta.app.terminal import (
     check_out,
     emit_json,

@@ -10,11 +10,11 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from medmeta.app.report_cards import Thumbnails, card_groups, support_gallery
-from medmeta.app.report_content import ReportContent
-from medmeta.app.report_evaluations import evaluation_rows, matching_rows
-from medmeta.app.report_figures import embedding_map, learning_curve, marker
-from medmeta.app.report_numbers import NO_ANSWER, Share, answers_of, query_figures
+from medmeta.app.report.cards import Thumbnails, card_groups, support_gallery
+from medmeta.app.report.content import ReportContent
+from medmeta.app.report.evaluations import evaluation_rows, matching_rows
+from medmeta.app.report.figures import embedding_map, learning_curve, marker
+from medmeta.app.report.numbers import NO_ANSWER, Share, answers_of, query_figures
 from medmeta.errors import DataError
 from medmeta.storage import write_bytes
 
@@ -97,7 +97,7 @@ def shortened(text: str, length: int = 26) -> str:
 def share_text(share: Share) -> str:
     r"""A share with its interval.
 
-    >>> from medmeta.app.report_numbers import wilson
+    >>> from medmeta.app.report.numbers import wilson
     >>> share_text(wilson(7, 10))
     '70\xa0% (40–89)'
     """

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from medmeta.app.report_content import QueryContent
+from medmeta.app.report.content import QueryContent
 from medmeta.evaluation.metrics import area_under_roc, calibration_error
 
 NO_ANSWER = -1

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medmeta.app.report_content import EvaluationContent
+from medmeta.app.report.content import EvaluationContent
 
 CHANCE = "chance"
 

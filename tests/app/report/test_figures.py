@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medmeta.app.report_figures import embedding_map, learning_curve, nice_ticks
-from tests.app._report_example import example_content
+from medmeta.app.report.figures import embedding_map, learning_curve, nice_ticks
+from tests.app.report._example import example_content
 
 
 def test_map_is_the_principal_plane_on_one_scale() -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medmeta.app.options import AllowExternal, AsJson
+from medmeta.app.commands.options import AllowExternal, AsJson
 from medmeta.app.terminal import emit_json, out, show_facts, show_table
 from medmeta.version import __version__
 

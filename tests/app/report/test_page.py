@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from medmeta.app.report import render_report, write_report
-from medmeta.app.report_cards import Thumbnails, card_groups
-from medmeta.app.report_content import ReportContent
-from medmeta.app.report_figures import marker
-from medmeta.app.report_numbers import query_figures
+from medmeta.app.report.cards import Thumbnails, card_groups
+from medmeta.app.report.content import ReportContent
+from medmeta.app.report.figures import marker
+from medmeta.app.report.numbers import query_figures
+from medmeta.app.report.page import render_report, write_report
 from medmeta.errors import DataError, StorageError
-from tests.app._report_example import example_content, example_evaluation
+from tests.app.report._example import example_content, example_evaluation
 
 VOID = {"meta", "br", "image", "use", "link", "img"}
 SECTIONS = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medmeta.app.options import AsJson
+from medmeta.app.commands.options import AsJson
 from medmeta.app.terminal import emit_json, out, show_facts, show_table, waiting
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The report: its content, its figures, its page."""
