@@ -19,10 +19,12 @@ from medmeta.storage import (
     CARD,
     MAX_JSON_BYTES,
     MAX_TENSOR_BYTES,
+    SEAL,
     load_folder,
     read_json,
     remove_leftovers,
     save_folder,
+    sealed,
     write_bytes,
     write_json,
 )
@@ -40,7 +42,7 @@ def saved(tmp_path: Path) -> Path:
 
 def change_card(folder: Path, **changes: Any) -> None:
     card = json.loads((folder / CARD).read_text("utf-8"))
-    (folder / CARD).write_text(json.dumps({**card, **changes}), "utf-8")
+    (folder / CARD).write_text(json.dumps(sealed({**card, **changes})), "utf-8")
 
 
 def test_a_file_is_written_and_its_folders_made(tmp_path: Path) -> None:
@@ -283,3 +285,11 @@ def test_a_link_is_removed_and_not_what_it_points_to(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_has_no_leftovers(tmp_path: Path) -> None:
     remove_leftovers(tmp_path / "none")
+
+
+@pytest.mark.parametrize("change", [{"name": "maml"}, {SEAL: "0" * 64}, {SEAL: None}])
+def test_a_changed_card_is_refused(saved: Path, change: dict[str, Any]) -> None:
+    card = json.loads((saved / CARD).read_text("utf-8"))
+    (saved / CARD).write_text(json.dumps({**card, **change}), "utf-8")
+    with pytest.raises(CheckpointError, match="its own SHA-256 differs"):
+        load_folder(saved)

@@ -131,7 +131,7 @@ def adapt_task(learner: AbstractLearner, support: LabelledSet, target: Target) -
 
 def check_task_fits(learner: AbstractLearner, target: Target) -> None:
     """Raise ``UnsupportedTaskError`` where the learner does not take this kind or size of task."""
-    name, traits = type(learner).__name__, learner.traits
+    name, traits = name_of(learner), learner.traits
     if target.kind not in traits.targets:
         raise UnsupportedTaskError(
             f"{name} takes {' and '.join(sorted(traits.targets))}, not {target.kind}; "
@@ -144,9 +144,15 @@ def check_task_fits(learner: AbstractLearner, target: Target) -> None:
     if traits.max_way is not None and target.size > traits.max_way:
         raise UnsupportedTaskError(
             f"{name} was built for at most {traits.max_way} classes, and this task has "
-            f"{target.size}. Use fewer classes, a learner without a fixed output layer "
-            "(prototypical, ridge), or train one with --set max_way=" + f"{target.size}."
+            f"{target.size}. Use fewer classes, train it with --set max_way={target.size}, or "
+            "use a learner without a fixed output layer ('medmeta learners' lists them)."
         )
+
+
+def name_of(learner: AbstractLearner) -> str:
+    """What a message calls a learner: its class, or that of its head."""
+    told = cast(HeadedLearner, learner).head if learner.traits.has_head else learner
+    return type(told).__name__
 
 
 def check_input_fits(traits: Traits, spec: InputSpec, *, name: str) -> None:

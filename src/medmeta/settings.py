@@ -45,10 +45,21 @@ def _complaint(kind: type[Settings], location: tuple[int | str, ...], text: str,
     name = ".".join(str(part) for part in location)
     if code != "extra_forbidden":
         return f"{name}: {text[:1].lower()}{text[1:]}"
-    near = difflib.get_close_matches(str(location[-1]), list(kind.model_fields), n=1)
+    fields = _fields_at(kind, location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), fields, n=1)
     meant = f" (did you mean {near[0]}?)" if near else ""
-    known = ", ".join(sorted(kind.model_fields)) or "none"
+    known = ", ".join(sorted(fields)) or "none"
     return f"there is no option {name}{meant}; options: {known}"
+
+
+def _fields_at(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the configuration that a path of field names leads to."""
+    for part in path:
+        inner = kind.model_fields[str(part)].annotation if part in kind.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        kind = inner
+    return list(kind.model_fields)
 
 
 def options_from_texts(texts: list[str]) -> dict[str, Any]:
@@ -70,5 +81,10 @@ def options_from_texts(texts: list[str]) -> dict[str, Any]:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
                 raise SettingsError(f"--set {text!r}: {parent} is given twice, once as a value.")
+        if isinstance(inner.get(last), dict):
+            raise SettingsError(
+                f"--set {text!r}: {last} has options of its own; name it by "
+                f"--set {last}.name={value.strip()}."
+            )
         inner[last] = value.strip()
     return options

@@ -18,7 +18,7 @@ from typing import Any
 
 from medmeta.errors import CheckpointError, StorageError
 
-CARD = "card.json"
+CARD, SEAL = "card.json", "card_sha256"
 UNFINISHED = ".medmeta-unfinished"  # ends the name of what is not yet wholly on the disk
 MAX_JSON_BYTES = 64 * 2**20
 MAX_TENSOR_BYTES = 8 * 2**30
@@ -90,7 +90,7 @@ def save_folder(folder: Path, card: Mapping[str, Any], parts: Mapping[str, bytes
     if folder.exists():
         raise StorageError(f"{folder} is already there; choose another name or remove it.")
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
-    text = json.dumps({**card, "sha256": hashes}, indent=2, allow_nan=False) + "\n"
+    text = json.dumps(sealed({**card, "sha256": hashes}), indent=2, allow_nan=False) + "\n"
     with explained_disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         name = tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=UNFINISHED, dir=folder.parent)
@@ -125,6 +125,11 @@ def load_folder(
     hashes = card.get("sha256") if isinstance(card, dict) else None
     if not isinstance(hashes, dict):
         raise CheckpointError(f"{folder / CARD} is not a card of medmeta's.")
+    if card.pop(SEAL, None) != sealed(card)[SEAL]:
+        raise CheckpointError(
+            f"{folder / CARD} is not what was saved (its own SHA-256 differs): it was damaged or "
+            "altered. Restore it from a copy, or train or adapt again."
+        )
     parts = {}
     for name, digest in hashes.items():
         if Path(name).name != name or name.startswith("."):
@@ -147,6 +152,13 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def sealed(card: Mapping[str, Any]) -> dict[str, Any]:
+    """A card with the SHA-256 of its own content, however its JSON is laid out."""
+    content = {key: value for key, value in card.items() if key != SEAL}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {**content, SEAL: digest}
 
 
 def _read_part(path: Path) -> bytes:

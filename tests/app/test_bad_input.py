@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from medmeta.storage import sealed
 from tests.app._session import SMALL, bomb, folder, medmeta, picture, refused, state
 
 Copy = Callable[[Path], Path]
@@ -212,7 +213,7 @@ def test_cards_of_predictors(
             del card[key]
         else:
             card[key] = value
-    (spoilt / "card.json").write_text(json.dumps(card))
+    (spoilt / "card.json").write_text(json.dumps(sealed(card)))
     out = tmp_path / "o.csv"
     refused("predict", spoilt, workplace / "asked", "--out", out, says=str(spoilt))
     refused("inspect", spoilt, says=str(spoilt))
@@ -242,7 +243,7 @@ def test_a_model_s_card_without(key: str, run: Path, copied: Copy) -> None:
     (file,) = spoilt.glob("model-*/card.json")
     card = json.loads(file.read_text())
     del card[key]
-    file.write_text(json.dumps(card))
+    file.write_text(json.dumps(sealed(card)))
     refused("inspect", spoilt, says=(str(file), key))
 
 
@@ -251,7 +252,7 @@ def test_a_checkpoint_s_card_without_progress(run: Path, copied: Copy, workplace
     (file,) = spoilt.glob("checkpoint-*/card.json")
     card = json.loads(file.read_text())
     del card["progress"]
-    file.write_text(json.dumps(card))
+    file.write_text(json.dumps(sealed(card)))
     refused("inspect", spoilt, says=str(spoilt))
     resume = ["train", "--source", workplace / "trained", *SMALL, "--out", spoilt, "--resume"]
     refused(*resume, says=str(spoilt))
@@ -283,7 +284,7 @@ def test_the_wrong_hash_is_refused(
         (["--encoder", "conv5"], "Did you mean 'conv4'"),
         (["--set", "encodr=3"], "did you mean encoder"),
         (["--set", "distance"], "option=value"),
-        (["--set", "encoder=conv4"], "--encoder"),
+        (["--set", "encoder=conv4"], "encoder.name=conv4"),
         (["--set", "encoder.options.width=wide"], "width"),
         (["--way", "x"], "--way"),
         (["--way", "1"], "--way"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medmeta.errors import CheckpointError, StorageError
-from medmeta.storage import UNFINISHED
+from medmeta.storage import UNFINISHED, sealed
 from medmeta.training import checkpoint
 from medmeta.training.checkpoint import (
     Progress,
@@ -230,7 +230,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_still_loads(tmp_path, 
 def test_a_card_that_does_not_say_where_the_run_stands_is_damaged(tmp_path, progress):
     save(tmp_path, 2, 2)
     file = tmp_path / "checkpoint-000000002" / "card.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "progress": progress}))
+    file.write_text(json.dumps(sealed({**json.loads(file.read_text()), "progress": progress})))
     for read in (load, model_folder):
         with pytest.raises(CheckpointError, match=r"checkpoint-000000002.card\.json"):
             read(tmp_path)

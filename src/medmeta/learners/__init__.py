@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from medmeta.encoders import AbstractEncoder, ExternalEncoder, build_encoder
-from medmeta.episode import InputSpec, Target
+from medmeta.episode import InputSpec, Target, TargetKind
 from medmeta.errors import UnknownNameError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, check_task_fits
 from medmeta.learners._embedding import EmbeddingLearner
@@ -32,6 +32,7 @@ __all__ = [
     "build_learner",
     "configuration",
     "learner_spec",
+    "targets_of",
 ]
 
 LEARNERS: dict[str, LearnerSpec] = {
@@ -99,6 +100,22 @@ def build_learner(
     if target.kind == "values" and not learner.traits.has_head:
         return StandardisedValues(learner)
     return learner
+
+
+def targets_of(name: str) -> tuple[TargetKind, ...]:
+    """What a learner can be built for: classes, values.
+
+    >>> targets_of("ridge")
+    ('classes', 'values')
+    """
+    able: list[TargetKind] = []
+    for target in (Target("classes", 2), Target("values", 1)):
+        try:
+            build_learner(name, None, InputSpec(1, (16, 16)), target)
+        except UnsupportedTaskError:
+            continue
+        able.append(target.kind)
+    return tuple(able)
 
 
 def build_head(

@@ -96,12 +96,21 @@ def learners(
 
     Example: medmeta learners maml
     """
-    from medmeta.learners import LEARNERS, learner_spec
+    from medmeta.learners import LEARNERS, learner_spec, targets_of
 
     if name is None:
-        rows = [(s.name, s.family, "yes" if s.build_head else "no", s.summary, s.paper)
-                for s in LEARNERS.values()]  # fmt: skip
-        header = ("name", "family", "head", "summary", "paper")
+        header = ("name", "family", "takes", "head", "summary", "paper")
+        rows = [
+            (
+                spec.name,
+                spec.family,
+                ", ".join(targets_of(spec.name)),
+                "yes" if spec.build_head else "no",
+                spec.summary,
+                spec.paper,
+            )
+            for spec in LEARNERS.values()
+        ]
         if as_json:
             emit_json([dict(zip(header, row, strict=True)) for row in rows])
         else:
@@ -121,6 +130,7 @@ def learners(
         "family": spec.family,
         "summary": spec.summary,
         "paper": spec.paper,
+        "takes": ", ".join(targets_of(name)),
         "usable as --head": spec.build_head is not None,
         "normalisation": spec.default_norm,
         "training": f"{defaults.optimiser}, learning rate {defaults.learning_rate:g}, "
