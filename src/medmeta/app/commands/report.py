@@ -100,7 +100,7 @@ def _without_paths(*, query: Path | None, run: Path | None) -> str:
 
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("quickstart"),
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 900,
     images_per_class: Annotated[int, typer.Option(help="Pictures drawn per class.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     as_json: AsJson = False,
