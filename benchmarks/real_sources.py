@@ -30,13 +30,12 @@ TESTED_ON = ("busi_breast_us", "ph2", "wbc1")
 RESULTS = ROOT / "docs" / "real_sources.json"
 BEGIN, END = "<!-- real sources: begin -->", "<!-- real sources: end -->"
 SUPPORT_PER_CLASS = 5
-COMMON = "--way 2-5 --shot 1-5 --query 8 --tasks-per-step 2 --schedule cosine --precision bfloat16"
-TRAIN = {
-    "prototypical": "--learner prototypical --encoder conv4 --set encoder.options.embed=mean "
-    f"{COMMON} --learning-rate 0.002 --steps 3000 --validation none --seed 0 --drop-small",
-    "ridge": "--learner ridge --encoder conv4 --augment light "
-    f"{COMMON} --learning-rate 0.001 --steps 3000 --validation none --seed 0 --drop-small",
-}
+COMMON = (
+    "--encoder conv4 --augment light --way 2-5 --shot 1-5 --query 8 --tasks-per-step 2 "
+    "--schedule cosine --precision bfloat16 --learning-rate 0.001 --steps 3000 --validation none "
+    "--seed 0 --drop-small"
+)
+TRAIN = {name: f"--learner {name} {COMMON}" for name in ("prototypical", "ridge")}
 EVALUATE = "--shot 1 5 --episodes 600 --seed 2026 --drop-small"
 
 
