@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import medmeta
-from tests.app._session import TRAINED, folder
+from tests.app._typed import TRAINED, folder
 
 
 @pytest.mark.parametrize("name", medmeta.__all__)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app._session import SMALL, TRAINED, WEIRD, folder, medmeta, picture
+from tests.app._typed import SMALL, TRAINED, WEIRD, folder, medmeta, picture
 
 
 @pytest.fixture(scope="session")

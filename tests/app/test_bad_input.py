@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from medmeta.storage import sealed
-from tests.app._session import SMALL, bomb, folder, medmeta, picture, refused, state
+from tests.app._typed import SMALL, bomb, folder, medmeta, picture, refused, state
 
 Copy = Callable[[Path], Path]
 UNREADABLE = ("trunc.png", "zero.png", "text.png", "bomb.png")

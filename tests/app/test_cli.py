@@ -16,7 +16,7 @@ from medmeta.app import cli, terminal
 from medmeta.app.commands.spread import spread
 from medmeta.app.terminal import check_out, check_place, emit_json, shown
 from medmeta.errors import SettingsError
-from tests.app._session import medmeta
+from tests.app._typed import medmeta
 
 GROUP = typer.main.get_command(cli.app)
 assert isinstance(GROUP, click.Group)

@@ -15,7 +15,7 @@ import pytest
 from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
 from medmeta.app.models import load_model
 from medmeta.data.sources import open_source
-from tests.app._session import folder, medmeta, refused, state
+from tests.app._typed import folder, medmeta, refused, state
 
 Copy = Callable[[Path], Path]
 FEW = ("--shot", "1", "--query", "2", "--episodes", "6")

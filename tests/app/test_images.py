@@ -13,7 +13,7 @@ from PIL import Image
 from medmeta.app.images import find_images, read_images
 from medmeta.data.preprocess import Preprocessing
 from medmeta.errors import DataError, UnreadableImageError
-from tests.app._session import WEIRD, folder, medmeta, picture, refused, state
+from tests.app._typed import WEIRD, folder, medmeta, picture, refused, state
 
 SIZE = Preprocessing(size=32)
 

@@ -9,7 +9,7 @@ import pytest
 
 from medmeta.app.quickstart import MARK, Quickstart, _fresh_folder
 from medmeta.errors import SettingsError
-from tests.app._session import medmeta, refused, state
+from tests.app._typed import medmeta, refused, state
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:

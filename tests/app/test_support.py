@@ -10,7 +10,7 @@ import numpy as np
 from medmeta.app.support import conflicting_pictures, open_support
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
-from tests.app._session import folder, medmeta
+from tests.app._typed import folder, medmeta
 
 SIZE = Preprocessing(size=32)
 

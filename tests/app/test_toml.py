@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app._session import medmeta, refused, state
+from tests.app._typed import medmeta, refused, state
 
 GOOD = """
 source = "../trained"

@@ -23,7 +23,7 @@ from medmeta.data.sources import open_source
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import SettingsError, StorageError
-from tests.app._session import SMALL, folder, medmeta, refused, state
+from tests.app._typed import SMALL, folder, medmeta, refused, state
 
 Copy = Callable[[Path], Path]
 

@@ -18,7 +18,7 @@ from medmeta.data.source import Source
 from medmeta.errors import CheckpointError, SamplingError, SettingsError
 from medmeta.storage import load_folder, save_folder
 from medmeta.training.checkpoint import tensors_from_bytes, tensors_to_bytes
-from tests.app._session import WEIRD, folder, medmeta, refused, state, values_manifest
+from tests.app._typed import WEIRD, folder, medmeta, refused, state, values_manifest
 
 
 def test_a_predictor_answers_the_same_after_loading(

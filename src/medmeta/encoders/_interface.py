@@ -50,6 +50,15 @@ class AbstractEncoder(nn.Module, ABC):
         return torch.cat([stage.flatten(2).mean(2) for stage in self.stages(inputs)], dim=1)
 
 
+def after_each(blocks: nn.ModuleList, inputs: Tensor) -> list[Tensor]:
+    """What comes out of each of the blocks, run one after the other."""
+    outputs = []
+    for block in blocks:
+        inputs = block(inputs)
+        outputs.append(inputs)
+    return outputs
+
+
 @dataclass(frozen=True)
 class EncoderSpec:
     """A registered encoder: its own options and how to build it."""

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders._interface import AbstractEncoder, EncoderSpec, Norm
+from medmeta.encoders._interface import AbstractEncoder, EncoderSpec, Norm, after_each
 from medmeta.encoders._norm import norm_2d
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
@@ -68,11 +68,7 @@ class ResNet12(AbstractEncoder):
 
     def stages(self, inputs: Tensor) -> list[Tensor]:
         """Feature maps after each of the four blocks."""
-        maps = []
-        for block in self.blocks:
-            inputs = block(inputs)
-            maps.append(inputs)
-        return maps
+        return after_each(self.blocks, inputs)
 
     def summarise(self, feature_map: Tensor) -> Tensor:
         """Mean of the last map over space."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app._session import WEIRD, medmeta, refused, state
+from tests.app._typed import WEIRD, medmeta, refused, state
 
 
 @pytest.fixture(scope="module")
