@@ -6,7 +6,7 @@ TORCH ?= any
 # The interpreter to build .venv on; empty = the newest of python3.14 ... python3.11 that runs.
 PYTHON ?=
 # Which of benchmarks/*.py to run, and with what.
-BENCH ?= speed
+BENCH ?= omniglot
 ARGS ?=
 
 BIN := .venv/bin
@@ -46,7 +46,7 @@ test: check  ## check, then all tests but the long ones
 test-long: setup  ## the tests that take minutes
 	$(PYTEST) -m long
 
-bench: setup  ## one of benchmarks/*.py (BENCH=speed, ARGS="..." for its options)
+bench: setup  ## one of benchmarks/*.py (BENCH=omniglot, ARGS="..." for its options)
 	$(BIN)/python benchmarks/$(BENCH).py $(ARGS)
 
 wheel: setup  ## build dist/medmeta-*.whl
