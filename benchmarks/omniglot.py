@@ -88,7 +88,7 @@ RECIPES = {
             "encoder": {"norm": "batch", "options": {"downsample": "stride", "embed": "mean"}},
         },
         settings=TrainingSettings(
-            steps=4000,
+            steps=9000,
             schedule="cosine",
             learning_rate=2e-3,
             clip_norm=10.0,
