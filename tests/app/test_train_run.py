@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import resource
 import shlex
@@ -18,11 +19,15 @@ import numpy as np
 import pytest
 
 from medmeta.app.run_folder import check_folder, earlier_progress, load_seen, save_seen
+from medmeta.app.train_run import TrainRequest, train
+from medmeta.data.index import Column
 from medmeta.data.preprocess import Preprocessing
+from medmeta.data.source import Source
 from medmeta.data.sources import open_source
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import SettingsError, StorageError
+from medmeta.training.settings import TrainingSettings
 from tests.app._typed import SMALL, folder, medmeta, refused, state
 
 Copy = Callable[[Path], Path]
@@ -236,3 +241,22 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
     with full_disk(), pytest.raises(StorageError, match="seen could not be written"):
         save_seen(tmp_path / "run", np.arange(1000, dtype=np.uint64))
     assert state(tmp_path) == {}
+
+
+def test_a_column_of_splits_that_is_not_followed_is_said_aloud(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 3, 32, 32), np.uint8)
+    plain = Source.from_arrays("s", pixels, [f"c{i // 8}" for i in range(24)])
+    parts = Column.from_texts(["train", "test"] * 12)
+    source = dataclasses.replace(plain, index=dataclasses.replace(plain.index, splits=parts))
+    request = TrainRequest(
+        way="2",
+        shot="1",
+        query=2,
+        preprocessing=Preprocessing(size=32),
+        training=TrainingSettings(steps=1),
+        validation="none",
+        options={"encoder": {"options": {"width": 4}}},
+    )
+    for given, said in ((plain, 0), (source, 1)):
+        notes = train(request, tmp_path / str(said), sources=[given]).notes
+        assert sum("splits (test, train) is not followed" in note for note in notes) == said

@@ -253,6 +253,12 @@ def _notes(sources: Sequence[Source], sampler: TaskSampler) -> list[str]:
     for source in sources:
         notes += [f"{source.name}: {p.where}: {p.what}" for p in source.index.problems]
         notes += [f"{source.name}: {text}" for text in conflicting_pictures(source)]
+        splits = sorted({t for t in source.index.splits.texts() if t is not None})
+        if splits:
+            notes.append(
+                f"{source.name}: its column of splits ({', '.join(splits)}) is not followed; all "
+                "its images are used. To keep a part for a test, give it as a source of its own."
+            )
         if not source.index.patients.known:
             notes.append(
                 f"{source.name}: patients are not known, so two images of one patient may stand "

@@ -28,7 +28,7 @@ from medmeta.checks.learning import (
 )
 from medmeta.episode import InputSpec, Target
 from medmeta.errors import ContractError
-from medmeta.learner import AbstractLearner, check_task_fits
+from medmeta.learner import AbstractLearner, check_input_fits, check_task_fits, name_of
 
 __all__ = ["CHECKS", "Case", "Check", "check_learner"]
 
@@ -66,7 +66,7 @@ def check_learner(
     ``target`` what to ask (by default three classes, or one value). What is checked is a copy, in
     evaluation mode and on the CPU: the learner itself is not touched. Raises ``ContractError``
     that names the first check that fails and says what was seen, ``UnsupportedTaskError`` where
-    the learner does not take the target.
+    the learner does not take the target or such inputs.
 
     >>> from medmeta.learners import build_learner
     >>> spec = InputSpec(1, (16, 16))
@@ -78,6 +78,7 @@ def check_learner(
     spec = input_spec or input_spec_for(learner.traits)
     wanted = target or default_target(learner.traits, N_WAY)
     check_task_fits(learner, wanted)
+    check_input_fits(learner.traits, spec, name=name_of(learner))
     case = Case(_copy_of(learner), wanted, TaskMaker(spec, wanted))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -67,4 +67,3 @@ class EncoderSpec:
     summary: str
     options: type[Settings]
     build: Callable[[Any, InputSpec, Norm], AbstractEncoder]
-    default_norm: Norm = "running"

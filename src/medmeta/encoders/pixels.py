@@ -38,4 +38,4 @@ class Pixels(AbstractEncoder):
         return feature_map.flatten(1)
 
 
-SPEC = EncoderSpec("pixels", "raw pixels, nothing learned", PixelsOptions, Pixels, "none")
+SPEC = EncoderSpec("pixels", "raw pixels, nothing learned", PixelsOptions, Pixels)
