@@ -30,6 +30,7 @@ def test_mirroring_twice_is_nothing():
     still = Changes(np.ones(3, bool), np.ones((3, 1), np.float32), np.zeros(3, np.float32))
     once = apply_changes(images, still)
     assert not torch.equal(once, images)
+    assert np.array_equal(once.numpy(), images.numpy()[:, :, :, ::-1])  # left and right, not up
     assert torch.equal(apply_changes(once, still), images)
 
 
