@@ -26,7 +26,8 @@ class Traits:
     the support does not matter. ``label_equivariant``: relabelling the classes permutes the
     logits. ``differentiable``: logits have a gradient with respect to the support. ``targets`` and
     ``input_kinds``: what it takes. ``has_head``: it is an encoder with a learner over embeddings
-    (``HeadedLearner``).
+    (``HeadedLearner``). ``maps_tasks``: it lifts one task over the batch by ``map_tasks``, and in
+    training too no task touches another, so that a batch may be cut up.
     """
 
     trainable: bool = True
@@ -38,6 +39,7 @@ class Traits:
     targets: frozenset[TargetKind] = frozenset({"classes"})
     input_kinds: frozenset[str] = frozenset({"image"})
     has_head: bool = False
+    maps_tasks: bool = False
 
 
 class AbstractLearner(nn.Module, ABC):

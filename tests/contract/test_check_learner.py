@@ -32,7 +32,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "maml": [
         {"first_order": True},
         {"inner_steps": 2, "test_steps": 3},
-        {"task_map": "loop"},
+        {"inner_steps": 2, "inner_checkpoint": True},
         {"max_way": 5},
         {"encoder": {"norm": "batch"}},
     ],

@@ -31,6 +31,7 @@ from medmeta.settings import Settings, validated
 from medmeta.training.allocator import keep_freed_memory
 from medmeta.training.loop import Outcome, Report, Trainer
 from medmeta.training.settings import TrainingSettings
+from medmeta.training.task_plan import possible_plans
 from medmeta.version import __version__
 
 VALIDATION_EPISODES = 60
@@ -134,6 +135,13 @@ def train(
         "seed": request.training.seed,
     }
     protocol = validated(Protocol, wanted, where="medmeta train")
+    possible_plans(
+        learner,
+        request.training.task_map,
+        n_tasks=protocol.tasks_per_batch,
+        threads=torch.get_num_threads(),
+        device=torch.device(device).type,
+    )
     held = hold_out(opened, protocol, request.validation)
     sampler = TaskSampler(held.training, protocol)
     card = _card(request, config.model_dump(mode="json"), spec, target, protocol, held)
@@ -155,6 +163,7 @@ def train(
         card,
         validate=_validator(held, protocol, device) if held.validation else None,
         report=report,
+        say=say,
         tensorboard=tensorboard,
     ).fit()
     return TrainedRun(run, outcome, notes, already)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medmeta.encoders._interface import Norm
+from medmeta.tasks import one_task_at_a_time
 
 GROUPS = 8
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -29,8 +30,8 @@ class BatchStatistics2d(nn.Module):
     """Normalises ``(N, channels, H, W)`` by the batch at hand, in evaluation too.
 
     The same as ``nn.BatchNorm2d(channels, track_running_stats=False)``, with the same names of
-    weights, written out: under ``vmap`` torch's own has a wrong second derivative (seen in 2.13:
-    meta-gradients off by a quarter of a percent), which MAML needs.
+    weights. Written out where tasks are batched: under ``vmap`` torch's own has a wrong second
+    derivative (seen in 2.13: meta-gradients off by a quarter of a percent), which MAML needs.
 
     >>> images = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)
     >>> BatchStatistics2d(1).requires_grad_(False)(images).flatten()
@@ -45,10 +46,16 @@ class BatchStatistics2d(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``(N, channels, H, W)`` to the same shape."""
+        if one_task_at_a_time():
+            eps, momentum, training, cudnn = self.eps, 0.0, True, inputs.is_cuda
+            return torch.batch_norm(
+                inputs, self.weight, self.bias, None, None, training, momentum, eps, cudnn
+            )
         variance, mean = torch.var_mean(inputs, dim=(0, 2, 3), correction=0)
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
-        return inputs * scale[:, None, None] + shift[:, None, None]
+        scaled = inputs * scale[:, None, None] + shift[:, None, None]
+        return scaled.to(inputs.dtype)
 
 
 def keeps_running_statistics(network: nn.Module) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, cat, channels_last
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import Episode, Inputs, LabelledSet, Predictor, Target, any_tensor, map_inputs
 from medmeta.learner import AbstractLearner, HeadedLearner
+from medmeta.spans import span
 
 
 class EmbeddingLearner(HeadedLearner):
@@ -47,7 +48,8 @@ class EmbeddingLearner(HeadedLearner):
             return cat([self.encode(_task(inputs, t)) for t in range(n_tasks)])
         lead = any_tensor(inputs).shape[:2]
         flat = map_inputs(lambda x: _channels_last(x.flatten(0, 1)), inputs)
-        embeddings: Tensor = self.encoder(flat)
+        with span("encode"):
+            embeddings: Tensor = self.encoder(flat)
         return embeddings.reshape(*lead, -1)
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:

@@ -2,43 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from medmeta.learners._recompute import recomputed
+from medmeta.tasks import TaskMap, map_tasks, one_task_at_a_time
+
 Weights = dict[str, Tensor]
 LossOfWeights = Callable[[Weights], Tensor]
+LossOfTask = Callable[..., Tensor]
 Update = Callable[[Weights, Weights, int], Weights]
 
 
 def descend(
-    loss: LossOfWeights, start: Mapping[str, Tensor], update: Update, steps: int
+    loss: LossOfWeights,
+    start: Mapping[str, Tensor],
+    update: Update,
+    steps: int,
+    *,
+    first_order: bool = False,
 ) -> Weights:
-    """Weights after some steps from ``start``; ``start`` is left as it is.
+    """Weights of one task after some steps from ``start``; ``start`` is left as it is.
 
     ``loss`` is a scalar function of the weights, ``update(weights, gradients, step)`` gives the
     next weights. Differentiable with respect to ``start``; works under ``no_grad``.
+    ``first_order``: gradients count as constants, and cost no more than a gradient.
 
     >>> halve = lambda w, g, step: {"x": w["x"] - 0.25 * g["x"]}
     >>> descend(lambda w: w["x"] ** 2, {"x": torch.tensor(8.0)}, halve, 3)["x"]
     tensor(1.)
     """
-    gradient = torch.func.grad(loss)
     weights = dict(start)
     for step in range(steps):
-        weights = update(weights, gradient(weights), step)
+        weights = update(weights, _gradients(loss, weights, first_order=first_order), step)
     return weights
 
 
-def fixed_rate(rate: float, *, first_order: bool) -> Update:
-    """``w - rate · g``; with ``first_order`` the gradient counts as a constant."""
+def descend_tasks(
+    loss: LossOfTask,
+    start: Mapping[str, Tensor],
+    data: tuple[Tensor, ...],
+    update: Update,
+    steps: int,
+    *,
+    first_order: bool = False,
+    checkpointed: bool = False,
+    learned: Sequence[Tensor] = (),
+    method: TaskMap | None = None,
+) -> Weights:
+    """The same for a batch of tasks from one start: weights with a first axis of tasks.
+
+    ``data`` are tensors ``(T, ...)``, of which each task's part goes to
+    ``loss(weights, *parts)``. ``checkpointed`` keeps only the weights between the steps, and
+    computes each step again in the backward pass: the same gradients, memory of one step, more
+    time. ``learned`` are then the tensors that ``update`` reads and that shall have a gradient.
+    """
+
+    def learn(weights: Weights, first: int, last: int, *parts: Tensor) -> Weights:
+        def numbered(w: Weights, g: Weights, step: int) -> Weights:
+            return update(w, g, first + step)
+
+        return descend(
+            lambda w: loss(w, *parts), weights, numbered, last - first, first_order=first_order
+        )
+
+    if not (checkpointed and torch.is_grad_enabled() and steps > 1):
+        whole = map_tasks(lambda *parts: learn(dict(start), 0, steps, *parts), *data, method=method)
+        return dict(whole)
+    names = list(start)
+    values = [start[name].expand(len(data[0]), *start[name].shape) for name in names]
+    for step in range(steps):
+
+        def one_step(*values: Tensor, step: int = step) -> tuple[Tensor, ...]:
+            weights = dict(zip(names, values, strict=True))
+            after = map_tasks(
+                lambda w, *parts: learn(w, step, step + 1, *parts), weights, *data, method=method
+            )
+            return tuple(after[name] for name in names)
+
+        values = recomputed(one_step, values, learned)
+    return dict(zip(names, values, strict=True))
+
+
+def _gradients(loss: LossOfWeights, weights: Weights, *, first_order: bool) -> Weights:
+    if first_order:
+        weights = {name: weight.detach() for name, weight in weights.items()}
+    if not one_task_at_a_time() or torch.is_inference_mode_enabled():
+        return dict(torch.func.grad(loss)(weights))
+    second_order = torch.is_grad_enabled() and not first_order
+    with torch.enable_grad():
+        known = {
+            name: w if second_order and w.requires_grad else w.detach().requires_grad_()
+            for name, w in weights.items()
+        }
+        found = torch.autograd.grad(
+            loss(known), list(known.values()), create_graph=second_order, materialize_grads=True
+        )
+    return dict(zip(weights, found, strict=True))
+
+
+def fixed_rate(rate: float) -> Update:
+    """``w - rate · g``."""
 
     def update(weights: Weights, gradients: Weights, step: int) -> Weights:
-        return {
-            name: weight - rate * (gradients[name].detach() if first_order else gradients[name])
-            for name, weight in weights.items()
-        }
+        return {name: weight - rate * gradients[name] for name, weight in weights.items()}
 
     return update
 

@@ -12,11 +12,11 @@ from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from medmeta.episode import Episode
 from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner
+from medmeta.spans import span
 from medmeta.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -25,7 +25,10 @@ from medmeta.training.checkpoint import (
     save_model,
 )
 from medmeta.training.metrics_log import MetricsLog
+from medmeta.training.plan_choice import PlanChoice, choose_plan
 from medmeta.training.settings import TrainingSettings
+from medmeta.training.step import StepGradient
+from medmeta.training.task_plan import TaskPlan
 
 
 class Batches(Protocol):
@@ -59,9 +62,9 @@ class Trainer:
 
     ``episodes`` gives batch ``b`` for step ``b``. ``validate`` scores the learner in evaluation
     mode, higher is better; the best scored weights are the run's model (without ``validate``: the
-    last). ``card`` goes into every saved folder. A run killed at any instant resumes from its
-    newest checkpoint, and on a CPU with the same number of threads ends bit-identical to a run
-    that was never killed.
+    last). ``card`` goes into every saved folder. ``say`` is told how the tasks of a step are run.
+    A run killed at any instant resumes from its newest checkpoint, with the threads and the task
+    map that this names, and on a CPU ends bit-identical to a run that was never killed.
     """
 
     learner: AbstractLearner
@@ -71,6 +74,7 @@ class Trainer:
     card: Mapping[str, Any]
     validate: Callable[[AbstractLearner], float] | None = None
     report: Callable[[Report], None] | None = None
+    say: Callable[[str], None] | None = None
     tensorboard: bool = False
 
     def fit(self) -> Outcome:
@@ -86,29 +90,45 @@ class Trainer:
                 "is: 'medmeta evaluate --learner', or 'medmeta adapt --head'."
             )
         optimiser = _optimiser(self.learner, self.settings)
-        self._use_recorded_threads()
+        before = newest_checkpoint_card(self.run) or {}
+        _use_threads(before.get("threads"))
         progress = load_checkpoint(self.run, self.learner, optimiser) or Progress()
         if progress.finished and progress.step >= self.settings.steps:
             return Outcome("finished", progress)
         if progress.finished and self._out_of_patience(progress):
             return Outcome("stopped_early", progress)
+        chosen = self._chosen_plan(before.get("task_plan"))
+        trained = replace(self, card={**self.card, "task_plan": chosen.plan.to_dict()})
         log = MetricsLog(self.run, from_step=progress.step, tensorboard=self.tensorboard)
+        gradient = StepGradient(self.learner, chosen.plan, precision=self.settings.precision)
         try:
-            with _interrupt_flag() as interrupted:
-                return self._steps(optimiser, replace(progress, finished=False), log, interrupted)
+            with _interrupt_flag() as interrupted, gradient:
+                progress = replace(progress, finished=False)
+                return trained._steps(optimiser, gradient, progress, log, interrupted)
         finally:
             log.close()
+
+    def _chosen_plan(self, recorded: Mapping[str, Any] | None) -> PlanChoice:
+        if recorded is not None:
+            return PlanChoice(TaskPlan.from_dict(recorded))
+        settings = self.settings
+        (first,) = self.episodes.batches(0, 1)
+        chosen = choose_plan(self.learner, first, settings.task_map, precision=settings.precision)
+        if self.say is not None and chosen.speeds:
+            self.say(chosen.describe())
+        return chosen
 
     def _steps(
         self,
         optimiser: torch.optim.Optimizer,
+        gradient: StepGradient,
         progress: Progress,
         log: MetricsLog,
         interrupted: threading.Event,
     ) -> Outcome:
         settings, score, reason = self.settings, None, "finished"
         for episode in self.episodes.batches(progress.step, settings.steps):
-            loss = self._step(optimiser, episode, progress.step)
+            loss = self._step(optimiser, gradient, episode, progress.step)
             progress = replace(progress, step=progress.step + 1)
             step = progress.step
             if step % settings.log_every == 0 or step == settings.steps:
@@ -129,20 +149,26 @@ class Trainer:
                 break
         return Outcome(reason, progress)
 
-    def _step(self, optimiser: torch.optim.Optimizer, episode: Episode, step: int) -> float:
+    def _step(
+        self,
+        optimiser: torch.optim.Optimizer,
+        gradient: StepGradient,
+        episode: Episode,
+        step: int,
+    ) -> float:
         settings = self.settings
         # Chance within a step (dropout) is a function of the step alone, so resuming is exact.
         torch.manual_seed((settings.seed * 1_000_003 + step) % 2**63)
         for group in optimiser.param_groups:
             group["lr"] = settings.rate_at(step)
         self.learner.train()
-        optimiser.zero_grad(set_to_none=True)
-        device = episode.support.labels.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            loss: Tensor = self.learner.loss(episode).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        value = float(loss.detach())
-        limit = settings.clip_norm or float("inf")
+        value = gradient(episode)
+        with span("outer step"):
+            self._descend(optimiser, value, step)
+        return value
+
+    def _descend(self, optimiser: torch.optim.Optimizer, value: float, step: int) -> None:
+        limit = self.settings.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.learner.parameters(), limit)
         if not (value == value and abs(value) != float("inf") and bool(torch.isfinite(norm))):
             raise SettingsError(
@@ -150,7 +176,6 @@ class Trainer:
                 "checkpoint is kept. Try a lower --learning-rate (or inner rate) or --clip-norm."
             )
         optimiser.step()
-        return value
 
     def _out_of_patience(self, progress: Progress) -> bool:
         return 0 < self.settings.patience <= progress.waited
@@ -191,11 +216,10 @@ class Trainer:
         save_checkpoint(self.run, progress, self.learner, optimiser, card)
         return progress
 
-    def _use_recorded_threads(self) -> None:
-        card = newest_checkpoint_card(self.run) or {}
-        threads = card.get("threads")
-        if isinstance(threads, int) and threads != torch.get_num_threads():
-            torch.set_num_threads(threads)  # sums in another order would end in other weights
+
+def _use_threads(threads: Any) -> None:
+    if isinstance(threads, int) and threads != torch.get_num_threads():
+        torch.set_num_threads(threads)  # sums in another order would end in other weights
 
 
 def _optimiser(learner: AbstractLearner, settings: TrainingSettings) -> torch.optim.Optimizer:

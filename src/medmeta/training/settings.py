@@ -10,6 +10,7 @@ from pydantic import Field
 from medmeta.episodes.augmentation import Augment
 from medmeta.learner import OptimiserName
 from medmeta.settings import Settings
+from medmeta.training.task_plan import TaskMapChoice
 
 Schedule = Literal["constant", "cosine", "halving"]
 Precision = Literal["float32", "bfloat16"]
@@ -22,6 +23,7 @@ class TrainingSettings(Settings):
     ``schedule``: constant, a half cosine to zero, or halved every ``halve_every`` steps.
     ``clip_norm`` bounds the gradient's norm (0: no bound). ``patience`` stops after so many
     validations without a better one (0: never). ``validate_every`` 0 means no validation.
+    ``task_map``: how the tasks of a step are run; ``auto`` measures and takes the fastest.
     """
 
     steps: int = Field(1000, ge=1)
@@ -33,6 +35,7 @@ class TrainingSettings(Settings):
     halve_every: int = Field(2000, ge=1)
     clip_norm: float = Field(10.0, ge=0)
     precision: Precision = "float32"
+    task_map: TaskMapChoice = "auto"
     augment: Augment = "none"
     validate_every: int = Field(200, ge=0)
     patience: int = Field(0, ge=0)

@@ -38,6 +38,7 @@ TRAINING = (
     "halve_every",
     "clip_norm",
     "precision",
+    "task_map",
     "augment",
     "validate_every",
     "patience",
@@ -79,6 +80,12 @@ def train(
     halve_every: Annotated[int | None, typer.Option(help="Steps, with halving.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Gradient norm's bound; 0: none.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
+    task_map: Annotated[
+        str | None, typer.Option(help="auto, loop, vmap, loop-workers or vmap-workers.")
+    ] = None,
+    inner_checkpoint: Annotated[
+        bool, typer.Option("--inner-checkpoint", help="Less memory over inner steps, more time.")
+    ] = False,
     augment: Annotated[
         str | None, typer.Option(help="none, or light: mirrored, brighter, other stain.")
     ] = None,
@@ -104,6 +111,8 @@ def train(
     given = {k: v for k, v in locals().items() if v is not None and v is not False}
     for name in ("out", "config", "resume", "threads", "tensorboard", "as_json"):
         given.pop(name, None)
+    if given.pop("inner_checkpoint", False):
+        given["set_"] = [*given.get("set_", []), "inner_checkpoint=true"]
     check_place(out)
     request = request_from(given, config)
     if threads is not None:

@@ -16,7 +16,7 @@ from medmeta.encoders import (
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.errors import SettingsError
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits, task_loss
-from medmeta.learners._inner_loop import Weights, descend, fixed_rate, trainable_weights
+from medmeta.learners._inner_loop import Weights, descend_tasks, fixed_rate, trainable_weights
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.tasks import TaskMap, map_tasks
 
@@ -30,8 +30,9 @@ class MAMLConfig(EncodedConfig):
     a loss summed over the classes, so here it would be 0.4 times the number of ways.) None: 0.4 for
     classes, 0.01 for values, as in the paper's two experiments.
     ``inner_steps`` while training, ``test_steps`` when adapting (None: the same). ``first_order``
-    leaves out second derivatives. ``max_way`` is the size of the output layer: tasks of fewer
-    classes use its first columns (None: the ways it is first built for).
+    leaves out second derivatives. ``inner_checkpoint`` keeps less memory over several inner steps
+    and computes them again in the backward pass. ``max_way`` is the size of the output layer:
+    tasks of fewer classes use its first columns (None: the ways it is first built for).
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
@@ -39,8 +40,8 @@ class MAMLConfig(EncodedConfig):
     inner_steps: int = Field(1, ge=1, le=1000)
     test_steps: int | None = Field(None, ge=0, le=1000)
     first_order: bool = False
+    inner_checkpoint: bool = False
     max_way: int | None = Field(None, ge=2, le=1000)
-    task_map: TaskMap = "vmap"
 
 
 class MAML(AbstractLearner):
@@ -65,10 +66,10 @@ class MAML(AbstractLearner):
         self.network = network
         self.config = config
         # Torch's own layer for batch statistics has a wrong second derivative under vmap.
-        fused = uses_fused_batch_statistics(network)
-        self.task_map: TaskMap = "loop" if fused else config.task_map
+        self.task_map: TaskMap | None = "loop" if uses_fused_batch_statistics(network) else None
         self.traits = Traits(
             transductive=coupled,
+            maps_tasks=True,
             max_way=max_way if target.kind == "classes" else None,
             label_equivariant=False,
             targets=frozenset({target.kind}),
@@ -82,18 +83,22 @@ class MAML(AbstractLearner):
         steps = config.inner_steps
         if not self.training and config.test_steps is not None:
             steps = config.test_steps
-        start = trainable_weights(self.network)
         rate = config.inner_rate or DEFAULT_RATE[target.kind]
-        update = fixed_rate(rate, first_order=config.first_order)
 
-        def learn(images: Tensor, labels: Tensor) -> Weights:
-            def support_loss(weights: Weights) -> Tensor:
-                outputs = self._forward(weights, images, target)
-                return task_loss(outputs[None], labels[None], target)[0]
+        def support_loss(weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
+            outputs = self._forward(weights, images, target)
+            return task_loss(outputs[None], labels[None], target)[0]
 
-            return descend(support_loss, start, update, steps)
-
-        fast = map_tasks(learn, any_tensor(support.inputs), support.labels, method=self.task_map)
+        fast = descend_tasks(
+            support_loss,
+            trainable_weights(self.network),
+            (any_tensor(support.inputs), support.labels),
+            fixed_rate(rate),
+            steps,
+            first_order=config.first_order,
+            checkpointed=config.inner_checkpoint,
+            method=self.task_map,
+        )
 
         def predict(inputs: Inputs) -> Tensor:
             outputs: Tensor = map_tasks(

@@ -1,0 +1,117 @@
+"""The gradient of one step, its tasks run by a plan."""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from medmeta.episode import Episode
+from medmeta.learner import AbstractLearner
+from medmeta.spans import span
+from medmeta.tasks import preferring
+from medmeta.training.settings import Precision
+from medmeta.training.task_plan import TaskPlan
+
+
+class StepGradient:
+    """Computes the gradient of the mean task loss into the learner's parameters.
+
+    The same plan gives the same bits; different plans agree to rounding. With workers it holds
+    threads and must be closed (``with StepGradient(...) as gradient``). Each worker has a copy of
+    the modules, since a call with other weights swaps them in place, but not of the weights.
+    """
+
+    def __init__(
+        self, learner: AbstractLearner, plan: TaskPlan, *, precision: Precision = "float32"
+    ) -> None:
+        self.learner = learner
+        self.plan = plan
+        self.precision = precision
+        self._replicas = [learner, *(_replica(learner) for _ in range(plan.workers - 1))]
+        self._pool: ThreadPoolExecutor | None = None
+        if plan.workers > 1:
+            self._pool = ThreadPoolExecutor(
+                plan.workers, thread_name_prefix="tasks", initializer=_use_one_core
+            )
+
+    def __enter__(self) -> StepGradient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def __call__(self, episode: Episode) -> float:
+        """The mean loss; its gradient is left in the parameters' ``grad``."""
+        n_tasks = episode.support.n_tasks
+        if self._pool is None:
+            return self._share(self.learner, episode, 0, n_tasks)
+        workers = min(self.plan.workers, n_tasks)
+        bounds = [n_tasks * k // workers for k in range(workers + 1)]
+        jobs = []
+        for k, replica in enumerate(self._replicas[:workers]):
+            replica.train(self.learner.training)
+            job = self._pool.submit(self._share, replica, episode, bounds[k], bounds[k + 1])
+            jobs.append(job)
+        loss = sum(job.result() for job in jobs)
+        for replica in self._replicas[1:workers]:
+            _add_gradients(self.learner, replica)
+        return loss
+
+    def _share(self, replica: AbstractLearner, episode: Episode, first: int, last: int) -> float:
+        """One worker's tasks, some at a time, each with its backward pass."""
+        for parameter in replica.parameters():
+            parameter.grad = None
+        n_tasks, together = episode.support.n_tasks, self.plan.together or last - first
+        losses = []
+        for begin in range(first, last, together):
+            part = episode.tasks(begin, min(begin + together, last))
+            losses.append(self._backward(replica, part, n_tasks))
+        return float(torch.stack(losses).sum())
+
+    def _backward(self, replica: AbstractLearner, part: Episode, n_tasks: int) -> Tensor:
+        device = part.support.labels.device.type
+        half = self.precision == "bfloat16"
+        with (
+            torch.autocast(device, torch.bfloat16, enabled=half),  # belongs to the thread
+            preferring(self.plan.method),  # so does this
+            span("inner loop"),
+        ):
+            loss: Tensor = replica.loss(part).sum() / n_tasks
+        with span("outer step"):
+            loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+
+def _replica(learner: AbstractLearner) -> AbstractLearner:
+    """The same modules with the same weights in memory, and gradients of their own."""
+    replica = copy.deepcopy(learner)
+    for own, shared in zip(replica.parameters(), learner.parameters(), strict=True):
+        own.data = shared.data
+        own.grad = None
+    for buffer, original in zip(replica.buffers(), learner.buffers(), strict=True):
+        buffer.data = original.data
+    return replica
+
+
+def _add_gradients(learner: AbstractLearner, replica: AbstractLearner) -> None:
+    for total, part in zip(learner.parameters(), replica.parameters(), strict=True):
+        if part.grad is not None:
+            total.grad = part.grad if total.grad is None else total.grad.add_(part.grad)
+
+
+def _use_one_core() -> None:
+    torch.set_num_threads(1)
