@@ -6,7 +6,7 @@ TORCH ?= any
 # The interpreter to build .venv on; empty = the newest of python3.14 ... python3.11 that runs.
 PYTHON ?=
 # Which of benchmarks/*.py to run, and with what.
-BENCH ?= omniglot
+BENCH ?= speed
 ARGS ?=
 
 BIN := .venv/bin
@@ -14,7 +14,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart check test test-long bench wheel clean clean-venv FORCE
+.PHONY: help setup quickstart check test test-long bench bench-peers wheel clean clean-venv FORCE
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -46,8 +46,11 @@ test: check  ## check, then all tests but the long ones
 test-long: setup  ## the tests that take minutes
 	$(PYTEST) -m long
 
-bench: setup  ## one of benchmarks/*.py (BENCH=omniglot, ARGS="..." for its options)
+bench: setup  ## one of benchmarks/*.py (BENCH=speed|growth|omniglot|real_sources, ARGS="...")
 	$(BIN)/python benchmarks/$(BENCH).py $(ARGS)
+
+bench-peers: setup  ## install the libraries that BENCH=speed compares with, into .peers
+	$(BIN)/python benchmarks/install_peers.py
 
 wheel: setup  ## build dist/medmeta-*.whl
 	$(BIN)/python -m build --wheel --no-isolation
@@ -56,5 +59,5 @@ clean:  ## remove what the other targets made, but .venv
 	rm -rf build dist quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
-clean-venv:  ## remove .venv, for another Python or another build of torch
-	rm -rf .venv .venv.making
+clean-venv:  ## remove .venv and .peers, for another Python or another build of torch
+	rm -rf .venv .venv.making .peers

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing, content_hash
 from medmeta.data.sources import open_source, scan
 from medmeta.errors import DataError, ManifestError, UnreadableImageError
@@ -44,6 +45,31 @@ def test_the_three_kinds_give_the_same_source(folder, tmp_path):
         assert source.index.labels.texts() == list("aaabbb")
         assert np.array_equal(source.gather(np.arange(6)), PIXELS[rows, None])
         assert source.hashes.tolist() == [content_hash(PIXELS[r]) for r in rows]
+
+
+def test_the_pictures_of_an_npz_are_read_once(tmp_path, monkeypatch):
+    labels = [0, 0, 0, 1, 1, 1]
+    np.savez_compressed(tmp_path / "set.npz", images=PIXELS, labels=labels)
+    first = open_source(tmp_path / "set.npz", preprocessing=WANTED, cache=tmp_path / "c")
+
+    def never(pictures):
+        raise AssertionError("read once more")
+
+    monkeypatch.setattr(Pictures, "__iter__", never)
+    again = open_source(tmp_path / "set.npz", preprocessing=WANTED, cache=tmp_path / "c")
+    assert np.array_equal(again.gather(np.arange(6)), first.gather(np.arange(6)))
+    assert again.hashes.tolist() == first.hashes.tolist()
+
+
+def test_a_damaged_npz_leaves_nothing_in_the_cache(tmp_path):
+    many = np.tile(PIXELS, (100, 1, 1))  # so many that the header is read without the last
+    np.savez(tmp_path / "set.npz", images=many, labels=np.arange(600) % 2)
+    whole = (tmp_path / "set.npz").read_bytes()
+    place = whole.rindex(PIXELS[5].tobytes())
+    (tmp_path / "set.npz").write_bytes(whole[:place] + b"\0" * 9 + whole[place + 9 :])
+    with pytest.raises(DataError, match="damaged"):
+        open_source(tmp_path / "set.npz", preprocessing=WANTED, cache=tmp_path / "c")
+    assert list((tmp_path / "c").iterdir()) == []
 
 
 def test_the_hash_is_of_the_picture_before_resizing(folder, tmp_path):

@@ -14,11 +14,12 @@ N = 150
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, *WANTED.shape), dtype=np.uint8)
 
 
-def decode(first, last):
-    return [Decoded(PIXELS[i], 2**64 - 1 - i) for i in range(first, last)]
+def decode(rows):
+    for i in rows:
+        yield Decoded(PIXELS[i], 2**64 - 1 - i)
 
 
-def never(first, last):
+def never(rows):
     raise AssertionError("decoded once more")
 
 
@@ -68,9 +69,9 @@ def test_a_store_of_another_shape_is_made_again(tmp_path):
 
 
 def test_what_cannot_be_read_is_kept_by_row_until_it_can(tmp_path):
-    def with_bad(first, last):
-        rows = decode(first, last)
-        return [Decoded(None, reason="cut") if (first + i) == 70 else r for i, r in enumerate(rows)]
+    def with_bad(rows):
+        for row, picture in zip(rows, decode(rows), strict=True):
+            yield Decoded(None, reason="cut") if row == 70 else picture
 
     for _ in range(2):
         store = open_it(tmp_path, with_bad)
@@ -101,10 +102,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
 
 
 def test_an_interruption_leaves_nothing(tmp_path):
-    def interrupted(first, last):
-        if first:
-            raise KeyboardInterrupt
-        return decode(first, last)
+    def interrupted(rows):
+        yield from decode(rows[:64])
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         open_it(tmp_path, interrupted)
@@ -120,11 +120,12 @@ from medmeta.data.store import Decoded, open_store
 
 folder, me = Path(sys.argv[1]), sys.argv[2]
 
-def decode(first, last):
+def decode(rows):
     (folder / me).touch()
     while not all((folder / name).exists() for name in "ab"):
         time.sleep(0.01)
-    return [Decoded(np.full((1, 16, 16), i, np.uint8), i) for i in range(first, last)]
+    for i in rows:
+        yield Decoded(np.full((1, 16, 16), i, np.uint8), i)
 
 wanted = Preprocessing(size=16, channels=1)
 store = open_store("key", 200, wanted, decode, cache=folder / "cache")

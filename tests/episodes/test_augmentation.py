@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from medmeta.data.preprocess import as_float
 from medmeta.data.source import Source
 from medmeta.episodes.augmentation import Changes, apply_changes, draw_changes, is_colour
 from medmeta.episodes.loader import EpisodeLoader
@@ -43,9 +44,39 @@ def test_grey_pictures_stay_grey():
     changes = draw_changes(random(), 5, 3, colour=False)
     assert (changes.gain == changes.gain[:, :1]).all()
     grey = torch.rand(5, 1, 4, 4).expand(5, 3, 4, 4)
-    assert not is_colour(grey)
-    assert not is_colour(apply_changes(grey, changes))
-    assert is_colour(torch.rand(5, 3, 4, 4))
+    changed = apply_changes(grey, changes)
+    assert is_colour(torch.stack([grey, changed, torch.rand(5, 3, 4, 4)])).tolist() == [0, 0, 1]
+    assert is_colour(torch.rand(2, 5, 1, 4, 4)).tolist() == [0, 0]  # one channel is grey
+
+
+def test_one_coloured_image_makes_the_task_colour():
+    images = torch.zeros(2, 5, 3, 4, 4, dtype=torch.uint8)
+    images[1, 4, 2, 3, 3] = 1
+    assert is_colour(images).tolist() == [False, True]
+
+
+def test_stored_pixels_are_changed_as_their_normalised_floats_are():
+    pixels = torch.from_numpy(random().integers(0, 256, (6, 3, 4, 5), np.uint8))
+    for seed in range(4):
+        changes = draw_changes(random(seed), 6, 3, colour=True)
+        assert torch.equal(apply_changes(pixels, changes), apply_changes(as_float(pixels), changes))
+
+
+def test_the_images_given_are_left_as_they_are():
+    changes = draw_changes(random(), 6, 3, colour=True)
+    for images in (torch.rand(6, 3, 4, 5), torch.ones(6, 3, 4, 5, dtype=torch.uint8)):
+        before = images.clone()
+        apply_changes(images, changes)
+        assert torch.equal(images, before)
+
+
+def test_several_tasks_are_changed_as_each_alone():
+    images = torch.rand(3, 6, 3, 4, 5)
+    drawn = [draw_changes(random(seed), 6, 3, colour=seed != 1) for seed in range(3)]
+    assert len({bool(c.mirrored[0]) for c in drawn}) == 2
+    together = apply_changes(images, Changes.of_tasks(drawn))
+    for task, changes in enumerate(drawn):
+        assert torch.equal(together[task], apply_changes(images[task], changes))
 
 
 @pytest.mark.parametrize("augment", ["none", "light"])

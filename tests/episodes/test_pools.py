@@ -42,6 +42,32 @@ def test_the_pools_hold_each_labelled_row_once():
     assert not pools[0].singles
 
 
+def test_where_nothing_is_linked_rows_are_their_own_groups():
+    twins = table([0, 1, 0, 1], patients=[5, 5, 6, 7], pictures=[8, 9, 8, 4])
+    few = {"n_shot": (1, 1), "n_query": 1}
+    for source, disjoint, groups in (
+        (table([0, 1, 0, 1]), True, [[0, 2], [1, 3]]),
+        (table([0, 1, 0, 1], patients=[0] * 4), False, [[0, 2], [1, 3]]),
+        (twins, True, [[0, 0], [0, 1]]),  # row 2 by its picture, row 1 by its patient
+        (twins, False, [[1, 1], [2, 0]]),  # by picture alone, in the order of the hashes
+    ):
+        kept, small = class_pools(source, protocol(patient_disjoint=disjoint, **few))
+        pools = sorted(kept + small, key=lambda pool: pool.name)
+        assert [p.groups.tolist() for p in pools] == groups
+        assert {p.singles for p in pools} == {groups == [[0, 2], [1, 3]]}
+
+
+def test_classes_beyond_the_numbers_of_two_bytes_keep_their_rows():
+    n = 2**15 + 5
+    labels = np.concatenate([np.arange(n)[::-1], np.arange(n)])
+    kept, small = class_pools(table(labels), protocol(n_shot=(1, 1), n_query=1))
+    assert len(kept) == n
+    assert not small
+    for code in (0, 7, 2**15 - 1, 2**15, n - 1):
+        assert kept[code].name == f"class {code}"
+        assert kept[code].rows.tolist() == [n - 1 - code, n + code]
+
+
 def test_a_class_with_too_few_images_is_named_with_its_counts():
     source = table([0] * 9 + [1] * 4)
     with pytest.raises(

@@ -143,3 +143,12 @@ def test_chance_and_workers_do_not_go_together() -> None:
     assert all(plan.workers == 1 for plan, _ in chosen.speeds)
     with pytest.raises(SettingsError, match="chance has a part in this learner's loss"):
         choose_plan(by_chance(), batch(), "loop-workers")
+
+
+def test_tasks_that_need_much_memory_are_not_tried_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan_choice, "MOST_BYTES", 1)
+    chosen = choose_plan(learner_of(), batch(), "auto")
+    assert {plan.method for plan, _ in chosen.speeds} <= {"loop"}
+    assert choose_plan(learner_of(), batch(), "vmap").plan.method == "vmap"

@@ -7,114 +7,47 @@ Own: ``images`` uint8 ``(n, H, W[, 3])`` with ``labels`` ``(n,)`` and ``class_na
 
 from __future__ import annotations
 
-import lzma
-import struct
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.index import Column, Problem, SourceIndex
+from medmeta.data.npz import Arrays, Pictures, opened
 from medmeta.errors import DataError
 
-MAX_ARCHIVE_BYTES = 8_000_000_000
 _SPLITS = ("train", "val", "test")
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    OSError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-    SyntaxError,
-    MemoryError,
-    OverflowError,
-)
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The table of an npz and its pictures: uint8 ``(n, H, W)`` or ``(n, H, W, 3)``."""
+    """The table of an npz, and its pictures, which are not read yet."""
 
     index: SourceIndex
-    images: NDArray[np.uint8]
+    images: Pictures
 
 
 def read_archive(path: Path) -> Archive:
-    """Read an npz of either layout.
+    """Read the table of an npz of either layout; of its pictures the shapes only.
 
     Raises ``DataError`` where it is damaged, would need more than 8 GB, or is of another layout.
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; check the name and the folder.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = _Arrays(path, archive)
-            return _own(arrays) if "images" in arrays.shapes else _medmnist(arrays)
-    except _DAMAGE as error:
-        raise DataError(f"{path}: is no npz, or is damaged ({error}); copy it again.") from error
+    with opened(path) as archive:
+        arrays = Arrays(path, archive)
+        return _own(arrays) if "images" in arrays.headers else _medmnist(arrays)
 
 
-class _Arrays:
-    """The arrays of an npz, measured by their headers before any is read."""
-
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self.path = path
-        self._archive = archive
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        for name in archive.namelist():
-            if name.endswith(".npy"):
-                with archive.open(name) as file:
-                    self.shapes[name[:-4]] = _header(file)[0]
-
-    def read(self, name: str) -> NDArray[Any]:
-        """One array; its declared size is held against its true one, and against the limit."""
-        info = self._archive.getinfo(f"{name}.npy")
-        with self._archive.open(info) as file:
-            shape, dtype = _header(file)
-            declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
-            if dtype.hasobject:
-                raise DataError(f"{self.path}: {name} holds Python objects, which are not read.")
-            if declared != info.file_size - file.tell():
-                raise DataError(f"{self.path}: {name} is not as long as it says; copy it again.")
-        with self._archive.open(info) as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-
-    def check_size(self, names: Sequence[str]) -> None:
-        """Raise ``DataError`` where these arrays together are beyond the limit."""
-        total = sum(self._archive.getinfo(f"{name}.npy").file_size for name in names)
-        if total > MAX_ARCHIVE_BYTES:
-            raise DataError(
-                f"{self.path}: would need {total / 1e9:.1f} GB of memory, more than the "
-                f"{MAX_ARCHIVE_BYTES / 1e9:g} GB that are read; save the pictures as files."
-            )
-
-
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-    else:
-        raise ValueError(f"npy version {version}")
-    return shape, dtype
-
-
-def _own(arrays: _Arrays) -> Archive:
+def _own(arrays: Arrays) -> Archive:
     known = ("images", "labels", "values", "class_names", "patient_ids", "sites", "modality")
-    names = [name for name in known if name in arrays.shapes]
+    names = [name for name in known if name in arrays.headers]
     arrays.check_size(names)
-    held = {name: arrays.read(name) for name in names}
-    path, images = arrays.path, _pictures(arrays.path, held["images"], "images")
+    path, images = arrays.path, _pictures(arrays, ["images"])
+    held = {name: arrays.read(name) for name in names if name != "images"}
     if ("labels" in held) == ("values" in held):
         raise DataError(f"{path}: beside images there must be either labels or values.")
     labels: Column | None = None
@@ -146,25 +79,22 @@ def _own(arrays: _Arrays) -> Archive:
     return Archive(index, images)
 
 
-def _medmnist(arrays: _Arrays) -> Archive:
+def _medmnist(arrays: Arrays) -> Archive:
     path = arrays.path
-    parts = [part for part in _SPLITS if f"{part}_images" in arrays.shapes]
-    missing = [part for part in parts if f"{part}_labels" not in arrays.shapes]
+    parts = [part for part in _SPLITS if f"{part}_images" in arrays.headers]
+    missing = [part for part in parts if f"{part}_labels" not in arrays.headers]
     if not parts or missing:
         raise DataError(
             f"{path}: expected images with labels and class_names, or train_images with "
-            f"train_labels (MedMNIST); there is {', '.join(sorted(arrays.shapes)) or 'nothing'}."
+            f"train_labels (MedMNIST); there is {', '.join(sorted(arrays.headers)) or 'nothing'}."
         )
     arrays.check_size([f"{part}_{kind}" for part in parts for kind in ("images", "labels")])
-    pictures, labels, splits = [], [], []
-    for part in parts:
-        name = f"{part}_images"
-        pictures.append(_pictures(path, arrays.read(name), name))
-        n = len(pictures[-1])
+    pictures = _pictures(arrays, [f"{part}_images" for part in parts])
+    labels, splits = [], []
+    for part, (_, header) in zip(parts, pictures.parts, strict=True):
+        n = header.shape[0]
         labels.append(_whole_labels(path, arrays.read(f"{part}_labels"), n, f"{part}_labels"))
         splits += [part] * n
-    if len({p.shape[1:] for p in pictures}) > 1:
-        raise DataError(f"{path}: its parts hold pictures of different shapes.")
     column, problems = _named(path, np.concatenate(labels), None)
     n = len(splits)
     index = SourceIndex(
@@ -181,19 +111,23 @@ def _medmnist(arrays: _Arrays) -> Archive:
         file_sizes=np.full(n, -1, dtype=np.int64),
         problems=problems,
     )
-    return Archive(index, np.concatenate(pictures))
+    return Archive(index, pictures)
 
 
-def _pictures(path: Path, images: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    if images.ndim == 4 and images.shape[3] == 1:
-        images = images[..., 0]
-    flat = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
-    if not flat or 0 in images.shape[1:] or images.dtype != np.uint8:
-        raise DataError(
-            f"{path}: {name} must be uint8 (n, H, W) or (n, H, W, 3), not {images.dtype} "
-            f"{images.shape}; volumes are not read from npz."
-        )
-    return images
+def _pictures(arrays: Arrays, names: Sequence[str]) -> Pictures:
+    parts = tuple((name, arrays.checked(name)) for name in names)
+    for name, header in parts:
+        shape = header.shape
+        flat = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
+        if not flat or 0 in shape[1:] or header.dtype != np.uint8:
+            raise DataError(
+                f"{arrays.path}: {name} must be uint8 (n, H, W) or (n, H, W, 3), not "
+                f"{header.dtype} {shape}; volumes are not read from npz."
+            )
+    shapes = (header.shape for _, header in parts)
+    if len({shape[1:3] if shape[3:] == (1,) else shape[1:] for shape in shapes}) > 1:
+        raise DataError(f"{arrays.path}: its parts hold pictures of different shapes.")
+    return Pictures(arrays.path, parts)
 
 
 def _whole_labels(path: Path, labels: NDArray[Any], n: int, name: str) -> NDArray[np.int64]:

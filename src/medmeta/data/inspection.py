@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,11 @@ from medmeta.data.bit_depth import grey_if_equal
 from medmeta.data.index import Column, Problem, SourceIndex
 from medmeta.data.preprocess import content_hash
 from medmeta.data.readers import read_image
-from medmeta.data.sources import ScannedSource, bare_reason, row_name, survey
+from medmeta.data.reading import bare_reason, map_ahead
+from medmeta.data.sources import ScannedSource, row_name, survey
 from medmeta.errors import UnreadableImageError
 
 _SHOWN = 10
-_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -124,15 +122,15 @@ def inspect_source(path: Path, *, progress: Callable[[int, int], None] | None = 
 def _look(found: ScannedSource, progress: Callable[[int, int], None] | None) -> list[_Seen]:
     n = len(found.index)
     seen: list[_Seen] = []
-    with ThreadPoolExecutor(_THREADS) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # for all threads at once: filters belong to the process
-        looks: Iterable[_Seen] = pool.map(_look_at_file, found.index.paths)
-        if found.array is not None:
-            looks = map(_look_at_array, found.array)
-        for done, look in enumerate(looks, start=1):
-            seen.append(look)
-            if progress is not None:
-                progress(done, n)
+    looks: Iterable[_Seen]
+    if found.array is not None:
+        looks = map(_look_at_array, found.array)
+    else:
+        looks = map_ahead(_look_at_file, found.index.paths)
+    for done, look in enumerate(looks, start=1):
+        seen.append(look)
+        if progress is not None:
+            progress(done, n)
     return seen
 
 

@@ -199,6 +199,7 @@ def _values(image: Image.Image) -> NDArray[Any]:
         image = image.convert("RGBA")
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         return over_black(np.asarray(image.convert("RGBA"), dtype=np.uint32), 255).astype(np.uint8)
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))
-    return grey_if_equal(np.asarray(image.convert("RGB")))
+    grey = image.mode in ("1", "L")
+    wanted = "L" if grey else "RGB"
+    values = np.asarray(image if image.mode == wanted else image.convert(wanted))
+    return values if grey else grey_if_equal(values)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medmeta.data.groups import linked_groups
 from medmeta.data.index import Column, SourceIndex
+from medmeta.data.rows import take_rows
 from medmeta.errors import DataError
 
 
@@ -110,6 +111,10 @@ class Source:
         )
 
     def gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Pixels of some rows, ``(*rows.shape, C, H, W)``, copied out of the store."""
-        flat = self.pixel_rows[rows.reshape(-1)]
-        return self.pixels[flat].reshape(*rows.shape, *self.pixels.shape[1:])
+        """Pixels of some rows, ``(*rows.shape, C, H, W)``, copied out of the store.
+
+        However many rows are read of a large store, none of its file stays in memory; rows in
+        ascending order are read fastest.
+        """
+        taken = take_rows(self.pixels, self.pixel_rows[rows.reshape(-1)])
+        return taken.reshape(*rows.shape, *taken.shape[1:])

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medmeta.data.archive import read_archive
 from medmeta.data.folder import read_folder
 from medmeta.data.index import Column, Problem, SourceIndex
 from medmeta.data.manifest import MANIFEST_SUFFIXES, read_manifest, row_errors
+from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
-from medmeta.data.readers import read_image
+from medmeta.data.reading import read_pictures
 from medmeta.data.source import Source
 from medmeta.data.store import Decode, Decoded, Store, open_store, store_key
 from medmeta.errors import DataError, UnreadableImageError
 
 _SHOWN = 10
-_THREADS = 4  # decoders let go of the interpreter; more threads only hold more pictures in memory
 _IN_MEMORY = (
     "the cache folder cannot be written, so every run decodes the images again; name another "
     "with MEDMETA_CACHE."
@@ -34,11 +31,11 @@ _IN_MEMORY = (
 class ScannedSource:
     """What a path holds, before any file of it is decoded.
 
-    ``array`` has the pictures of an npz, ``(n, H, W)`` or ``(n, H, W, 3)``; None for files.
+    ``array`` are the pictures of an npz, ``(H, W)`` or ``(H, W, 3)`` each; None for files.
     """
 
     index: SourceIndex
-    array: NDArray[np.uint8] | None
+    array: Pictures | None
     kind: Literal["folder", "manifest", "npz"]
     path: Path
 
@@ -106,10 +103,8 @@ def open_source(
         raise DataError(f"{path}: there is no image in it that can be used.")
     files = (path.resolve(),) if found.array is not None else (path.resolve(), *index.paths)
     key = store_key(files, preprocessing)
-    with ThreadPoolExecutor(_THREADS) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # for all threads at once: filters belong to the process
-        decode = _decoder(found, preprocessing, pool)
-        store = open_store(key, len(index), preprocessing, decode, cache=cache, progress=progress)
+    decode = _decoder(found, preprocessing)
+    store = open_store(key, len(index), preprocessing, decode, cache=cache, progress=progress)
     if store.bad and not skip_bad:
         lines = [f"{row_name(index, row)}: {store.bad[row]}" for row in sorted(store.bad)]
         raise UnreadableImageError(
@@ -127,11 +122,6 @@ def row_name(index: SourceIndex, row: int) -> str:
     return path.relative_to(root).as_posix() if root is not None and inside else str(path)
 
 
-def bare_reason(path: Path, error: UnreadableImageError) -> str:
-    """Why a picture cannot be read, without its name."""
-    return str(error).removeprefix(f"{path}: ")
-
-
 def _errors(problems: Sequence[Problem]) -> list[Problem]:
     return [p for p in problems if p.severity == "error"]
 
@@ -142,24 +132,14 @@ def _listed(title: str, lines: Sequence[str]) -> str:
     return f"{title}:{shown}{more}\nMend or remove them, or leave them out with --skip-bad."
 
 
-def _decoder(
-    found: ScannedSource, preprocessing: Preprocessing, pool: ThreadPoolExecutor
-) -> Decode:
-    array, paths = found.array, found.index.paths
-
-    def picture(row: int) -> Decoded:
-        if array is not None:
-            pixels: NDArray[np.uint8] = array[row]
-        else:
-            try:
-                pixels = read_image(paths[row]).pixels
-            except UnreadableImageError as error:
-                return Decoded(None, reason=bare_reason(paths[row], error))
-        return Decoded(prepare(pixels, preprocessing), content_hash(pixels))
-
-    def decode(first: int, last: int) -> Sequence[Decoded]:
-        rows = range(first, last)
-        return [picture(r) for r in rows] if array is not None else list(pool.map(picture, rows))
+def _decoder(found: ScannedSource, preprocessing: Preprocessing) -> Decode:
+    def decode(rows: Sequence[int]) -> Generator[Decoded, None, None]:
+        if found.array is None:
+            yield from read_pictures((found.index.paths[row] for row in rows), preprocessing)
+            return
+        for row, pixels in enumerate(found.array):
+            if row in rows:
+                yield Decoded(prepare(pixels, preprocessing), content_hash(pixels))
 
     return decode
 

@@ -11,10 +11,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from medmeta.data.preprocess import Preprocessing
 from medmeta.errors import StorageError
 
 _FORMAT_VERSION = 1
-_CHUNK = 64
+_REPORTED = 64
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,8 @@ class Decoded:
     reason: str = ""
 
 
-class Decode(Protocol):
-    """Decode rows ``first`` to ``last - 1``; never raises for a picture that cannot be read."""
-
-    def __call__(self, first: int, last: int) -> Sequence[Decoded]:
-        """Decode them, in order."""
+Decode = Callable[[Sequence[int]], Generator[Decoded, None, None]]
+"""Decodes some rows, ascending, one after the other; what cannot be read is no exception."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +97,15 @@ def open_store(
         if not _any_mended(found, decode):
             return found
         shutil.rmtree(cache / key, ignore_errors=True)
-    chunks = _chunks(n, decode, progress)
     try:
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
     except OSError:
-        return _in_memory(shape, chunks)
+        with closing(_decoded(n, decode, progress)) as pictures:
+            return _in_memory(shape, pictures)
     try:
-        _write(temporary, shape, chunks)
+        with closing(_decoded(n, decode, progress)) as pictures:
+            _write(temporary, shape, pictures)
         _publish(temporary, cache / key, shape)
     except OSError as error:
         raise StorageError(
@@ -125,25 +124,27 @@ def open_store(
 
 def _any_mended(store: Store, decode: Decode) -> bool:
     """Whether a picture that could not be read can be now (a right was given, a disk is back)."""
-    return any(decode(row, row + 1)[0].pixels is not None for row in store.bad)
+    if not store.bad:
+        return False
+    with closing(decode(sorted(store.bad))) as pictures:
+        return any(picture.pixels is not None for picture in pictures)
 
 
-def _chunks(
+def _decoded(
     n: int, decode: Decode, progress: Callable[[int, int], None] | None
-) -> Iterator[Sequence[Decoded]]:
-    for first in range(0, n, _CHUNK):
-        last = min(first + _CHUNK, n)
-        yield decode(first, last)
-        if progress is not None:
-            progress(last, n)
+) -> Generator[Decoded, None, None]:
+    with closing(decode(range(n))) as pictures:
+        for done, picture in enumerate(pictures, start=1):
+            yield picture
+            if progress is not None and (done % _REPORTED == 0 or done == n):
+                progress(done, n)
 
 
-def _in_memory(shape: tuple[int, ...], chunks: Iterator[Sequence[Decoded]]) -> Store:
+def _in_memory(shape: tuple[int, ...], pictures: Iterable[Decoded]) -> Store:
     pixels = np.zeros(shape, dtype=np.uint8)
     hashes = np.zeros(shape[0], dtype=np.uint64)
     bad: dict[int, str] = {}
-    rows = enumerate(picture for chunk in chunks for picture in chunk)
-    for row, picture in rows:
+    for row, picture in enumerate(pictures):
         if picture.pixels is None:
             bad[row] = picture.reason
         else:
@@ -151,22 +152,19 @@ def _in_memory(shape: tuple[int, ...], chunks: Iterator[Sequence[Decoded]]) -> S
     return Store(pixels, hashes, bad, in_memory=True)
 
 
-def _write(folder: Path, shape: tuple[int, ...], chunks: Iterator[Sequence[Decoded]]) -> None:
-    """Write a store chunk by chunk: plain writes, for a full disk kills a process that maps."""
+def _write(folder: Path, shape: tuple[int, ...], pictures: Iterable[Decoded]) -> None:
+    """Write a store bit by bit: plain writes, for a full disk kills a process that maps."""
     hashes = np.zeros(shape[0], dtype=np.uint64)
     black = np.zeros(shape[1:], dtype=np.uint8)
     bad: list[dict[str, Any]] = []
-    row = 0
     with (folder / "pixels.npy").open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for chunk in chunks:
-            for picture in chunk:
-                file.write((black if picture.pixels is None else picture.pixels).tobytes())
-                hashes[row] = picture.content
-                if picture.pixels is None:
-                    bad.append({"row": row, "reason": picture.reason})
-                row += 1
+        for row, picture in enumerate(pictures):
+            file.write((black if picture.pixels is None else picture.pixels).data)
+            hashes[row] = picture.content
+            if picture.pixels is None:
+                bad.append({"row": row, "reason": picture.reason})
         _sync(file)
     with (folder / "hashes.npy").open("wb") as file:
         np.lib.format.write_array(file, hashes, allow_pickle=False)

@@ -1,7 +1,8 @@
-"""Small random changes to the images of a task: drawn as numbers first, applied afterwards."""
+"""Small random changes to the images of tasks: drawn as numbers first, applied afterwards."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medmeta.data.preprocess import as_float
+
 Augment = Literal["none", "light"]
 
 GAIN, COLOUR_GAIN, SHIFT = 0.25, 0.1, 0.3
@@ -17,15 +20,24 @@ GAIN, COLOUR_GAIN, SHIFT = 0.25, 0.1, 0.3
 
 @dataclass(frozen=True)
 class Changes:
-    """What happens to each of ``n`` images.
+    """What happens to each of ``n`` images of a task, or of ``(T, n)`` images of several.
 
-    ``mirrored`` ``(n,)``: left and right change places. ``gain`` ``(n, C)`` multiplies the
-    normalised intensities, whose range is -2 to 2, and ``shift`` ``(n,)`` is added to them.
+    ``mirrored`` ``(..., n)``: left and right change places. ``gain`` ``(..., n, C)`` multiplies the
+    normalised intensities, whose range is -2 to 2, and ``shift`` ``(..., n)`` is added to them.
     """
 
     mirrored: NDArray[np.bool_]
     gain: NDArray[np.float32]
     shift: NDArray[np.float32]
+
+    @classmethod
+    def of_tasks(cls, tasks: Sequence[Changes]) -> Changes:
+        """Those of several tasks of equally many images, ``(T, n, ...)``."""
+        return cls(
+            np.stack([task.mirrored for task in tasks]),
+            np.stack([task.gain for task in tasks]),
+            np.stack([task.shift for task in tasks]),
+        )
 
 
 def draw_changes(
@@ -48,19 +60,24 @@ def draw_changes(
 
 
 def apply_changes(images: Tensor, changes: Changes) -> Tensor:
-    """Changed images ``(n, C, H, W)``; intensities stay within -2 to 2.
+    """Changed images ``(..., n, C, H, W)``, normalised float32 that stay within -2 to 2.
+
+    ``images`` are stored pixels (uint8) or normalised already.
 
     >>> still = Changes(np.array([True]), np.ones((1, 1), np.float32), np.zeros(1, np.float32))
     >>> apply_changes(torch.tensor([[[[0.0, 1.0]]]]), still).flatten().tolist()
     [1.0, 0.0]
     """
-    gain = torch.from_numpy(changes.gain).to(images.device)[:, :, None, None]
-    shift = torch.from_numpy(changes.shift).to(images.device)[:, None, None, None]
-    mirrored = torch.from_numpy(changes.mirrored).to(images.device)[:, None, None, None]
-    turned = torch.where(mirrored, images.flip(-1), images)
-    return (turned * gain + shift).clamp(-2.0, 2.0)
+    gain = torch.from_numpy(changes.gain).to(images.device)[..., None, None]
+    shift = torch.from_numpy(changes.shift).to(images.device)[..., None, None, None]
+    mirrored = torch.from_numpy(changes.mirrored).to(images.device)[..., None, None, None]
+    turned = torch.where(mirrored, images.flip(-1), images)  # of integers: a quarter of the bytes
+    normalised = as_float(turned) if turned.dtype == torch.uint8 else turned
+    return normalised.mul_(gain).add_(shift).clamp_(-2.0, 2.0)
 
 
-def is_colour(images: Tensor) -> bool:
-    """Whether any of the images ``(n, C, H, W)`` has channels that differ."""
-    return images.shape[1] > 1 and not torch.equal(images, images[:, :1].expand_as(images))
+def is_colour(images: Tensor) -> NDArray[np.bool_]:
+    """``(T,)``: whether any image of each task ``(T, n, C, H, W)`` has channels that differ."""
+    pixels = images.cpu().numpy()
+    differ: NDArray[np.bool_] = (pixels[:, :, 1:] != pixels[:, :, :1]).any(axis=(1, 2, 3, 4))
+    return differ

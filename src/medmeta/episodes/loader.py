@@ -13,25 +13,35 @@ from torch import Tensor
 from medmeta.data.preprocess import as_float
 from medmeta.data.source import Source
 from medmeta.episode import Episode, LabelledSet, Target
-from medmeta.episodes.augmentation import Augment, apply_changes, draw_changes, is_colour
+from medmeta.episodes.augmentation import (
+    Augment,
+    Changes,
+    apply_changes,
+    draw_changes,
+    is_colour,
+)
 from medmeta.episodes.sampler import Stream, TaskDraw, TaskSampler
+from medmeta.spans import span
 
 View = Callable[[NDArray[np.int64]], Tensor]
-"""Rows ``(n,)`` of a source to its images or embeddings ``(n, ...)``."""
+"""Rows ``(n,)`` of a source to its images or embeddings ``(n, ...)``.
+
+uint8 images are as they are stored: the loader normalises them, a whole batch at once."""
+
+
+def stored_view(source: Source) -> View:
+    """Images as they are stored, uint8, in the host's memory."""
+    return lambda rows: torch.from_numpy(source.gather(rows))
 
 
 def pixel_view(source: Source, device: torch.device | str = "cpu") -> View:
     """Images as normalised float32, gathered as integers and converted on the device."""
-
-    def gather(rows: NDArray[np.int64]) -> Tensor:
-        return as_float(torch.from_numpy(source.gather(rows)).to(device))
-
-    return gather
+    return lambda rows: as_float(torch.from_numpy(source.gather(rows)).to(device))
 
 
 def embedding_view(embeddings: Tensor) -> View:
     """Rows of embeddings ``(n, D)`` that were computed once."""
-    return lambda rows: embeddings[torch.from_numpy(rows).to(embeddings.device)]
+    return lambda rows: embeddings.index_select(0, torch.from_numpy(rows).to(embeddings.device))
 
 
 class EpisodeLoader:
@@ -52,38 +62,69 @@ class EpisodeLoader:
         self.sampler = sampler
         self.augment = augment
         self.device = device
-        self.views = views or [pixel_view(source, device) for source in sampler.sources]
+        self.views = views or [stored_view(source) for source in sampler.sources]
 
     def draws(self, batch: int, n_tasks: int | None = None) -> list[TaskDraw]:
         """The tasks of a batch, as rows; ``n_tasks`` of them where the last batch is cut short."""
         size = self.sampler.protocol.tasks_per_batch
         first = batch * size
-        return [self.sampler.draw(i) for i in range(first, first + (n_tasks or size))]
+        with span("load"):
+            return [self.sampler.draw(i) for i in range(first, first + (n_tasks or size))]
 
     def fill(self, draws: Sequence[TaskDraw], target: Target) -> Episode:
-        """Drawn tasks of one shape with their images."""
-        ids = torch.tensor([draw.task for draw in draws], device=self.device)
-        n_support = len(draws[0].support_rows)
-        images = torch.stack(
+        """Drawn tasks of one shape with their images; support and query are views of one tensor."""
+        with span("load"):
+            ids = torch.tensor([draw.task for draw in draws], device=self.device)
+            n_support = len(draws[0].support_rows)
+            images = self._images(draws)
+            return Episode(
+                LabelledSet(images[:, :n_support], self._labels(draws, target, query=False), ids),
+                LabelledSet(images[:, n_support:], self._labels(draws, target, query=True), ids),
+                target,
+            )
+
+    def _images(self, draws: Sequence[TaskDraw]) -> Tensor:
+        """``(T, S + Q, ...)``: one gathering from each source, then one conversion of them all."""
+        stored = self._gathered(draws)
+        images = stored.to(self.device)
+        if self.augment != "none":
+            return apply_changes(images, self._changes(draws, stored))
+        return as_float(images) if images.dtype == torch.uint8 else images
+
+    def _gathered(self, draws: Sequence[TaskDraw]) -> Tensor:
+        parts = [rows for draw in draws for rows in (draw.support_rows, draw.query_rows)]
+        rows = np.concatenate(parts).reshape(len(draws), -1)
+        sources = np.array([draw.source for draw in draws])
+        if (sources == sources[0]).all():
+            return self._rows_of(draws[0].source, rows)
+        images: Tensor | None = None
+        for source in sorted(set(sources.tolist())):
+            places = np.flatnonzero(sources == source)
+            found = self._rows_of(source, rows[places])
+            images = found.new_empty((len(draws), *found.shape[1:])) if images is None else images
+            images[torch.from_numpy(places)] = found
+        assert images is not None
+        return images
+
+    def _rows_of(self, source: int, rows: NDArray[np.int64]) -> Tensor:
+        """Rows ``(T, n)`` of one source ``(T, n, ...)``."""
+        images = self.views[source](rows.reshape(-1))
+        return images.reshape(*rows.shape, *images.shape[1:])
+
+    def _changes(self, draws: Sequence[TaskDraw], images: Tensor) -> Changes:
+        """What happens to each image: a function of the seed and the task alone."""
+        n_images, n_channels = images.shape[1:3]
+        return Changes.of_tasks(
             [
-                self._images(draw, np.concatenate([draw.support_rows, draw.query_rows]))
-                for draw in draws
+                draw_changes(
+                    self.sampler.generator(Stream.AUGMENTATION, draw.task),
+                    n_images,
+                    n_channels,
+                    colour=bool(colour),
+                )
+                for draw, colour in zip(draws, is_colour(images), strict=True)
             ]
         )
-        return Episode(
-            LabelledSet(images[:, :n_support], self._labels(draws, target, query=False), ids),
-            LabelledSet(images[:, n_support:], self._labels(draws, target, query=True), ids),
-            target,
-        )
-
-    def _images(self, draw: TaskDraw, rows: NDArray[np.int64]) -> Tensor:
-        images = self.views[draw.source](rows)
-        if self.augment == "none":
-            return images
-        random = self.sampler.generator(Stream.AUGMENTATION, draw.task)
-        n_images, n_channels = images.shape[:2]
-        changes = draw_changes(random, n_images, n_channels, colour=is_colour(images))
-        return apply_changes(images, changes)
 
     def batch(self, number: int, n_tasks: int | None = None) -> Episode:
         """Batch number ``number``."""
@@ -96,7 +137,8 @@ class EpisodeLoader:
             waiting = ahead.submit(self.batch, first) if first < last else None
             for number in range(first, last):
                 assert waiting is not None
-                episode = waiting.result()
+                with span("load"):
+                    episode = waiting.result()
                 if number + 1 < last:
                     waiting = ahead.submit(self.batch, number + 1)
                 yield episode

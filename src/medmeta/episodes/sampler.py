@@ -82,12 +82,15 @@ class TaskSampler:
 
     def shape(self, batch: int) -> tuple[Target, int]:
         """What the tasks of a batch ask for, and their shots."""
+        (few, many), (low, high) = self.protocol.n_shot, self.protocol.n_way
+        valued = self.protocol.kind == "values"
+        if few == many and (low == high or valued):  # nothing is left to chance
+            return (Target("values", 1) if valued else Target("classes", low)), few
         random = self.generator(Stream.BATCH, batch)
-        shot = int(random.integers(self.protocol.n_shot[0], self.protocol.n_shot[1] + 1))
-        if self.protocol.kind == "values":
+        shot = int(random.integers(few, many + 1))
+        if valued:
             return Target("values", 1), shot
-        way = int(random.integers(self.protocol.n_way[0], self.protocol.n_way[1] + 1))
-        return Target("classes", way), shot
+        return Target("classes", int(random.integers(low, high + 1))), shot
 
     def draw(self, task: int) -> TaskDraw:
         """Task number ``task``."""
@@ -115,44 +118,47 @@ class TaskSampler:
         )
 
 
-Rows = tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]
+Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Support and query rows ``(n_way, shot)`` and ``(n_way, n_query)``."""
 
 
 def _draw_rows(
     pools: list[ClassPool], shot: int, n_query: int, random: np.random.Generator, *, whole: bool
 ) -> Rows | None:
     """Support and query rows of each class, or None where this attempt shares a group."""
-    supports, rests = [], []
-    for pool in pools:
-        order = pool.by_whole_groups(random) if whole else pool.some(shot, n_query, random)
-        supports.append(order[:shot])
-        rests.append(order[shot:])
-    if all(pool.singles for pool in pools):
-        return _rows(pools, supports), _rows(pools, [rest[:n_query] for rest in rests])
-    taken = np.concatenate([p.groups[s] for p, s in zip(pools, supports, strict=True)])
-    queries = []
-    for pool, rest in zip(pools, rests, strict=True):
-        free = rest[~np.isin(pool.groups[rest], taken)]
-        if len(free) < n_query:
-            return None
-        queries.append(random.permutation(free)[:n_query] if whole else free[:n_query])
-    return _rows(pools, supports), _rows(pools, queries)
+    if whole:
+        orders = [pool.by_whole_groups(random) for pool in pools]
+    else:
+        orders = [pool.some(shot, n_query, random) for pool in pools]
+    supports, queries = [order[:shot] for order in orders], [order[shot:] for order in orders]
+    if not pools[0].singles:
+        # A set, not an array: of a few dozen numbers it is made and asked many times faster.
+        taken = {g for p, s in zip(pools, supports, strict=True) for g in p.groups[s].tolist()}
+        for number, pool in enumerate(pools):
+            groups = pool.groups[queries[number]].tolist()
+            free = queries[number][[group not in taken for group in groups]]
+            if len(free) < n_query:
+                return None
+            queries[number] = random.permutation(free) if whole else free
+    return _rows(pools, supports), _rows(pools, [query[:n_query] for query in queries])
 
 
-def _rows(pools: list[ClassPool], places: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-    return [pool.rows[place] for pool, place in zip(pools, places, strict=True)]
+def _rows(pools: list[ClassPool], places: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    rows = [pool.rows[place] for pool, place in zip(pools, places, strict=True)]
+    return np.concatenate(rows).reshape(len(pools), -1)
 
 
 def _task(task: int, source: int, pools: list[ClassPool], drawn: Rows, *, valued: bool) -> TaskDraw:
-    supports, queries = drawn
+    support, query = drawn
+    labels = np.arange(len(pools))
     return TaskDraw(
         task=task,
         source=source,
         classes=() if valued else tuple(pool.name for pool in pools),
-        support_rows=np.concatenate(supports),
-        support_labels=np.repeat(np.arange(len(pools)), [len(s) for s in supports]),
-        query_rows=np.concatenate(queries),
-        query_labels=np.repeat(np.arange(len(pools)), [len(q) for q in queries]),
+        support_rows=support.reshape(-1),
+        support_labels=labels.repeat(support.shape[1]),
+        query_rows=query.reshape(-1),
+        query_labels=labels.repeat(query.shape[1]),
     )
 
 

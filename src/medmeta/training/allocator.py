@@ -6,7 +6,7 @@ import ctypes
 import platform
 
 # glibc's mallopt(3): numbers of its parameters, and the largest threshold that it takes.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MOST_ARENAS = -1, -3, -8
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 _KEPT = 2**31 - 1
 
@@ -15,8 +15,9 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory in the process; returns whether it agreed.
 
     A training step frees and asks for the same hundreds of megabytes again. Fresh pages from the
-    system must be cleared one by one, which took a third of the processor's time. Other systems
-    are left as they are.
+    system must be cleared one by one, which took a third of the processor's time. All threads share
+    one arena: what a thread has of its own is given back whatever the threshold. Other systems are
+    left as they are.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
@@ -26,4 +27,5 @@ def keep_freed_memory() -> bool:
         return False
     trimmed = mallopt(_TRIM_THRESHOLD, _KEPT)
     mapped = mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-    return bool(trimmed and mapped)
+    shared = mallopt(_MOST_ARENAS, 1)
+    return bool(trimmed and mapped and shared)

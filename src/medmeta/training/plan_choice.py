@@ -12,11 +12,14 @@ import torch
 from medmeta.episode import Episode
 from medmeta.errors import SettingsError
 from medmeta.learner import AbstractLearner
+from medmeta.tasks import preferring
+from medmeta.training.bytes_made import BytesMade
 from medmeta.training.settings import Precision
 from medmeta.training.step import StepGradient
-from medmeta.training.task_plan import TaskMapChoice, TaskPlan, possible_plans
+from medmeta.training.task_plan import TOGETHER, TaskMapChoice, TaskPlan, possible_plans
 
 ROUNDS = 3
+MOST_BYTES = 40 * 2**20  # of one pass: more is hardly faster, and takes memory from other work
 LIMIT_SECONDS = 10.0  # no further round is begun
 HOPELESS = 2.0  # times slower than the best at the first try: not tried again
 
@@ -50,17 +53,30 @@ def choose_plan(
     they would draw in an order that nobody could repeat. Raises ``SettingsError`` where the choice
     is not to be had.
     """
-    device, n_tasks = episode.support.labels.device, episode.support.n_tasks
-    threads = torch.get_num_threads()
-    plans = possible_plans(learner, choice, n_tasks=n_tasks, threads=threads, device=device.type)
-    if len(plans) > 1 or plans[0].workers > 1:
-        trial = copy.deepcopy(learner).train()
-        if _uses_chance(trial, episode):
-            plans = _without_workers(plans, choice)
+    trial = copy.deepcopy(learner).train() if learner.traits.maps_tasks else learner
+    plans = possible_plans(
+        learner,
+        choice,
+        n_tasks=episode.support.n_tasks,
+        threads=torch.get_num_threads(),
+        device=episode.support.labels.device.type,
+        most_together=_most_together(trial, episode) if choice == "auto" else TOGETHER[-1],
+    )
+    if any(plan.workers > 1 for plan in plans) and _uses_chance(trial, episode):
+        plans = _without_workers(plans, choice)
     if len(plans) == 1:
         return PlanChoice(plans[0])
     speeds = _measured(trial, episode, plans, precision)
     return PlanChoice(max(speeds, key=lambda pair: pair[1])[0], tuple(speeds))
+
+
+def _most_together(learner: AbstractLearner, episode: Episode) -> int:
+    """How many tasks a pass may take so that what they compute stays within bounds."""
+    if not learner.traits.maps_tasks or episode.support.labels.is_cuda:
+        return TOGETHER[-1]
+    with preferring("loop"), BytesMade() as made:
+        learner.loss(episode.tasks(0, 1))
+    return max(1, MOST_BYTES // max(1, int(made.bytes)))
 
 
 def _uses_chance(learner: AbstractLearner, episode: Episode) -> bool:

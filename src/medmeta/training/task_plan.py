@@ -65,11 +65,18 @@ class TaskPlan:
 
 
 def possible_plans(
-    learner: AbstractLearner, choice: TaskMapChoice, *, n_tasks: int, threads: int, device: str
+    learner: AbstractLearner,
+    choice: TaskMapChoice,
+    *,
+    n_tasks: int,
+    threads: int,
+    device: str,
+    most_together: int = TOGETHER[-1],
 ) -> list[TaskPlan]:
     """The plans that a choice leaves for ``n_tasks`` tasks per step on some threads of a device.
 
-    All but ``auto`` leave one, which depends on nothing that is measured.
+    All but ``auto`` leave one, which depends on nothing that is measured; ``auto`` tries
+    ``most_together`` tasks at once at most.
 
     Raises ``SettingsError`` for a choice that is not to be had.
 
@@ -93,8 +100,9 @@ def possible_plans(
     for count in dict.fromkeys((1, workers)):
         share = -(-n_tasks // count)
         plans.append(TaskPlan("loop", count, 1))
-        at_once = sorted({min(size, share) for size in sizes if share > 1})
-        plans += [TaskPlan("vmap", count, size) for size in at_once]
+        most = min(share, most_together) if choice == "auto" else share
+        at_once = sorted({min(size, most) for size in sizes})
+        plans += [TaskPlan("vmap", count, size) for size in at_once if size > 1]
     wanted = [plan for plan in plans if choice in ("auto", plan.name)]
     if not wanted:
         raise SettingsError(

@@ -1,0 +1,72 @@
+"""Many files read in order, some of them ahead of whoever takes the pictures."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from medmeta.data.preprocess import Preprocessing, content_hash, prepare
+from medmeta.data.readers import read_image
+from medmeta.data.store import Decoded
+from medmeta.errors import UnreadableImageError
+
+THREADS = 4  # decoders let go of the interpreter; more threads only hold more pictures in memory
+_CHUNK = 8  # handing over a file by itself would cost a good part of reading it
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def map_ahead(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int = THREADS
+) -> Generator[_Result, None, None]:
+    """``map`` by threads, which are at most ``16 * threads`` items ahead; results in order.
+
+    Until it is exhausted or closed no warning is shown, of any thread: filters belong to the
+    process, and those of a decoder must not stop a good picture. What ``work`` raises is raised.
+
+    >>> list(map_ahead(str.upper, ["a", "b"]))
+    ['A', 'B']
+    """
+    left = iter(items)
+    chunks = iter(lambda: list(islice(left, _CHUNK)), [])
+    waiting: deque[Future[list[_Result]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            while True:
+                for chunk in islice(chunks, 2 * threads - len(waiting)):
+                    waiting.append(pool.submit(lambda c: [work(item) for item in c], chunk))
+                if not waiting:
+                    return
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def read_pictures(
+    paths: Iterable[Path], preprocessing: Preprocessing
+) -> Generator[Decoded, None, None]:
+    """Files to prepared pictures with their content hashes, in order and read ahead.
+
+    A file that cannot be read comes as its reason, without the file's name.
+    """
+    return map_ahead(lambda path: _read(path, preprocessing), paths)
+
+
+def bare_reason(path: Path, error: UnreadableImageError) -> str:
+    """Why a picture cannot be read, without its name."""
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _read(path: Path, preprocessing: Preprocessing) -> Decoded:
+    try:
+        pixels = read_image(path).pixels
+    except UnreadableImageError as error:
+        return Decoded(None, reason=bare_reason(path, error))
+    return Decoded(prepare(pixels, preprocessing), content_hash(pixels))
