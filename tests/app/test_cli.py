@@ -107,12 +107,14 @@ def test_a_closed_pipe_ends_quietly() -> None:
     assert said == ""
 
 
-@pytest.mark.parametrize("words", ["'--help'", "'doctor', '--json'", "'train', '--help'"])
+@pytest.mark.parametrize(
+    "words", ["'--help'", "'doctor', '--json'", "'doctor'", "'train', '--help'", "'evaluate', '-h'"]
+)
 def test_torch_is_not_imported_without_need(words: str) -> None:
     code = (
         "import contextlib, sys\nfrom medmeta.app.cli import main\n"
         f"with contextlib.suppress(SystemExit):\n    main([{words}])\n"
-        "sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'sklearn')))"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'scipy', 'matplotlib', 'sklearn')))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr.decode()

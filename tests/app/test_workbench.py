@@ -12,8 +12,9 @@ from PIL import Image
 
 from medmeta.app.images import read_images
 from medmeta.app.models import load_model
+from medmeta.app.predictor import SUPPORT
 from medmeta.app.support import open_support
-from medmeta.app.workbench import SUPPORT, adapt, is_predictor, load_predictor
+from medmeta.app.workbench import adapt, is_predictor, load_predictor
 from medmeta.data.source import Source
 from medmeta.errors import CheckpointError, SamplingError, SettingsError
 from medmeta.storage import load_folder, save_folder

@@ -12,7 +12,7 @@ from medmeta.episode import InputSpec, Target
 from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol
 from medmeta.errors import SamplingError, SettingsError, UnsupportedTaskError
-from medmeta.evaluation import evaluate as module
+from medmeta.evaluation import answers, tally
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.evaluation.metrics import softmax
 from medmeta.learner import AbstractLearner, Traits
@@ -107,6 +107,39 @@ def test_an_image_is_encoded_once(monkeypatch):
     assert sum(seen) == len(CLINIC)
 
 
+@pytest.mark.parametrize("learner", ["prototypical", "maml"])
+def test_tasks_answered_together_or_one_by_one_get_the_same_records(learner, monkeypatch):
+    built = conv(learner, "running" if learner == "prototypical" else "group")
+    asked = protocol(n_way=(2, 3), n_shot=(1, 2), tasks_per_batch=2)
+    together = evaluate(built, CLINIC, asked)
+    monkeypatch.setattr(answers, "TOGETHER", 1)
+    alone = evaluate(built, CLINIC, asked)
+    for name, column in together.records.items():
+        np.testing.assert_allclose(alone.records[name], column, atol=1e-5)
+    assert len({*zip(together.records["n_way"], together.records["n_shot"], strict=True)}) > 1
+
+
+@pytest.mark.parametrize("learner", ["prototypical", "maml"])
+def test_batches_only_say_which_tasks_have_one_shape(learner):
+    built = conv(learner, "running" if learner == "prototypical" else "group")
+    one, many = (evaluate(built, CLINIC, protocol(tasks_per_batch=n)) for n in (1, 10))
+    for name, column in one.records.items():
+        np.testing.assert_allclose(many.records[name], column, atol=1e-5)
+
+
+def test_a_learner_is_given_no_more_images_than_fit(monkeypatch):
+    monkeypatch.setattr(answers, "TOGETHER", 3 * 18 * 4 * 16 * 16)  # three tasks of 18 images
+    sizes = []
+
+    class Spy(Constant):
+        def adapt(self, support, target):
+            sizes.append(support.n_tasks)
+            return super().adapt(support, target)
+
+    evaluate(Spy(), CLINIC, protocol(tasks_per_batch=8))
+    assert sizes == [3, 3, 3, 1]
+
+
 @pytest.mark.parametrize("transductive_head", [False, True])
 def test_an_encoder_that_couples_images_sees_each_task_apart(transductive_head):
     built = conv(norm="batch")
@@ -123,7 +156,8 @@ def test_records_are_of_each_task_and_the_last_batch_may_be_short():
     assert all(len(column) == EPISODES for column in found.records.values())
     assert found.records["task"].tolist() == list(range(EPISODES))
     assert set(found.records["n_way"].tolist()) <= {2, 3}
-    assert steps == [(4, 10), (8, 10), (10, 10)]
+    assert [done for done, _ in steps] == sorted({done for done, _ in steps})
+    assert steps[-1] == (10, 10)
     assert found.confusion.sum() == found.records["n_way"].sum() * QUERY
     assert all(s.tasks == EPISODES for s in found.summary.values())
     whole = evaluate(conv(), CLINIC, protocol(n_way=(2, 3), episodes=12))
@@ -160,7 +194,7 @@ def test_one_who_says_always_the_same_is_right_by_chance():
 def test_answers_do_not_come_from_the_querys_labels(name, monkeypatch):
     learner = ByFirstPixel() if name == "first pixel" else conv(name)
     many, random, outputs = protocol(episodes=80), np.random.default_rng(0), []
-    monkeypatch.setattr(module, "softmax", lambda logits: outputs.append(logits) or softmax(logits))
+    monkeypatch.setattr(tally, "softmax", lambda logits: outputs.append(logits) or softmax(logits))
     evaluate(learner, CLINIC, many)
     honest = np.concatenate(outputs)
     outputs.clear()

@@ -14,6 +14,7 @@ from medmeta.errors import SettingsError, StorageError, UnsupportedTaskError
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner, Traits
 from medmeta.storage import read_json
+from medmeta.training import plan_choice
 from medmeta.training.checkpoint import (
     WEIGHTS,
     model_folder,
@@ -251,13 +252,17 @@ SETTINGS = {
     "dropout": {"learner": ("prototypical", RESNET), "schedule": "cosine"},
     "momentum": {"optimiser": "sgd", "momentum": 0.9, "schedule": "halving", "halve_every": 4},
     "weight decay": {"learner": ("ridge", {}), "optimiser": "adamw", "weight_decay": 0.1},
-    "second order": {"learner": ("maml", {})},
+    "second order": {"learner": ("maml", {}), "task_map": "vmap"},
+    "on workers": {"learner": ("maml", {}), "task_map": "loop-workers"},
     "bfloat16": {"precision": "bfloat16"},
 }
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, kind):
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, kind, request):
+    before = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(before))
+    torch.set_num_threads(2)
     plain = dict(SETTINGS[kind])
     name, encoder = plain.pop("learner", ("prototypical", {}))
 
@@ -274,6 +279,21 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, kind):
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
         p.name for p in (tmp_path / "whole").iterdir()
     }
+
+
+def test_a_resumed_run_takes_the_task_map_of_its_checkpoint(tmp_path, monkeypatch):
+    """A machine may find another one faster on another day."""
+    slow = {"loop": 2.0, "vmap": 1.0}
+    monkeypatch.setattr(plan_choice, "_seconds", lambda gradient, _: slow[gradient.plan.method])
+    told = []
+    with pytest.raises(Killed):
+        learner = tiny_learner("maml")
+        trainer(tmp_path, learner, say=told.append, report=stopping(6, die)).fit()
+    slow["loop"] = 0.1
+    trainer(tmp_path, tiny_learner("maml"), say=told.append).fit()
+    assert [text.split(".")[0] for text in told] == ["Tasks are run by vmap (2 tasks at once)"]
+    card = newest_checkpoint_card(tmp_path)
+    assert card["task_plan"] == {"method": "vmap", "workers": 1, "together": 2}
 
 
 def test_dropout_is_at_work_in_these_runs(tmp_path):

@@ -65,7 +65,7 @@ def score(learner: AbstractLearner) -> float:
 
 def trainer(run: Path, learner: AbstractLearner | None = None, **settings: Any) -> Trainer:
     """A run of 12 steps that validates every 4 and saves every 3, unless told otherwise."""
-    extra = {k: settings.pop(k) for k in ("validate", "report", "episodes") if k in settings}
+    extra = {k: settings.pop(k) for k in ("validate", "report", "say", "episodes") if k in settings}
     plain = {"steps": 12, "learning_rate": 0.01, "validate_every": 4, "checkpoint_every": 3}
     return Trainer(
         learner if learner is not None else tiny_learner(),

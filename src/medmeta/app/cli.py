@@ -16,7 +16,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from medmeta.app.commands import adapt, evaluate, inspect, report, train
+from medmeta.app.commands import adapt, doctor, evaluate, inspect, report, train
 from medmeta.app.commands import data as data_commands
 from medmeta.app.terminal import emit_json, say
 from medmeta.errors import MedmetaError
@@ -62,6 +62,7 @@ evaluate.register(app)
 adapt.register(app)
 report.register(app)
 inspect.register(app)
+doctor.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import Field, PositiveInt
 
+from medmeta.app.baselines import RAW_RIDGE, Told, encoded_source, ridge_on_raw_pixels, told_by
 from medmeta.app.models import EVALUATIONS, LoadedModel, input_spec_from
 from medmeta.app.run_folder import fingerprint
 from medmeta.app.train_run import parse_way
-from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
-from medmeta.episode import InputSpec, Target
+from medmeta.episode import Target
 from medmeta.episodes.pools import class_pools
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
@@ -25,12 +24,9 @@ from medmeta.errors import SamplingError, SettingsError
 from medmeta.evaluation.evaluate import Evaluation, evaluate
 from medmeta.evaluation.intervals import paired_difference
 from medmeta.learner import check_task_fits
-from medmeta.learners import build_learner, configuration
 from medmeta.settings import Settings
 from medmeta.storage import write_bytes, write_json
 from medmeta.training.allocator import keep_freed_memory
-
-RAW_RIDGE = "ridge on raw pixels"
 
 
 class EvaluationRequest(Settings):
@@ -100,7 +96,7 @@ def evaluate_model(
     sources: Sequence[Source],
     request: EvaluationRequest,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Told | None = None,
 ) -> list[EvaluatedSource]:
     """Measure a model on every source at every shot; the figures are kept in its run.
 
@@ -110,6 +106,25 @@ def evaluate_model(
     if not sources:
         raise SettingsError("no source to evaluate on: give --source PATH, once or more.")
     keep_freed_memory()
+    rows = []
+    for source, fresh, protocols in _plans(model, sources, request):
+        raw = {}
+        if request.baselines:
+            raw = ridge_on_raw_pixels(input_spec_from(model.card), fresh, protocols, progress)
+        encoded = encoded_source(model.learner, fresh, progress)
+        for protocol in protocols:
+            told = told_by(source.name, protocol, progress)
+            found = evaluate(model.learner, fresh, protocol, encoded=encoded, progress=told)
+            rows.append(_row(model, source, fresh, found, raw.get(protocol)))
+            if model.run is not None:
+                save_evaluation(model.run, rows[-1])
+    return rows
+
+
+def _plans(
+    model: LoadedModel, sources: Sequence[Source], request: EvaluationRequest
+) -> list[tuple[Source, Source, list[Protocol]]]:
+    """Each source, what of it the model has not seen, and a protocol for each shot."""
     names = [source.name for source in sources]
     for name in names:
         if names.count(name) > 1:
@@ -125,15 +140,11 @@ def evaluate_model(
                 f"{source.name}: the run was trained on every picture of it, so they can measure "
                 "nothing; give images that it has not seen."
             )
-        for shot in dict.fromkeys(request.shots):
-            plans.append((source, fresh, _planned(model, source, fresh, shot, request)))
-    rows = []
-    for source, fresh, protocol in plans:
-        row = _evaluated(model, source, fresh, protocol, request, progress)
-        rows.append(row)
-        if model.run is not None:
-            save_evaluation(model.run, row)
-    return rows
+        shots = dict.fromkeys(request.shots)
+        plans.append(
+            (source, fresh, [_planned(model, source, fresh, shot, request) for shot in shots])
+        )
+    return plans
 
 
 def _planned(
@@ -192,32 +203,16 @@ def _protocol(
     return protocol.model_copy(update={"n_way": way})
 
 
-def _evaluated(
-    model: LoadedModel,
-    source: Source,
-    fresh: Source,
-    protocol: Protocol,
-    request: EvaluationRequest,
-    progress: Callable[[str, int, int], None] | None,
+def _row(
+    model: LoadedModel, source: Source, fresh: Source, found: Evaluation, raw: Evaluation | None
 ) -> EvaluatedSource:
-    def told(done: int, total: int) -> None:
-        if progress is not None:
-            progress(f"{source.name}, {protocol.describe()}", done, total)
-
-    evaluation = evaluate(model.learner, fresh, protocol, progress=told)
-    baselines = {}
-    if request.baselines and protocol.kind == "classes":
-        spec = input_spec_from(model.card)
-        target = Target("classes", protocol.n_way[1])
-        raw = build_learner("ridge", {"encoder": {"name": "pixels"}}, spec, target)
-        baselines[RAW_RIDGE] = evaluate(raw, fresh, protocol)
     excluded = len(source) - len(fresh)
     return EvaluatedSource(
-        evaluation,
-        _novelty(model, fresh, evaluation),
-        baselines,
+        found,
+        _novelty(model, fresh, found),
+        {} if raw is None else {RAW_RIDGE: raw},
         excluded,
-        tuple(_notes(source, evaluation, excluded)),
+        tuple(_notes(source, found, excluded)),
         fingerprint(fresh),
     )
 
@@ -260,22 +255,3 @@ def save_evaluation(run: Path, row: EvaluatedSource) -> Path:
     write_bytes(folder / "records.csv", row.evaluation.records_csv().encode())
     write_json(folder / "summary.json", row.to_dict())
     return folder
-
-
-def untrained_model(
-    learner: str, options: Mapping[str, Any], preprocessing: Preprocessing, target: Target
-) -> LoadedModel:
-    """A learner with fresh weights as a model: baselines such as ridge on raw pixels."""
-    config = configuration(learner, options)
-    spec = InputSpec(preprocessing.channels, (preprocessing.size,) * 2)
-    torch.manual_seed(0)
-    built = build_learner(learner, config, spec, target).eval()
-    card = {
-        "learner": learner,
-        "options": config.model_dump(mode="json"),
-        "input_spec": {"channels": spec.channels, "size": list(spec.size)},
-        "target": {"kind": target.kind, "size": target.size},
-        "preprocessing": preprocessing.model_dump(mode="json"),
-        "sources": [],
-    }
-    return LoadedModel(built, card)

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medmeta.app.workbench import Predictions, SavedPredictor
+from medmeta.app.predictor import Answers, SavedPredictor, joined
+from medmeta.app.reading import AskedFiles, Progressed, Reading
 from medmeta.data.folder import is_litter
 from medmeta.data.manifest import MANIFEST_SUFFIXES
-from medmeta.data.preprocess import Preprocessing, prepare
-from medmeta.data.readers import read_image
-from medmeta.errors import DataError, UnreadableImageError
+from medmeta.data.preprocess import Preprocessing
+from medmeta.errors import DataError
 from medmeta.storage import write_bytes
-
-SHOWN = 10
 
 
 @dataclass(frozen=True)
-class AskedImages:
-    """Prepared images uint8 ``(Q, C, H, W)``, their paths, and what could not be read.
+class AskedImages(AskedFiles):
+    """Files with their images, prepared: uint8 ``(Q, C, H, W)``."""
 
-    ``labels`` ``(Q,)``: the class that the image's folder is called by, else -1.
-    """
-
-    paths: tuple[Path, ...]
     pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    problems: tuple[tuple[Path, str], ...]
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -68,66 +61,80 @@ def read_images(
     class_names: Sequence[str] = (),
     *,
     skip_bad: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progressed | None = None,
 ) -> AskedImages:
     """Read and prepare images; raises ``UnreadableImageError`` that names those it cannot read.
 
     With ``skip_bad`` these are left out and listed in ``problems``.
     """
-    files = find_images(paths)
-    good, pictures, problems = [], [], []
-    for number, file in enumerate(files):
-        try:
-            pictures.append(prepare(read_image(file).pixels, preprocessing))
-            good.append(file)
-        except UnreadableImageError as error:
-            problems.append((file, str(error)))
-        if progress is not None:
-            progress(number + 1, len(files))
-    if problems and (not skip_bad or not good):
-        listed = "".join(f"\n  {text}" for _, text in problems[:SHOWN])
-        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        advice = "Mend or remove them, or leave them out with --skip-bad."
-        raise UnreadableImageError(
-            f"{len(problems)} of {len(files)} images cannot be read:{listed}{more}\n"
-            f"{advice if good else 'None is left; check that these are images.'}"
-        )
-    code = {name: i for i, name in enumerate(class_names)}
-    labels = np.array([code.get(file.parent.name, -1) for file in good], dtype=np.int64)
-    return AskedImages(tuple(good), np.stack(pictures), labels, tuple(problems))
+    reading = Reading(find_images(paths), preprocessing, skip_bad=skip_bad, progress=progress)
+    with closing(reading.parts(lambda pixels: pixels)) as parts:
+        pixels = np.concatenate(list(parts))
+    files = reading.files(class_names)
+    return AskedImages(files.paths, files.labels, files.problems, pixels)
 
 
-def predictions_csv(
-    predictor: SavedPredictor, images: AskedImages, predictions: Predictions
-) -> str:
+def answer_images(
+    predictor: SavedPredictor,
+    paths: Sequence[Path],
+    *,
+    skip_bad: bool = False,
+    progress: Progressed | None = None,
+) -> tuple[AskedFiles, Answers]:
+    """Read images and answer them; raises as ``read_images`` does, once all were read.
+
+    Files are read and embedded side by side, a core for each part of some images, and no more
+    parts than a few are in memory. (Of a transductive learner's all, for they answer together.)
+    """
+    names, prepared = predictor.class_names, predictor.preprocessing
+    if predictor.task.learner.traits.transductive:
+        images = read_images(paths, prepared, names, skip_bad=skip_bad, progress=progress)
+        return images, predictor.predict(images.pixels)
+    reading = Reading(find_images(paths), prepared, skip_bad=skip_bad, progress=progress)
+    answers: list[Answers] = []
+    parts = reading.parts(
+        lambda pixels: (pixels, predictor.embed(pixels)),
+        predictor.batch_size,
+        light=predictor.task.head_predictor is not None,
+    )
+    with closing(parts):
+        for pixels, embedded in parts:
+            whole = predictor.answer(pixels, embedded)
+            answers.append(joined(Answers, [whole]))  # without the embeddings
+    return reading.files(names), joined(Answers, answers)
+
+
+def predictions_csv(predictor: SavedPredictor, files: AskedFiles, answers: Answers) -> str:
     """The table that ``medmeta predict`` writes: one row per image, those unread at the end."""
     names, support = predictor.class_names, predictor.support_names
-    m = predictions.nearest.shape[1]
-    answers = [f"probability_{name}" for name in names] if names else []
-    header = ["path", "predicted", *answers]
-    for place in range(1, m + 1):
+    n_near = answers.nearest.shape[1]
+    header = ["path", "predicted", *(f"probability_{name}" for name in names)]
+    for place in range(1, n_near + 1):
         header += [f"nearest_{place}", f"similarity_{place}"]
+    outputs = answers.outputs.tolist()  # plain numbers, which are formatted several times faster
+    if names:
+        predicted = [names[i] for i in answers.outputs.argmax(1).tolist()]
+        given = [[f"{p:.6f}" for p in row] for row in outputs]
+    else:
+        predicted = [f"{row[0]:.6g}" for row in outputs]
+        given = [[] for _ in outputs]
+    near = [
+        [cell for i, s in zip(*pair, strict=True) for cell in (support[i], f"{s:.4f}")]
+        for pair in zip(answers.nearest.tolist(), answers.similarity.tolist(), strict=True)
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*header, "problem"])
-    for row, path in enumerate(images.paths):
-        outputs = predictions.outputs[row]
-        if names:
-            cells = [names[int(outputs.argmax())], *(f"{p:.6f}" for p in outputs)]
-        else:
-            cells = [f"{outputs[0]:.6g}"]
-        for place in range(m):
-            cells.append(support[predictions.nearest[row, place]])
-            cells.append(f"{predictions.similarity[row, place]:.4f}")
-        writer.writerow([str(path), *cells, ""])
-    for path, problem in images.problems:
+    columns = zip(files.paths, predicted, given, near, strict=True)
+    writer.writerows([str(path), said, *p, *n, ""] for path, said, p, n in columns)
+    for path, problem in files.problems:
         writer.writerow([str(path), *[""] * (len(header) - 1), problem])
     return text.getvalue()
 
 
 def write_predictions(
-    out: Path, predictor: SavedPredictor, images: AskedImages, predictions: Predictions
+    out: Path, predictor: SavedPredictor, files: AskedFiles, answers: Answers
 ) -> None:
     """Write the table as a whole or not at all."""
-    text = predictions_csv(predictor, images, predictions)
+    text = predictions_csv(predictor, files, answers)
     write_bytes(out, text.encode("utf-8", "backslashreplace"))  # a name may hold any bytes

@@ -1,12 +1,10 @@
-"""From a support set to a saved predictor, and from images to predictions."""
+"""From a support set to a saved predictor, and back from its folder."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,121 +13,20 @@ from torch import Tensor
 
 from medmeta.app.cards import PredictorCard, check_card
 from medmeta.app.models import LoadedModel, assemble, blamed_on, with_head
+from medmeta.app.predictor import SUPPORT, SavedPredictor
 from medmeta.data.preprocess import Preprocessing, as_float
 from medmeta.data.source import Source
 from medmeta.episode import LabelledSet, Target
 from medmeta.errors import CheckpointError, SamplingError, SettingsError
-from medmeta.evaluation.metrics import softmax
-from medmeta.learner import AdaptedTask, HeadedLearner, adapt_task
+from medmeta.learner import adapt_task
 from medmeta.learners import configuration
-from medmeta.storage import CARD, load_folder, read_json, save_folder
-from medmeta.training.checkpoint import (
-    WEIGHTS,
-    load_weights,
-    tensors_from_bytes,
-    tensors_to_bytes,
-)
+from medmeta.storage import CARD, load_folder, read_json
+from medmeta.training.checkpoint import WEIGHTS, load_weights, tensors_from_bytes
 from medmeta.version import __version__
 
+__all__ = ["SavedPredictor", "adapt", "is_predictor", "load_predictor"]
+
 PREDICTOR_FORMAT = "medmeta-predictor/1"
-SUPPORT = "support.safetensors"
-BATCH = 256
-NEAREST = 3
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Answers for ``Q`` images.
-
-    ``outputs`` ``(Q, K)`` are class probabilities, or values. ``nearest`` ``(Q, m)`` numbers the
-    support images that are most alike in the embedding (in the logits, for a learner without one),
-    ``similarity`` ``(Q, m)`` is their cosine. ``embeddings`` ``(Q, D)``.
-    """
-
-    outputs: NDArray[np.float64]
-    nearest: NDArray[np.int64]
-    similarity: NDArray[np.float64]
-    embeddings: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class SavedPredictor:
-    """One learned task, ready to be asked and to be saved.
-
-    ``pixels`` uint8 ``(S, C, H, W)`` are the prepared support images. Support images are called
-    by class and number (``"benign #3"``), since a file's name may name a patient.
-    """
-
-    task: AdaptedTask
-    card: Mapping[str, Any]
-    pixels: NDArray[np.uint8]
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes, in the order of the probabilities; empty for values."""
-        return tuple(self.card["class_names"])
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """How images must be prepared."""
-        return Preprocessing.model_validate(self.card["preprocessing"])
-
-    @property
-    def support_labels(self) -> NDArray[Any]:
-        """Class numbers ``(S,)``, or values ``(S, 1)``."""
-        return self.task.support.labels[0].numpy()
-
-    @property
-    def support_names(self) -> tuple[str, ...]:
-        """Pseudonyms of the support images."""
-        if not self.class_names:
-            return tuple(f"image #{i + 1}" for i in range(len(self.pixels)))
-        count: Counter[int] = Counter()
-        names = []
-        for label in self.support_labels:
-            count[int(label)] += 1
-            names.append(f"{self.class_names[int(label)]} #{count[int(label)]}")
-        return tuple(names)
-
-    @property
-    def support_embeddings(self) -> NDArray[np.float32]:
-        """What nearest images are found by, ``(S, D)``."""
-        _, embeddings = _answer(self.task, self.task.support.inputs)  # type: ignore[arg-type]
-        return embeddings
-
-    def learned_from(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which of some prepared images ``(Q, C, H, W)`` are support images, ``(Q,)``."""
-        known = {image.tobytes() for image in self.pixels}
-        return np.array([image.tobytes() in known for image in pixels], dtype=bool)
-
-    def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
-        """Answer prepared images uint8 ``(Q, C, H, W)``."""
-        together = self.task.learner.traits.transductive
-        size = max(1, len(pixels)) if together else BATCH
-        parts = [
-            _answer(
-                self.task, as_float(torch.from_numpy(pixels[first : first + size].copy()))[None]
-            )
-            for first in range(0, len(pixels), size)
-        ]
-        raw = np.concatenate([p[0] for p in parts]).astype(np.float64)
-        embeddings = np.concatenate([p[1] for p in parts])
-        nearest, similarity = _nearest(embeddings, self.support_embeddings)
-        classes = self.task.target.kind == "classes"
-        return Predictions(softmax(raw) if classes else raw, nearest, similarity, embeddings)
-
-    def save(self, folder: Path) -> str:
-        """Save as a folder; returns the SHA-256 of its card, for ``--expect-sha256``.
-
-        Raises ``StorageError`` where the disk refuses or the folder is there already.
-        """
-        support = {
-            "pixels": torch.from_numpy(self.pixels),
-            "labels": self.task.support.labels[0],
-        }
-        weights = tensors_to_bytes(self.task.learner.state_dict())
-        parts = {WEIGHTS: weights, SUPPORT: tensors_to_bytes(support)}
-        return save_folder(folder, self.card, parts)
 
 
 def adapt(
@@ -264,28 +161,3 @@ def _adapted(
     support = LabelledSet(images, labels[None], torch.tensor([seed]))
     with torch.no_grad():
         return SavedPredictor(adapt_task(learner, support, target), card, pixels)
-
-
-def _answer(task: AdaptedTask, images: Tensor) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Outputs ``(Q, K)`` and what nearest images are found by ``(Q, D)``."""
-    with torch.no_grad():
-        if task.head_predictor is None:
-            outputs = task.predictor(images)[0].numpy()
-            centred = outputs - outputs.mean(1, keepdims=True)
-            return outputs, centred if task.target.kind == "classes" else outputs
-        embeddings = cast(HeadedLearner, task.learner).encode(images)
-        return task.head_predictor(embeddings)[0].numpy(), embeddings[0].numpy()
-
-
-def _nearest(
-    queries: NDArray[np.float32], support: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The most similar support images by cosine, and how similar."""
-    cosine = _unit(queries) @ _unit(support).T
-    nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :NEAREST]
-    return nearest, np.take_along_axis(cosine, nearest, 1)
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float64)

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from medmeta.data.source import Source
 from medmeta.episode import Target
-from medmeta.episodes.loader import EpisodeLoader, View, embedding_view, pixel_view
 from medmeta.episodes.protocol import Protocol
-from medmeta.episodes.sampler import TaskDraw, TaskSampler
+from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import SettingsError
+from medmeta.evaluation.answers import Answers, from_embeddings, from_images
+from medmeta.evaluation.encoded import EncodedSource, Progressed, answering, encodes_apart
 from medmeta.evaluation.intervals import Summary, summarise
-from medmeta.evaluation.metrics import (
-    HIGHER_IS_BETTER,
-    answered_right,
-    calibration_error,
-    class_metrics,
-    softmax,
-    value_metrics,
-)
+from medmeta.evaluation.metrics import HIGHER_IS_BETTER
+from medmeta.evaluation.tally import Tally
 from medmeta.learner import AbstractLearner, HeadedLearner, check_task_fits
-
-ENCODE_BATCH = 256
-Progressed = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -82,127 +73,63 @@ def evaluate(
     protocol: Protocol,
     *,
     device: torch.device | str = "cpu",
+    encoded: EncodedSource | None = None,
     progress: Progressed | None = None,
 ) -> Evaluation:
     """Measure a learner on ``protocol.episodes`` tasks of a source.
 
-    A learner with a head encodes each image of the source once. Raises ``SettingsError`` for a
-    protocol without end, ``SamplingError`` where the source cannot give such tasks,
+    A learner with a head encodes each image that the tasks use once (as far as memory is kept for
+    them). ``encoded`` are the source's embeddings of an earlier call, by the same encoder: for
+    another protocol or another head. Raises ``SettingsError`` for a protocol without end or
+    embeddings of another source, ``SamplingError`` where the source cannot give such tasks,
     ``UnsupportedTaskError`` where the learner does not take them.
     """
     if protocol.episodes < 1:
         raise SettingsError("say on how many tasks to evaluate: the protocol's episodes is 0.")
+    if encoded is not None and encoded.source is not source:
+        raise SettingsError(
+            f"these embeddings are of {encoded.source.name}, and the tasks of {source.name}; make "
+            "an EncodedSource of the source that is evaluated."
+        )
     sampler = TaskSampler([source], protocol)
     largest = Target(protocol.kind, protocol.n_way[1] if protocol.kind == "classes" else 1)
     check_task_fits(learner, largest)
-    modes = {module: module.training for module in learner.modules()}
-    learner.eval()
-    try:
-        with torch.no_grad():
-            solver, view = _solver_and_view(learner, source, device)
-            loader = EpisodeLoader(sampler, [view], device=device)
-            return _measured(solver, source, loader, progress)
-    finally:
-        for module, training in modes.items():  # a part may have been frozen by itself
-            module.training = training
-
-
-def _solver_and_view(
-    learner: AbstractLearner, source: Source, device: torch.device | str
-) -> tuple[AbstractLearner, View]:
-    """The head over embeddings made once, or the learner itself over pixels."""
-    pixels = pixel_view(source, device)
-    if not learner.traits.has_head:
-        return learner, pixels
-    headed = cast(HeadedLearner, learner)
-    if headed.traits.transductive:
-        return learner, pixels  # its encoder may normalise by the batch: images are not apart
-    return headed.head, embedding_view(encode_source(headed, source, pixels))
-
-
-def encode_source(learner: HeadedLearner, source: Source, view: View) -> Tensor:
-    """Embeddings ``(n, D)`` of all images of a source, in batches."""
-    parts = [
-        learner.encode(view(np.arange(first, min(first + ENCODE_BATCH, len(source))))[None])[0]
-        for first in range(0, len(source), ENCODE_BATCH)
-    ]
-    return torch.cat(parts)
+    answers: Iterator[Answers]
+    with answering(learner):
+        if encodes_apart(learner):
+            headed = cast(HeadedLearner, learner)
+            held = encoded or EncodedSource(headed, source, device=device)
+            answers = from_embeddings(headed.head, sampler, held)
+        else:
+            answers = from_images(learner, sampler, device)
+        return _measured(answers, source, sampler, progress)
 
 
 def _measured(
-    solver: AbstractLearner, source: Source, loader: EpisodeLoader, progress: Progressed | None
+    answers: Iterator[Answers],
+    source: Source,
+    sampler: TaskSampler,
+    progress: Progressed | None,
 ) -> Evaluation:
-    protocol = loader.sampler.protocol
+    protocol = sampler.protocol
     names = source.index.class_names if protocol.kind == "classes" else ()
-    tally = _Tally(names)
-    for batch, first in enumerate(range(0, protocol.episodes, protocol.tasks_per_batch)):
-        n_tasks = min(protocol.tasks_per_batch, protocol.episodes - first)
-        target, shot = loader.sampler.shape(batch)
-        draws = loader.draws(batch, n_tasks)
-        episode = loader.fill(draws, target)
-        outputs = solver.adapt(episode.support, target)(episode.query.inputs)
-        tally.add(draws, shot, outputs.double().cpu().numpy(), episode.query.labels.cpu().numpy())
+    tally, done = Tally(names, protocol.episodes), 0
+    for part in answers:
+        tally.add(part.draws, part.n_shot, part.outputs, part.labels)
+        done += len(part.draws)
         if progress is not None:
-            progress(first + n_tasks, protocol.episodes)
-    return tally.evaluation(source.name, protocol, loader.sampler.dropped.get(source.name, {}))
-
-
-class _Tally:
-    """Collects what is measured batch by batch."""
-
-    def __init__(self, class_names: tuple[str, ...]) -> None:
-        self.names = class_names
-        self.code = {name: i for i, name in enumerate(class_names)}
-        self.records: dict[str, list[NDArray[np.float64]]] = {}
-        self.confusion = np.zeros((len(class_names), len(class_names)), dtype=np.int64)
-        self.confidence: list[NDArray[np.float64]] = []
-        self.right: list[NDArray[np.bool_]] = []
-
-    def add(
-        self,
-        draws: list[TaskDraw],
-        shot: int,
-        outputs: NDArray[np.float64],
-        labels: NDArray[Any],
-    ) -> None:
-        columns: dict[str, NDArray[np.float64]] = {
-            "task": np.array([draw.task for draw in draws], dtype=np.float64),
-            "n_way": np.full(len(draws), len(draws[0].classes), dtype=np.float64),
-            "n_shot": np.full(len(draws), shot, dtype=np.float64),
-        }
-        if self.names:
-            probabilities = softmax(outputs)
-            columns |= class_metrics(probabilities, labels)
-            answers = probabilities.argmax(-1)
-            codes = np.array([[self.code[name] for name in draw.classes] for draw in draws])
-            confidence = probabilities.max(-1)
-            known = ~np.isnan(confidence)
-            true_codes = np.take_along_axis(codes, labels, 1)
-            given_codes = np.take_along_axis(codes, answers, 1)
-            np.add.at(self.confusion, (true_codes[known], given_codes[known]), 1)
-            self.confidence.append(confidence[known])
-            self.right.append(answered_right(probabilities, labels)[known])
-        else:
-            columns |= value_metrics(outputs, labels.astype(np.float64))
-        for name, column in columns.items():
-            self.records.setdefault(name, []).append(column)
-
-    def evaluation(self, source: str, protocol: Protocol, dropped: dict[str, int]) -> Evaluation:
-        records = {name: np.concatenate(parts) for name, parts in self.records.items()}
-        error = float("nan")
-        if self.confidence:
-            error = calibration_error(np.concatenate(self.confidence), np.concatenate(self.right))
-        return Evaluation(
-            source=source,
-            protocol=protocol,
-            records=records,
-            summary={
-                name: summarise(records[name], higher_is_better=better)
-                for name, better in HIGHER_IS_BETTER.items()
-                if name in records
-            },
-            class_names=self.names,
-            confusion=self.confusion,
-            calibration_error=error,
-            dropped=dropped,
-        )
+            progress(done, protocol.episodes)
+    return Evaluation(
+        source=source.name,
+        protocol=protocol,
+        records=tally.records,
+        summary={
+            name: summarise(tally.records[name], higher_is_better=better)
+            for name, better in HIGHER_IS_BETTER.items()
+            if name in tally.records
+        },
+        class_names=names,
+        confusion=tally.confusion,
+        calibration_error=tally.calibration_error,
+        dropped=sampler.dropped.get(source.name, {}),
+    )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from medmeta.errors import DataError
 
@@ -44,7 +44,7 @@ def summarise(values: NDArray[np.float64], *, higher_is_better: bool = True) -> 
     if n == 0:
         return Summary(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
     mean, spread = float(known.mean()), float(known.std(ddof=1)) if n > 1 else math.nan
-    half = float(student.ppf(0.975, n - 1)) * spread / math.sqrt(n) if n > 1 else math.nan
+    half = float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n) if n > 1 else math.nan
     tenth = max(1, n // 10)
     worst = known[:tenth] if higher_is_better else known[-tenth:]
     return Summary(mean, mean - half, mean + half, spread, float(worst.mean()), n)

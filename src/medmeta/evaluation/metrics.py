@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 HIGHER_IS_BETTER = {
@@ -18,6 +17,7 @@ HIGHER_IS_BETTER = {
     "r_squared": True,
 }
 FLOOR = 1e-12
+CALIBRATION_BINS = 15
 
 
 def softmax(logits: Array) -> Array:
@@ -66,15 +66,35 @@ def area_under_roc(scores: Array, truth: Array) -> Array:
     ``scores`` and one-hot ``truth`` ``(T, Q, N)``. By ranks (Mann and Whitney), ties counted
     half; classes that are absent, or alone, do not count; NaN where none is left.
     """
-    ranks = rankdata(scores, axis=1)
+    by_class = np.ascontiguousarray(scores.swapaxes(1, 2))
+    order = by_class.argsort(-1)
+    ranks = average_ranks(np.take_along_axis(by_class, order, -1))
+    in_order = np.take_along_axis(truth.swapaxes(1, 2), order, -1)
     positive = truth.sum(1)
     negative = truth.shape[1] - positive
-    wins = (ranks * truth).sum(1) - positive * (positive + 1) / 2
+    wins = (ranks * in_order).sum(-1) - positive * (positive + 1) / 2
     pairs = positive * negative
     defined = pairs > 0
     area = np.where(defined, wins / np.maximum(pairs, 1), 0.0).sum(1)
+    area[np.isnan(scores).any((1, 2))] = np.nan
     n_defined = defined.sum(1)
     return np.where(n_defined > 0, area / np.maximum(n_defined, 1), np.nan)
+
+
+def average_ranks(ordered: Array) -> Array:
+    """Ranks from 1 along the last axis, in which numbers rise; equal ones share their mean rank.
+
+    >>> average_ranks(np.array([0.5, 2.0, 2.0, 7.0])).tolist()
+    [1.0, 2.5, 2.5, 4.0]
+    """
+    place = np.arange(ordered.shape[-1])
+    changes = ordered[..., 1:] != ordered[..., :-1]
+    edge = np.ones((*ordered.shape[:-1], 1), dtype=bool)
+    starts = np.where(np.concatenate([edge, changes], -1), place, 0)
+    ends = np.where(np.concatenate([changes, edge], -1), place, len(place) - 1)
+    first = np.maximum.accumulate(starts, -1)
+    last = np.minimum.accumulate(ends[..., ::-1], -1)[..., ::-1]
+    return np.asarray((first + last) / 2 + 1)
 
 
 def value_metrics(predicted: Array, values: Array) -> dict[str, Array]:
@@ -94,7 +114,23 @@ def value_metrics(predicted: Array, values: Array) -> dict[str, Array]:
     }
 
 
-def calibration_error(confidence: Array, right: NDArray[np.bool_], n_bins: int = 15) -> float:
+def calibration_gaps(
+    confidence: Array, right: NDArray[np.bool_], n_bins: int = CALIBRATION_BINS
+) -> Array:
+    """Confidence less right answers, summed within equal-width bins of confidence: ``(n_bins,)``.
+
+    The gaps of parts add up, so that predictions need not be kept.
+
+    >>> calibration_gaps(np.array([0.75, 0.75]), np.array([True, False]), 2).tolist()
+    [0.0, 0.5]
+    """
+    place = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    return np.bincount(place, confidence - right, n_bins).astype(np.float64, copy=False)
+
+
+def calibration_error(
+    confidence: Array, right: NDArray[np.bool_], n_bins: int = CALIBRATION_BINS
+) -> float:
     """Expected calibration error: mean gap between confidence and accuracy over equal-width bins.
 
     Naeini et al. 2015; ``confidence`` and ``right`` are flat. NaN without predictions.
@@ -104,6 +140,5 @@ def calibration_error(confidence: Array, right: NDArray[np.bool_], n_bins: int =
     """
     if not len(confidence):
         return float("nan")
-    place = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gap = np.bincount(place, confidence - right, n_bins)
-    return float(np.abs(gap).sum() / len(confidence))
+    gaps = calibration_gaps(confidence, right, n_bins)
+    return float(np.abs(gaps).sum() / len(confidence))

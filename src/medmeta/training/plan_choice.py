@@ -19,7 +19,7 @@ from medmeta.training.step import StepGradient
 from medmeta.training.task_plan import TOGETHER, TaskMapChoice, TaskPlan, possible_plans
 
 ROUNDS = 3
-MOST_BYTES = 40 * 2**20  # of one pass: more is hardly faster, and takes memory from other work
+MOST_BYTES = 32 * 2**20  # of one pass: more is hardly faster, and takes memory from other work
 LIMIT_SECONDS = 10.0  # no further round is begun
 HOPELESS = 2.0  # times slower than the best at the first try: not tried again
 

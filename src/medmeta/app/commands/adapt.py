@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -107,27 +108,23 @@ def predict(
 
     Example: medmeta predict my_predictor new_images --out predictions.csv
     """
-    from medmeta.app.images import read_images, write_predictions
+    from medmeta.app.images import answer_images, write_predictions
     from medmeta.app.workbench import load_predictor
+    from medmeta.training.allocator import keep_freed_memory
 
     check_out(out, suffixes=(".csv",))
+    keep_freed_memory()
     loaded = load_predictor(predictor, expected_sha256=expect_sha256, allow_external=allow_external)
     with waiting() as progress:
-        asked = read_images(
-            images,
-            loaded.preprocessing,
-            loaded.class_names,
-            skip_bad=skip_bad,
-            progress=lambda done, total: progress("reading", done, total),
-        )
-        answers = loaded.predict(asked.pixels)
+        told = partial(progress, "answering")
+        asked, answers = answer_images(loaded, images, skip_bad=skip_bad, progress=told)
     write_predictions(out, loaded, asked, answers)
     names = loaded.class_names
     predicted = answers.outputs.argmax(1)
     known = asked.labels >= 0
     right = int((predicted == asked.labels)[known].sum()) if names else 0
     counts = {name: int((predicted == i).sum()) for i, name in enumerate(names)}
-    learned = int(loaded.learned_from(asked.pixels).sum())
+    learned = int(answers.learned_from.sum())
     if as_json:
         emit_json(
             {

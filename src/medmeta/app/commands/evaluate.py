@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medmeta.app.commands.options import AllowExternal, AsJson, DropSmall, ExpectSha256, SkipBad
+from medmeta.app.commands.options import (
+    AllowExternal,
+    AsJson,
+    DropSmall,
+    ExpectSha256,
+    Profile,
+    SkipBad,
+)
 from medmeta.app.commands.spread import SpreadCommand
+from medmeta.app.profile import profiled
 from medmeta.app.terminal import (
     check_out,
     emit_json,
@@ -20,13 +29,15 @@ from medmeta.app.terminal import (
     waiting,
 )
 from medmeta.errors import DataError, SettingsError
+from medmeta.spans import span
 
 if TYPE_CHECKING:
-    from medmeta.app.evaluate_run import EvaluatedSource
+    from medmeta.app.evaluate_run import EvaluatedSource, EvaluationRequest
     from medmeta.app.models import LoadedModel
 
 
 NOVELTY = {"new classes": "new", "nothing was trained": "–"}  # short, for a narrow terminal
+TRACE = "trace-evaluate.json"  # of --profile, in the run's folder
 TASK_COLUMNS = ("task", "n_way", "n_shot")
 
 
@@ -63,6 +74,7 @@ def evaluate(
     drop_small: DropSmall = False,
     allow_external: AllowExternal = False,
     expect_sha256: ExpectSha256 = None,
+    profile: Profile = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a run on tasks from sources it was not trained on, with 95 % intervals.
@@ -71,27 +83,45 @@ def evaluate(
 
     Example: medmeta evaluate run --source my_images other.npz --shot 1 5 --episodes 600
     """
-    from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
-    from medmeta.data.sources import open_source
+    from medmeta.app.evaluate_run import EvaluationRequest
     from medmeta.settings import validated
-    from medmeta.storage import write_json
 
     wanted = {"way": way, "shots": tuple(shot or (1, 5)), "query": query, "episodes": episodes}
     more = {"drop_small": drop_small, "baselines": baselines, "seed": seed}
     request = validated(EvaluationRequest, {**wanted, **more}, where="medmeta evaluate")
-    model = _model(run, learner, encoder, size, expect_sha256, allow_external=allow_external)
     check_out(out, suffixes=(".json",))
+    trace = (run or Path()) / TRACE if profile else None
+    with profiled(trace, aside=as_json):
+        model = _model(run, learner, encoder, size, expect_sha256, allow_external=allow_external)
+        rows = _measured(model, source or [], request, skip_bad=skip_bad)
+        _tell(rows, run, out, as_json=as_json)
+
+
+def _measured(
+    model: LoadedModel, paths: list[Path], request: EvaluationRequest, *, skip_bad: bool
+) -> list[EvaluatedSource]:
+    from medmeta.app.evaluate_run import evaluate_model
+    from medmeta.data.sources import open_source
+
     with waiting() as progress:
-        sources = [
-            open_source(
-                path,
-                preprocessing=model.preprocessing,
-                skip_bad=skip_bad,
-                progress=lambda done, total, p=path: progress(f"reading {p}", done, total),  # type: ignore[misc]
-            )
-            for path in source or []
-        ]
-        rows = evaluate_model(model, sources, request, progress=progress)
+        sources = []
+        for path in paths:
+            with span("load"):
+                source = open_source(
+                    path,
+                    preprocessing=model.preprocessing,
+                    skip_bad=skip_bad,
+                    progress=partial(progress, f"reading {path}"),
+                )
+            sources.append(source)
+        return evaluate_model(model, sources, request, progress=progress)
+
+
+def _tell(
+    rows: list[EvaluatedSource], run: Path | None, out: Path | None, *, as_json: bool
+) -> None:
+    from medmeta.storage import write_json
+
     table = [row.to_dict() for row in rows]
     if not as_json:
         _show(rows)
@@ -112,7 +142,7 @@ def _model(
     *,
     allow_external: bool,
 ) -> LoadedModel:
-    from medmeta.app.evaluate_run import untrained_model
+    from medmeta.app.baselines import untrained_model
     from medmeta.app.models import load_model
     from medmeta.app.train_run import TrainRequest
     from medmeta.episode import Target

@@ -1,11 +1,7 @@
-"""``medmeta inspect``, ``medmeta learners`` and ``medmeta doctor``: what there is."""
+"""``medmeta inspect`` and ``medmeta learners``: what there is."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-import os
-import platform
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,20 +9,12 @@ import typer
 
 from medmeta.app.commands.options import AllowExternal, AsJson
 from medmeta.app.terminal import emit_json, out, show_facts, show_table
-from medmeta.version import __version__
-
-LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pillow", "pydantic", "safetensors")
-EXTRAS = {
-    "parquet": ("pyarrow", "Parquet manifests"),
-    "tensorboard": ("tensorboard", "medmeta train --tensorboard"),
-}
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("inspect")(inspect)
     app.command("learners")(learners)
-    app.command("doctor")(doctor)
 
 
 def inspect(
@@ -150,47 +138,3 @@ def learners(
 def _plain(value: Any) -> Any:
     """A default as it would be written in JSON."""
     return value.model_dump() if hasattr(value, "model_dump") else value
-
-
-def doctor(
-    as_json: AsJson = False,
-) -> None:
-    """Versions, cores, GPU, and what is missing with how to get it.
-
-    Example: medmeta doctor
-    """
-    found: dict[str, Any] = {
-        "medmeta": __version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-    }
-    missing = {}
-    for library in LIBRARIES:
-        try:
-            found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            missing[library] = "pip install medmeta"
-    for extra, (module, purpose) in EXTRAS.items():
-        if importlib.util.find_spec(module) is None:
-            missing[f"{module} (for {purpose})"] = f"pip install 'medmeta[{extra}]'"
-    found["gpu"] = _gpu()
-    if as_json:
-        emit_json({**found, "missing": missing})
-        return
-    show_facts("This machine", found)
-    if missing:
-        show_table("Missing", ["what", "how to get it"], list(missing.items()))
-    else:
-        out.print("Nothing is missing.")
-
-
-def _gpu() -> str:
-    """The GPU that torch can use; torch is asked only where there is a driver, as it is slow."""
-    if not (Path("/dev/nvidia0").exists() or platform.system() == "Windows"):
-        return "none found"
-    import torch
-
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that torch can use"

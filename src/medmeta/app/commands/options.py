@@ -15,3 +15,6 @@ AllowExternal = Annotated[
 ExpectSha256 = Annotated[
     str | None, typer.Option(help="SHA-256 that the card must have (against tampering).")
 ]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Say where the time went; writes a trace of it.")
+]

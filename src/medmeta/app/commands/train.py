@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from medmeta.app.commands.options import AllowExternal, AsJson, DropSmall, SkipBad
+from medmeta.app.commands.options import AllowExternal, AsJson, DropSmall, Profile, SkipBad
 from medmeta.app.commands.spread import SpreadCommand
+from medmeta.app.profile import profiled
 from medmeta.app.terminal import (
     check_place,
     command_line,
@@ -27,6 +28,7 @@ from medmeta.errors import SettingsError
 if TYPE_CHECKING:
     from medmeta.app.train_run import TrainedRun, TrainRequest
 
+TRACE = "trace-train.json"  # of --profile, in the run's folder
 PREPROCESSING = ("size", "channels", "fit")
 TRAINING = (
     "steps",
@@ -101,6 +103,7 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log to TensorBoard.")] = False,
+    profile: Profile = False,
     as_json: AsJson = False,
 ) -> None:
     """Meta-train a learner on tasks drawn from sources.
@@ -109,7 +112,7 @@ def train(
     --steps 2000 --out run
     """
     given = {k: v for k, v in locals().items() if v is not None and v is not False}
-    for name in ("out", "config", "resume", "threads", "tensorboard", "as_json"):
+    for name in ("out", "config", "resume", "threads", "tensorboard", "profile", "as_json"):
         given.pop(name, None)
     if given.pop("inner_checkpoint", False):
         given["set_"] = [*given.get("set_", []), "inner_checkpoint=true"]
@@ -120,7 +123,7 @@ def train(
     from medmeta.app.train_run import train as train_run
 
     try:
-        with waiting() as progress:
+        with profiled(out / TRACE if profile else None, aside=as_json), waiting() as progress:
             done = train_run(
                 request,
                 out,

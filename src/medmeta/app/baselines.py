@@ -1,0 +1,83 @@
+"""What a run is measured beside: ridge regression on raw pixels, and learners without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+
+from medmeta.app.models import LoadedModel
+from medmeta.data.preprocess import Preprocessing
+from medmeta.data.source import Source
+from medmeta.episode import InputSpec, Target
+from medmeta.episodes.protocol import Protocol
+from medmeta.evaluation.encoded import EncodedSource, Progressed, encodes_apart
+from medmeta.evaluation.evaluate import Evaluation, evaluate
+from medmeta.learner import AbstractLearner, HeadedLearner
+from medmeta.learners import build_learner, configuration
+
+RAW_RIDGE = "ridge on raw pixels"
+Told = Callable[[str, int, int], None]
+
+
+def ridge_on_raw_pixels(
+    spec: InputSpec, source: Source, protocols: Sequence[Protocol], progress: Told | None = None
+) -> dict[Protocol, Evaluation]:
+    """How far ridge regression on the pixels themselves comes on the same tasks.
+
+    Protocols of values are left out.
+    """
+    learners = {
+        protocol: build_learner(
+            "ridge", {"encoder": {"name": "pixels"}}, spec, Target("classes", protocol.n_way[1])
+        )
+        for protocol in protocols
+        if protocol.kind == "classes"
+    }
+    encoded = encoded_source(next(iter(learners.values())), source) if learners else None
+    return {
+        protocol: evaluate(
+            raw,
+            source,
+            protocol,
+            encoded=encoded,
+            progress=told_by(f"{source.name}, {RAW_RIDGE}", protocol, progress),
+        )
+        for protocol, raw in learners.items()
+    }
+
+
+def encoded_source(
+    learner: AbstractLearner, source: Source, progress: Told | None = None
+) -> EncodedSource | None:
+    """What protocols on a source share, where a learner's encoder looks at each image alone."""
+    if not encodes_apart(learner):
+        return None
+    told = None if progress is None else partial(progress, f"{source.name}, encoding images")
+    return EncodedSource(cast(HeadedLearner, learner), source, progress=told)
+
+
+def told_by(what: str, protocol: Protocol, progress: Told | None) -> Progressed | None:
+    """Progress that says of what it is."""
+    return None if progress is None else partial(progress, f"{what}, {protocol.describe()}")
+
+
+def untrained_model(
+    learner: str, options: Mapping[str, Any], preprocessing: Preprocessing, target: Target
+) -> LoadedModel:
+    """A learner with fresh weights as a model: baselines such as ridge on raw pixels."""
+    config = configuration(learner, options)
+    spec = InputSpec(preprocessing.channels, (preprocessing.size,) * 2)
+    torch.manual_seed(0)
+    built = build_learner(learner, config, spec, target).eval()
+    card = {
+        "learner": learner,
+        "options": config.model_dump(mode="json"),
+        "input_spec": {"channels": spec.channels, "size": list(spec.size)},
+        "target": {"kind": target.kind, "size": target.size},
+        "preprocessing": preprocessing.model_dump(mode="json"),
+        "sources": [],
+    }
+    return LoadedModel(built, card)

@@ -1,0 +1,179 @@
+"""One learned task, ready to be asked: its answers, and the support images they are near to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medmeta.data.preprocess import Preprocessing, as_float
+from medmeta.episode import any_tensor
+from medmeta.evaluation.encoded import batch_size
+from medmeta.evaluation.metrics import softmax
+from medmeta.learner import AdaptedTask, HeadedLearner
+from medmeta.storage import save_folder
+from medmeta.training.checkpoint import WEIGHTS, tensors_to_bytes
+
+SUPPORT = "support.safetensors"
+NEAREST = 3
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers for ``Q`` images.
+
+    ``outputs`` ``(Q, K)`` are class probabilities, or values. ``nearest`` ``(Q, m)`` numbers the
+    support images that are most alike in the embedding (in the logits, for a learner without one),
+    ``similarity`` ``(Q, m)`` is their cosine. ``learned_from`` ``(Q,)``: which are support images.
+    """
+
+    outputs: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+    learned_from: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Predictions(Answers):
+    """Answers with the ``embeddings`` ``(Q, D)`` of the images."""
+
+    embeddings: NDArray[np.float32]
+
+
+AnyAnswers = TypeVar("AnyAnswers", bound=Answers)
+
+
+@dataclass(frozen=True)
+class SavedPredictor:
+    """One learned task, ready to be asked and to be saved.
+
+    ``pixels`` uint8 ``(S, C, H, W)`` are the prepared support images. Support images are called
+    by class and number (``"benign #3"``), since a file's name may name a patient.
+    """
+
+    task: AdaptedTask
+    card: Mapping[str, Any]
+    pixels: NDArray[np.uint8]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the probabilities; empty for values."""
+        return tuple(self.card["class_names"])
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images must be prepared."""
+        return Preprocessing.model_validate(self.card["preprocessing"])
+
+    @property
+    def support_labels(self) -> NDArray[Any]:
+        """Class numbers ``(S,)``, or values ``(S, 1)``."""
+        return self.task.support.labels[0].numpy()
+
+    @property
+    def support_names(self) -> tuple[str, ...]:
+        """Pseudonyms of the support images."""
+        if not self.class_names:
+            return tuple(f"image #{i + 1}" for i in range(len(self.pixels)))
+        count: Counter[int] = Counter()
+        names = []
+        for label in self.support_labels:
+            count[int(label)] += 1
+            names.append(f"{self.class_names[int(label)]} #{count[int(label)]}")
+        return tuple(names)
+
+    @cached_property
+    def support_embeddings(self) -> NDArray[np.float32]:
+        """What nearest images are found by, ``(S, D)``."""
+        if self.task.support_embeddings is not None:
+            return self.task.support_embeddings[0].numpy()
+        return self._raw(any_tensor(self.task.support.inputs))[1]
+
+    @property
+    def batch_size(self) -> int:
+        """How many images are best asked about at once."""
+        return batch_size(self.pixels.shape[2:])
+
+    def learned_from(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which of some prepared images ``(Q, C, H, W)`` are support images, ``(Q,)``."""
+        return np.array([image.tobytes() in self._known for image in pixels], dtype=bool)
+
+    def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
+        """Answer prepared images uint8 ``(Q, C, H, W)``."""
+        together = self.task.learner.traits.transductive
+        size = max(1, len(pixels)) if together else self.batch_size
+        parts = [pixels[first : first + size] for first in range(0, len(pixels), size)]
+        return joined(Predictions, [self.answer(part, self.embed(part)) for part in parts])
+
+    def embed(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Prepared images ``(q, C, H, W)`` as far as the task does not matter: ``(1, q, ...)``.
+
+        Their embeddings, or as floats for a learner without. Threads may do so at the same time.
+        """
+        images = as_float(torch.from_numpy(pixels.copy()))[None]
+        if self.task.head_predictor is None:
+            return images
+        with torch.no_grad():
+            return cast(HeadedLearner, self.task.learner).encode(images)
+
+    def answer(self, pixels: NDArray[np.uint8], embedded: Tensor) -> Predictions:
+        """Answer images by what ``embed`` made of them."""
+        raw, likeness = self._raw(embedded)
+        outputs = raw.astype(np.float64)
+        cosine = _unit(likeness) @ self._support_directions
+        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :NEAREST]
+        return Predictions(
+            outputs=softmax(outputs) if self.class_names else outputs,
+            nearest=nearest,
+            similarity=np.take_along_axis(cosine, nearest, 1),
+            learned_from=self.learned_from(pixels),
+            embeddings=likeness,
+        )
+
+    def _raw(self, embedded: Tensor) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Logits or values ``(q, K)``, and what nearest images are found by ``(q, D)``."""
+        with torch.no_grad():
+            if self.task.head_predictor is not None:
+                return self.task.head_predictor(embedded)[0].numpy(), embedded[0].numpy()
+            raw = self.task.predictor(embedded)[0].numpy()
+        return raw, raw - raw.mean(1, keepdims=True) if self.class_names else raw
+
+    def save(self, folder: Path) -> str:
+        """Save as a folder; returns the SHA-256 of its card, for ``--expect-sha256``.
+
+        Raises ``StorageError`` where the disk refuses or the folder is there already.
+        """
+        support = {
+            "pixels": torch.from_numpy(self.pixels),
+            "labels": self.task.support.labels[0],
+        }
+        weights = tensors_to_bytes(self.task.learner.state_dict())
+        parts = {WEIGHTS: weights, SUPPORT: tensors_to_bytes(support)}
+        return save_folder(folder, self.card, parts)
+
+    @cached_property
+    def _known(self) -> frozenset[bytes]:
+        return frozenset(image.tobytes() for image in self.pixels)
+
+    @cached_property
+    def _support_directions(self) -> NDArray[np.float64]:
+        return _unit(self.support_embeddings).T
+
+
+def joined(kind: type[AnyAnswers], parts: Sequence[AnyAnswers]) -> AnyAnswers:
+    """Answers that came in parts, with the columns of this kind."""
+    columns = [field.name for field in fields(kind)]
+    return kind(**{c: np.concatenate([getattr(part, c) for part in parts]) for c in columns})
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float64)
