@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from medmeta.encoders import AbstractEncoder, EncoderConfig, build_encoder
 from medmeta.episode import InputSpec
@@ -84,3 +85,24 @@ def test_batch_statistics_couple_images_also_in_evaluation() -> None:
     images = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     assert not torch.allclose(encoder(images)[:1], encoder(images[:1]), atol=1e-2)
     assert list(encoder.buffers()) == []
+
+
+@pytest.mark.parametrize("spec", [GREY, InputSpec(3, (28, 28))])
+def test_outputs_and_gradients_are_those_of_the_papers_order_of_layers(spec: InputSpec) -> None:
+    """Convolution, normalisation, ReLU, pooling: written out, in double precision."""
+    encoder = conv4(spec, width=4).double()
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(6, *spec.shape, generator=random, dtype=torch.float64)
+    wanted = images
+    for block in encoder.blocks:  # type: ignore[union-attr]
+        convolution, norm, *_ = block
+        wanted = F.conv2d(wanted, convolution.weight, padding=1)
+        normalised = F.batch_norm(wanted, None, None, norm.weight, norm.bias, training=True)
+        wanted = F.max_pool2d(F.relu(normalised), 2)
+    found = encoder.train()(images)
+    torch.testing.assert_close(found, wanted.flatten(1))
+    parameters = list(encoder.parameters())
+    one = torch.autograd.grad(found.square().sum(), parameters)
+    other = torch.autograd.grad(wanted.square().sum(), parameters)
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-10)

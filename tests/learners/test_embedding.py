@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medmeta.check_tasks import TaskMaker
+from medmeta.encoders import AbstractEncoder
 from medmeta.episode import InputSpec, Target
 from medmeta.learner import AbstractLearner, HeadedLearner, adapt_task, task_loss
-from medmeta.learners import build_learner
+from medmeta.learners import EmbeddingLearner, build_learner
+from medmeta.learners.metric.prototypical import PrototypicalConfig, PrototypicalHead
 
 IMAGE, TARGET = InputSpec(3, (16, 16)), Target("classes", 3)
 EPISODE = TaskMaker(IMAGE, TARGET).episode(2, n_shot=2, n_query=2, seed=0)
@@ -74,3 +76,26 @@ def test_training_with_running_statistics_updates_them_and_adapting_does_not() -
     before = {k: v.clone() for k, v in learner.state_dict().items() if "running" in k}
     learner.loss(EPISODE)
     assert any(not torch.equal(v, learner.state_dict()[k]) for k, v in before.items())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_encoders_get_images_with_channels_innermost(channels: int) -> None:
+    """Torch takes a lone channel for the other layout unless its strides say so."""
+    seen = []
+
+    class Watching(AbstractEncoder):
+        embedding_size = 1
+
+        def stages(self, inputs: Tensor) -> list[Tensor]:
+            seen.append(inputs)
+            return [inputs.mean((1, 2, 3), keepdim=True)]
+
+        def summarise(self, feature_map: Tensor) -> Tensor:
+            return feature_map.flatten(1)
+
+    images = torch.rand(2, 3, channels, 5, 7)
+    learner = EmbeddingLearner(Watching(), PrototypicalHead(PrototypicalConfig()))
+    embeddings = learner.encode(images)
+    assert seen[0].stride() == (35 * channels, 1, 7 * channels, channels)
+    assert torch.equal(seen[0], images.flatten(0, 1))
+    torch.testing.assert_close(embeddings[..., 0], images.mean((2, 3, 4)))

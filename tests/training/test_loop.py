@@ -286,8 +286,8 @@ def test_a_resumed_run_takes_the_task_map_of_its_checkpoint(tmp_path, monkeypatc
     slow = {"loop": 2.0, "vmap": 1.0}
     monkeypatch.setattr(plan_choice, "_seconds", lambda gradient, _: slow[gradient.plan.method])
     told = []
+    learner = tiny_learner("maml")
     with pytest.raises(Killed):
-        learner = tiny_learner("maml")
         trainer(tmp_path, learner, say=told.append, report=stopping(6, die)).fit()
     slow["loop"] = 0.1
     trainer(tmp_path, tiny_learner("maml"), say=told.append).fit()

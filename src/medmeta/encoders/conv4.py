@@ -70,12 +70,13 @@ class Conv4(AbstractEncoder):
 
 
 def _block(inner: int, outer: int, norm: Norm, *, strided: bool) -> nn.Sequential:
-    layers = [
-        nn.Conv2d(inner, outer, 3, stride=2 if strided else 1, padding=1, bias=norm == "none"),
-        norm_2d(norm, outer),
-        nn.ReLU(),
-    ]
-    return nn.Sequential(*layers, *([] if strided else [nn.MaxPool2d(2)]))
+    convolution = nn.Conv2d(
+        inner, outer, 3, stride=2 if strided else 1, padding=1, bias=norm == "none"
+    )
+    if strided:
+        return nn.Sequential(convolution, norm_2d(norm, outer), nn.ReLU())
+    # The largest of four is positive where one is: pooled first, ReLU has a quarter of the work.
+    return nn.Sequential(convolution, norm_2d(norm, outer), nn.MaxPool2d(2), nn.ReLU())
 
 
 SPEC = EncoderSpec("conv4", "four convolution blocks (Vinyals 2016)", Conv4Options, Conv4)

@@ -28,7 +28,7 @@ from medmeta.tasks import TaskMap, preferring
 AHEAD_OF_HEAD, AHEAD_OF_LEARNER = 2_000, 64
 # Bytes of inputs that are answered at once. More does not stay in a processor's cache, and a
 # gradient learner needs some hundred times as much.
-TOGETHER = 8 * 2**20
+TOGETHER = 16 * 2**20
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,13 @@ def _task(inputs: Inputs, t: int) -> Inputs:
 
 def _channels_last(images: Tensor) -> Tensor:
     """The same images with channels innermost in memory, in which convolutions are faster."""
-    return images.contiguous(memory_format=channels_last) if images.ndim == 4 else images
+    if images.ndim != 4:
+        return images
+    images = images.contiguous(memory_format=channels_last)
+    if images.shape[1] == 1:  # one channel lies either way, and torch would take it for the other
+        height, width = images.shape[2:]
+        images = images.as_strided(images.shape, (height * width, 1, width, 1))
+    return images
 
 
 def _joined(first: Inputs, second: Inputs) -> Inputs:
