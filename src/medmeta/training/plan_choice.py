@@ -19,7 +19,7 @@ from medmeta.training.step import StepGradient
 from medmeta.training.task_plan import TOGETHER, TaskMapChoice, TaskPlan, possible_plans
 
 ROUNDS = 3
-MOST_BYTES = 32 * 2**20  # of one pass: more is hardly faster, and takes memory from other work
+MOST_BYTES = 40 * 2**20  # of one pass: more is hardly faster, and takes memory from other work
 LIMIT_SECONDS = 10.0  # no further round is begun
 HOPELESS = 2.0  # times slower than the best at the first try: not tried again
 
@@ -71,12 +71,16 @@ def choose_plan(
 
 
 def _most_together(learner: AbstractLearner, episode: Episode) -> int:
-    """How many tasks a pass may take so that what they compute stays within bounds."""
+    """How many tasks a pass may take so that what they compute stays within bounds.
+
+    Where that is less than the fewest that are tried, it is one: two or three gain little.
+    """
     if not learner.traits.maps_tasks or episode.support.labels.is_cuda:
         return TOGETHER[-1]
     with preferring("loop"), BytesMade() as made:
         learner.loss(episode.tasks(0, 1))
-    return max(1, MOST_BYTES // max(1, int(made.bytes)))
+    fitting = MOST_BYTES // max(1, int(made.bytes))
+    return fitting if fitting >= TOGETHER[0] else 1
 
 
 def _uses_chance(learner: AbstractLearner, episode: Episode) -> bool:
