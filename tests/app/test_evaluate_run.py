@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
-from medmeta.app.models import load_model
+from medmeta.app.models import LoadedModel, load_model
 from medmeta.data.sources import open_source
+from medmeta.evaluation.evaluate import evaluate
+from medmeta.learners import EmbeddingLearner
 from tests.app._typed import folder, medmeta, refused, state
 
 Copy = Callable[[Path], Path]
@@ -52,6 +54,40 @@ def test_a_row_for_each_source_and_shot(own_run: Path, workplace: Path, tmp_path
     assert len(kept) == 4
     shown = medmeta("inspect", own_run)
     assert shown.out.count("other") == 2
+
+
+def test_each_image_is_encoded_once_for_all_shots(
+    run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(run)
+    seen: dict[EmbeddingLearner, int] = {}
+    encode = EmbeddingLearner.encode
+
+    def spy(self: EmbeddingLearner, inputs: Any) -> Any:
+        seen[self] = seen.get(self, 0) + inputs.shape[1]
+        return encode(self, inputs)
+
+    monkeypatch.setattr(EmbeddingLearner, "encode", spy)
+    source = open_source(workplace / "mine", preprocessing=model.preprocessing)
+    steps: list[str] = []
+    request = EvaluationRequest(shots=(1, 2), query=2, episodes=40)
+    rows = evaluate_model(
+        LoadedModel(model.learner, model.card), [source], request,
+        progress=lambda what, done, total: steps.append(what),
+    )  # fmt: skip
+    assert sorted(seen.values()) == [20, 20]  # the model, and the baseline's raw pixels
+    assert list(dict.fromkeys(steps)) == [
+        "mine, ridge on raw pixels, 3-way 1-shot, 2 queries per class",
+        "mine, ridge on raw pixels, 3-way 2-shot, 2 queries per class",
+        "mine, encoding images",
+        "mine, 3-way 1-shot, 2 queries per class",
+        "mine, 3-way 2-shot, 2 queries per class",
+    ]
+    for row in rows:
+        alone = evaluate(model.learner, source, row.evaluation.protocol)
+        np.testing.assert_allclose(
+            row.evaluation.records["log_loss"], alone.records["log_loss"], atol=1e-5
+        )
 
 
 def test_records_bear_out_the_summary(own_run: Path, workplace: Path) -> None:

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from medmeta.app.images import find_images, read_images
+from medmeta.app.baselines import untrained_model
+from medmeta.app.images import answer_images, find_images, read_images
+from medmeta.app.workbench import adapt, load_predictor
 from medmeta.data.preprocess import Preprocessing
+from medmeta.data.sources import open_source
+from medmeta.episode import Target
 from medmeta.errors import DataError, UnreadableImageError
 from tests.app._typed import WEIRD, folder, medmeta, picture, refused, state
 
@@ -118,6 +123,33 @@ def test_a_name_of_any_bytes(predictor: Path, tmp_path: Path) -> None:
     ended = medmeta("predict", predictor, tmp_path / "images", "--out", tmp_path / "o.csv")
     assert ended.code == 0, ended
     assert rows_of(tmp_path / "o.csv")[0]["path"].endswith("\\udcff.png")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_files_are_answered_as_their_images_are(
+    threads: int, predictor: Path, workplace: Path
+) -> None:
+    loaded = load_predictor(predictor)
+    asked = [workplace / "asked", workplace / "mine", workplace / "trained"]
+    images = read_images(asked, loaded.preprocessing, loaded.class_names)
+    wanted = loaded.predict(images.pixels)
+    torch.set_num_threads(threads)
+    files, found = answer_images(loaded, asked)
+    assert files.paths == images.paths
+    assert (files.labels == images.labels).all()
+    for name, column in vars(found).items():
+        np.testing.assert_allclose(column, getattr(wanted, name), rtol=0, atol=1e-6)
+
+
+def test_images_of_a_transductive_learner_are_answered_together(workplace: Path) -> None:
+    options = {"encoder": {"name": "conv4", "norm": "batch", "options": {"width": 4}}}
+    model = untrained_model("prototypical", options, SIZE, Target("classes", 4))
+    task = adapt(model, open_source(workplace / "mine", preprocessing=SIZE))
+    pixels = read_images([workplace / "asked"], SIZE).pixels
+    files, found = answer_images(task, [workplace / "asked"])
+    np.testing.assert_array_equal(found.outputs, task.predict(pixels).outputs)
+    assert len(files.paths) == len(pixels)
+    assert np.abs(found.outputs[:1] - task.predict(pixels[:1]).outputs).max() > 1e-6
 
 
 def test_files_are_found_once_and_in_order(tmp_path: Path) -> None:

@@ -53,12 +53,14 @@ def adapt(
     from medmeta.app.support import open_support
     from medmeta.app.workbench import adapt as learn
     from medmeta.settings import options_from_texts
+    from medmeta.training.allocator import keep_freed_memory
 
     if set_ and head is None:
         raise SettingsError("--set goes with --head: a run's own learner keeps its options.")
     if out.exists() or out.is_symlink():
         raise SettingsError(f"{out} is already there; choose another --out or remove it.")
     check_place(out)
+    keep_freed_memory()
     loaded = load_model(model, expected_sha256=expect_sha256, allow_external=allow_external)
     opened = open_support(support, loaded.preprocessing, skip_bad=skip_bad)
     started = time.perf_counter()
