@@ -49,6 +49,23 @@ def test_seconds_by_hand(spent: Spent, wanted: list[float]) -> None:
     assert [share for _, _, share in rows] == pytest.approx([w / 10 for w in wanted])
 
 
+def test_time_in_which_others_were_at_work_is_counted_once() -> None:
+    # Nothing of the main thread is marked but 4 to 6; others work in 1-3, 2-5, 5-7 and 9-10.
+    made = recording(10.0, {0: {"load": 2}, 1: {"encode": 2 + 2}, 2: {"inner loop": 3 + 1}})
+    made.events = [Event("load", 0, 4, 6), Event("encode", 1, 1, 3), Event("inner loop", 2, 2, 5),
+                   Event("encode", 1, 5, 7), Event("inner loop", 2, 9, 10)]  # fmt: skip
+    shared = (4 - 1) + (7 - 6) + (10 - 9)
+    seconds = [seconds for _, seconds, _ in profile_rows(made)]
+    assert seconds == pytest.approx([2, shared / 2, shared / 2, 0, 10 - 2 - shared])
+
+
+def test_too_many_spans_to_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medmeta.app.profile.MOST_EVENTS", 1)
+    made = recording(10.0, {0: {}, 1: {"encode": 4}, 2: {"encode": 3}})
+    made.events = [Event("encode", 1, 0, 1)]
+    assert [seconds for _, seconds, _ in profile_rows(made)] == pytest.approx([0, 4, 0, 0, 6])
+
+
 def test_the_trace_is_chromes(tmp_path: Path) -> None:
     made = recording(2.0, {0: {"load": 0.5}, 1: {"encode": 1.0}})
     made.events = [Event("load", 0, 0.25, 0.75), Event("encode", 1, 0.5, 1.5)]

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -362,7 +363,11 @@ def test_an_interrupt_saves_and_the_run_ends_the_same_later(tmp_path, step):
 
 
 @in_main_thread
-def test_a_second_interrupt_ends_at_once(tmp_path):
+def test_a_second_interrupt_ends_at_once(tmp_path, request):
+    # A shell that runs the tests in the background has them ignore Ctrl-C.
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def twice():
         interrupt()
         interrupt()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medmeta.app.terminal import check_out, err, out, percent, say, show_table
-from medmeta.spans import WORKS, Recording, recorded
+from medmeta.spans import MOST_EVENTS, WORKS, Recording, recorded
 from medmeta.storage import write_bytes
 
 OTHERWISE = "everything else"
@@ -42,8 +42,9 @@ def profile_rows(recording: Recording) -> list[tuple[str, float, float]]:
 
     The seconds add up to those that passed. What the main thread spent on a work counts for that
     work. While it had nothing marked, other threads may have worked for it: as much of that time
-    as the busiest of them worked is shared out in proportion to what all of them did. What is left
-    is everything else.
+    as any of them was at work is shared out in proportion to what all of them did. (Where too much
+    was recorded to keep every span, as much as the busiest of them worked.) What is left is
+    everything else.
 
     >>> recording = Recording(seconds=10.0)
     >>> recording.own_seconds = {0: {"load": 2.0}, 1: {"inner loop": 6.0}, 2: {"inner loop": 5.0}}
@@ -54,15 +55,31 @@ def profile_rows(recording: Recording) -> list[tuple[str, float, float]]:
     seconds = {work: own.get(work, 0.0) for work in WORKS}
     unmarked = max(0.0, recording.seconds - sum(seconds.values()))
     helpers = [spent for thread, spent in recording.own_seconds.items() if thread]
-    busiest = max((sum(spent.values()) for spent in helpers), default=0.0)
     helped = {work: sum(spent.get(work, 0.0) for spent in helpers) for work in WORKS}
-    if busiest:
-        scale = min(unmarked, busiest) / sum(helped.values())
+    if any(helped.values()):
+        scale = min(unmarked, _helped_for(recording)) / sum(helped.values())
         seconds = {work: seconds[work] + scale * helped[work] for work in WORKS}
     whole = max(recording.seconds, 1e-9)
     rows: list[tuple[str, float]] = [*seconds.items()]
     rows.append((OTHERWISE, max(0.0, recording.seconds - sum(seconds.values()))))
     return [(work, spent, spent / whole) for work, spent in rows]
+
+
+def _helped_for(recording: Recording) -> float:
+    """Seconds in which another thread was at work while the main thread had nothing marked."""
+    if not 0 < len(recording.events) < MOST_EVENTS:
+        spent = [sum(spent.values()) for thread, spent in recording.own_seconds.items() if thread]
+        return max(spent, default=0.0)
+    edges = [(event.start, 1, event.thread) for event in recording.events]
+    edges += [(event.stop, -1, event.thread) for event in recording.events]
+    total = before = 0.0
+    at_work = [0, 0]  # the main thread, others
+    for moment, change, thread in sorted(edges):
+        if at_work[1] and not at_work[0]:
+            total += moment - before
+        at_work[min(thread, 1)] += change
+        before = moment
+    return total
 
 
 def write_trace(path: Path, recording: Recording) -> None:
