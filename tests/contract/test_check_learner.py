@@ -27,13 +27,42 @@ NARROW: dict[str, dict[str, Any]] = {
     "resnet12": {"widths": (4, 4, 8, 8)},
 }
 
+# What costs minutes, and has no part in the contract.
+FEW: dict[str, dict[str, Any]] = {
+    "random_forest": {"trees": 8},
+    "gradient_boosting": {"rounds": 8},
+}
+
 # Options under which a learner is checked too, besides its defaults.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "anil": [
+        {"first_order": True},
+        {"encoder": {"norm": "batch"}},
+        {"encoder": {"norm": "running"}},
+    ],
+    "kernel_svm": [{"kernel": "linear", "slack": 10.0}],
+    "logistic": [{"regularisation": 1e-3, "scale": 2.0}, {"encoder": {"norm": "group"}}],
     "maml": [
         {"first_order": True},
         {"inner_steps": 2, "test_steps": 3},
         {"inner_steps": 2, "inner_checkpoint": True},
         {"max_way": 5},
+        {"encoder": {"norm": "batch"}},
+        {"learn_rates": "per_layer_per_step", "inner_steps": 2, "test_steps": 3},
+        {"inner_steps": 2, "step_weights": (1.0, 3.0)},
+    ],
+    "meta_sgd": [
+        {"first_order": True},
+        {"inner_steps": 2, "inner_checkpoint": True},
+        {"encoder": {"norm": "batch"}},
+    ],
+    "reptile": [
+        {"inner_batch": None, "train_on": "support"},
+        {"inner_optimiser": "sgd", "inner_rate": 0.02, "test_steps": 5},
+    ],
+    "matching": [
+        {"scale": 1.0, "learn_scale": False},
+        {"full_context": True, "processing_steps": 2},
         {"encoder": {"norm": "batch"}},
     ],
     "prototypical": [
@@ -41,9 +70,17 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"distance": "cosine"},
         {"encoder": {"norm": "batch"}},
     ],
+    "relation": [
+        {"shots": "mean", "width": 8},
+        {"encoder": {"norm": "batch"}},
+    ],
+    "siamese": [{"balanced": True}, {"encoder": {"norm": "batch"}}],
+    "svm": [{"slack": 10.0, "scale": 2.0}],
     "ridge": [{"regularisation": 0.1, "scale": 1.0}, {"encoder": {"norm": "group"}}],
 }
-CASES = [(name, options) for name in LEARNERS for options in ({}, *VARIANTS.get(name, []))]
+CASES = [
+    (name, options) for name in LEARNERS for options in (FEW.get(name, {}), *VARIANTS.get(name, []))
+]
 
 
 def build(name: str, kind: TargetKind, options: dict[str, Any]) -> AbstractLearner:
@@ -68,7 +105,7 @@ def test_learners_of_classes_keep_the_contract(name: str, options: dict[str, Any
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learners_of_values_keep_the_contract(name: str) -> None:
-    learner = build(name, "values", {})
+    learner = build(name, "values", FEW.get(name, {}))
     assert check_learner(learner, input_spec=IMAGE, target=TARGETS["values"]) == tuple(CHECKS)
 
 
@@ -100,7 +137,7 @@ def test_every_encoder_serves_a_learner(encoder: str) -> None:
 @pytest.mark.parametrize("name", [name for name, spec in LEARNERS.items() if spec.build_head])
 def test_heads_keep_the_contract_on_embeddings(name: str, kind: TargetKind) -> None:
     try:
-        head = build_head(name, None, VECTOR, TARGETS[kind])
+        head = build_head(name, FEW.get(name), VECTOR, TARGETS[kind])
     except UnsupportedTaskError:
         pytest.skip(f"{name} takes no {kind}")
     assert head.traits.input_kinds == {"vector"}

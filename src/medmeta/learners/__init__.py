@@ -16,9 +16,17 @@ from medmeta.errors import UnknownNameError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, check_task_fits
 from medmeta.learners._embedding import EmbeddingLearner
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.gradient import maml
-from medmeta.learners.heads import ridge
-from medmeta.learners.metric import prototypical
+from medmeta.learners.classical import (
+    gradient_boosting,
+    kernel_svm,
+    mlp,
+    nearest_centroid,
+    random_forest,
+    sgd,
+)
+from medmeta.learners.gradient import anil, maml, meta_sgd, reptile
+from medmeta.learners.heads import logistic, ridge, svm
+from medmeta.learners.metric import matching, prototypical, relation, siamese
 from medmeta.learners.standardised import StandardisedValues
 from medmeta.settings import validated
 
@@ -38,9 +46,23 @@ __all__ = [
 LEARNERS: dict[str, LearnerSpec] = {
     spec.name: spec
     for spec in (
+        anil.SPEC,
         maml.SPEC,
+        meta_sgd.SPEC,
+        reptile.SPEC,
+        matching.SPEC,
         prototypical.SPEC,
+        relation.SPEC,
+        siamese.SPEC,
+        logistic.SPEC,
         ridge.SPEC,
+        svm.SPEC,
+        gradient_boosting.SPEC,
+        kernel_svm.SPEC,
+        mlp.SPEC,
+        nearest_centroid.SPEC,
+        random_forest.SPEC,
+        sgd.SPEC,
     )
 }
 

@@ -71,7 +71,7 @@ def descend_tasks(
     if not (checkpointed and torch.is_grad_enabled() and steps > 1):
         whole = map_tasks(lambda *parts: learn(dict(start), 0, steps, *parts), *data, method=method)
         return dict(whole)
-    names = list(start)
+    names, known = list(start), [*learned, *(part for part in data if part.requires_grad)]
     values = [start[name].expand(len(data[0]), *start[name].shape) for name in names]
     for step in range(steps):
 
@@ -82,7 +82,7 @@ def descend_tasks(
             )
             return tuple(after[name] for name in names)
 
-        values = recomputed(one_step, values, learned)
+        values = recomputed(one_step, values, known)
     return dict(zip(names, values, strict=True))
 
 
@@ -90,7 +90,10 @@ def _gradients(loss: LossOfWeights, weights: Weights, *, first_order: bool) -> W
     if first_order:
         weights = {name: weight.detach() for name, weight in weights.items()}
     if not one_task_at_a_time() or torch.is_inference_mode_enabled():
-        return dict(torch.func.grad(loss)(weights))
+        found_by_func = torch.func.grad(loss)(weights)
+        if first_order:  # what the loss reads besides the weights may have a gradient
+            found_by_func = {name: gradient.detach() for name, gradient in found_by_func.items()}
+        return dict(found_by_func)
     second_order = torch.is_grad_enabled() and not first_order
     with torch.enable_grad():
         known = {

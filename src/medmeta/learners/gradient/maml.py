@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Literal
+
 import torch
-from pydantic import Field
+from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from medmeta.encoders import (
-    AbstractEncoder,
-    keeps_running_statistics,
-    uses_batch_statistics,
-    uses_fused_batch_statistics,
-)
-from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
-from medmeta.errors import SettingsError
-from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits, task_loss
-from medmeta.learners._inner_loop import Weights, descend_tasks, fixed_rate, trainable_weights
-from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.tasks import TaskMap, map_tasks
+from medmeta.encoders import AbstractEncoder, uses_batch_statistics
+from medmeta.episode import Episode, InputSpec, Target, any_tensor
+from medmeta.learner import TrainingDefaults, check_task_fits
+from medmeta.learners._inner_loop import Update, Weights, descend, fixed_rate, trainable_weights
+from medmeta.learners._spec import LearnerSpec
+from medmeta.learners.gradient._adapting import DescendingLearner, DescentConfig, whole_network
+from medmeta.learners.gradient._learned_rates import LearnedRates
+from medmeta.tasks import map_tasks
 
-DEFAULT_RATE = {"classes": 0.4, "values": 0.01}
+LossesOfTask = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-class MAMLConfig(EncodedConfig):
+class MAMLConfig(DescentConfig):
     """Options of MAML.
 
     ``inner_rate`` is on the MEAN cross-entropy of the support. (The paper's 0.4 for Omniglot is on
@@ -33,24 +31,47 @@ class MAMLConfig(EncodedConfig):
     leaves out second derivatives. ``inner_checkpoint`` keeps less memory over several inner steps
     and computes them again in the backward pass. ``max_way`` is the size of the output layer:
     tasks of fewer classes use its first columns (None: the ways it is first built for).
+    Of MAML++: ``learn_rates=per_layer_per_step`` learns an inner rate for each tensor of weights
+    and step, from ``inner_rate`` on; ``step_weights``, one for each inner step, train on the
+    query's loss after every step, not only after the last.
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
-    inner_rate: float | None = Field(None, gt=0)
-    inner_steps: int = Field(1, ge=1, le=1000)
-    test_steps: int | None = Field(None, ge=0, le=1000)
-    first_order: bool = False
-    inner_checkpoint: bool = False
-    max_way: int | None = Field(None, ge=2, le=1000)
+    learn_rates: Literal["none", "per_layer_per_step"] = "none"
+    step_weights: tuple[float, ...] | None = None
+
+    @field_validator("step_weights", mode="before")
+    @classmethod
+    def _read(cls, value: object) -> object:
+        """A text such as ``1,1,2`` is three weights."""
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("step_weights")
+    @classmethod
+    def _fit(
+        cls, value: tuple[float, ...] | None, info: ValidationInfo
+    ) -> tuple[float, ...] | None:
+        if value is None:
+            return None
+        if len(value) != info.data.get("inner_steps", len(value)):
+            raise ValueError(f"{len(value)} weights for {info.data['inner_steps']} inner_steps")
+        if min(value) < 0 or sum(value) <= 0:
+            raise ValueError("weights are not negative, and not all zero")
+        if info.data.get("inner_checkpoint"):
+            raise ValueError("the loss after every step cannot be had with inner_checkpoint")
+        return value
 
 
-class MAML(AbstractLearner):
+class MAML(DescendingLearner):
     """Adapts all weights by gradient descent on the support; learns where it starts.
 
     ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``. Finn, Abbeel and Levine 2017,
     algorithm 2; first order as in its section 5.2. ``coupled`` says that the network normalises
-    by the batch at hand.
+    by the batch at hand. Learned rates and the loss of several steps: Antoniou, Edwards and
+    Storkey 2019 (MAML++), section 4 and equation 4.
     """
+
+    config: MAMLConfig
 
     def __init__(
         self,
@@ -62,76 +83,73 @@ class MAML(AbstractLearner):
         input_kind: str = "image",
         coupled: bool = False,
     ) -> None:
-        super().__init__()
-        self.network = network
-        self.config = config
-        # Torch's own layer for batch statistics has a wrong second derivative under vmap.
-        self.task_map: TaskMap | None = "loop" if uses_fused_batch_statistics(network) else None
-        self.traits = Traits(
-            transductive=coupled,
-            maps_tasks=True,
-            max_way=max_way if target.kind == "classes" else None,
-            label_equivariant=False,
-            targets=frozenset({target.kind}),
-            input_kinds=frozenset({input_kind}),
+        super().__init__(
+            network,
+            config,
+            target=target,
+            max_way=max_way,
+            input_kind=input_kind,
+            coupled=coupled,
         )
+        self.rates: LearnedRates | None = None
+        if config.learn_rates == "per_layer_per_step":
+            weights, rate = trainable_weights(network), config.rate_for(target)
+            self.rates = LearnedRates(weights, rate, steps=config.inner_steps)
 
-    def adapt(self, support: LabelledSet, target: Target) -> Predictor:
-        """Take the inner steps; the predictor holds the weights of each task."""
-        check_task_fits(self, target)
-        config = self.config
-        steps = config.inner_steps
-        if not self.training and config.test_steps is not None:
-            steps = config.test_steps
-        rate = config.inner_rate or DEFAULT_RATE[target.kind]
+    def update(self, target: Target) -> Update:
+        """``w - rate · g``."""
+        return self.rates.update if self.rates else fixed_rate(self.config.rate_for(target))
 
-        def support_loss(weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
-            outputs = self._forward(weights, images, target)
-            return task_loss(outputs[None], labels[None], target)[0]
+    def learned_by_update(self) -> Sequence[Tensor]:
+        """The rates, where they are learned."""
+        return tuple(self.rates.parameters()) if self.rates else ()
 
-        fast = descend_tasks(
-            support_loss,
-            trainable_weights(self.network),
-            (any_tensor(support.inputs), support.labels),
-            fixed_rate(rate),
-            steps,
-            first_order=config.first_order,
-            checkpointed=config.inner_checkpoint,
+    def loss(self, episode: Episode) -> Tensor:
+        """``(T,)``: the query's loss after the last step, or the weighted mean over all steps."""
+        if self.config.step_weights is None:
+            return super().loss(episode)
+        check_task_fits(self, episode.target)
+        losses: Tensor = map_tasks(
+            self._loss_after_each_step(episode.target),
+            *(any_tensor(episode.support.inputs), episode.support.labels),
+            *(any_tensor(episode.query.inputs), episode.query.labels),
             method=self.task_map,
         )
+        weights = losses.new_tensor(self.config.step_weights)
+        return losses @ (weights / weights.sum())
 
-        def predict(inputs: Inputs) -> Tensor:
-            outputs: Tensor = map_tasks(
-                lambda weights, images: self._forward(weights, images, target),
-                fast,
-                any_tensor(inputs),
-                method=self.task_map,
+    def _loss_after_each_step(self, target: Target) -> LossesOfTask:
+        """Of one task's support and query: the query's loss after each step, ``(steps,)``."""
+        config, loss, update = self.config, self.loss_of_task(target), self.update(target)
+
+        def losses_of(images: Tensor, labels: Tensor, queries: Tensor, answers: Tensor) -> Tensor:
+            losses: list[Tensor] = []
+
+            def noted(weights: Weights, gradients: Weights, step: int) -> Weights:
+                after = update(weights, gradients, step)
+                losses.append(loss(after, queries, answers))
+                return after
+
+            descend(
+                lambda weights: loss(weights, images, labels),
+                trainable_weights(self.network),
+                noted,
+                config.inner_steps,
+                first_order=config.first_order,
             )
-            return outputs
+            return torch.stack(losses)
 
-        return predict
-
-    def _forward(self, weights: Weights, images: Tensor, target: Target) -> Tensor:
-        outputs: Tensor = functional_call(self.network, weights, (images,))
-        return outputs[:, : target.size]
+        return losses_of
 
 
 def _build(
     config: MAMLConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> MAML:
-    if keeps_running_statistics(encoder):
-        raise SettingsError(
-            "maml takes no encoder with running statistics (norm=running): they cannot be kept "
-            "within an inner loop. Use norm=group, or norm=batch as the paper did (transductive)."
-        )
-    outputs = max(config.max_way or 0, target.size)
-    classifier = nn.Linear(encoder.embedding_size, outputs)
-    torch.nn.init.zeros_(classifier.bias)
     return MAML(
-        nn.Sequential(encoder, classifier),
+        whole_network("maml", config, encoder, target),
         config,
         target=target,
-        max_way=outputs,
+        max_way=max(config.max_way or 0, target.size),
         input_kind=input_spec.kind,
         coupled=uses_batch_statistics(encoder),
     )

@@ -1,0 +1,182 @@
+"""What learners that adapt a network's weights within the task share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from medmeta.encoders import (
+    AbstractEncoder,
+    keeps_running_statistics,
+    uses_fused_batch_statistics,
+)
+from medmeta.episode import Inputs, LabelledSet, Predictor, Target, any_tensor
+from medmeta.errors import SettingsError
+from medmeta.learner import AbstractLearner, Traits, check_task_fits, task_loss
+from medmeta.learners._inner_loop import (
+    LossOfTask,
+    Update,
+    Weights,
+    descend_tasks,
+    trainable_weights,
+)
+from medmeta.learners._spec import EncodedConfig
+from medmeta.tasks import TaskMap, map_tasks
+
+DEFAULT_RATE = {"classes": 0.4, "values": 0.01}
+
+
+class FixedLayerConfig(EncodedConfig):
+    """Options of a network whose output layer is built once, for tasks of any fewer classes."""
+
+    test_steps: int | None = Field(None, ge=0, le=1000)
+    max_way: int | None = Field(None, ge=2, le=1000)
+
+
+class DescentConfig(FixedLayerConfig):
+    """Options of gradient descent within the task that is differentiated through."""
+
+    inner_rate: float | None = Field(None, gt=0)
+    inner_steps: int = Field(1, ge=1, le=1000)
+    first_order: bool = False
+    inner_checkpoint: bool = False
+
+    def rate_for(self, target: Target) -> float:
+        """``inner_rate``, or what stands for None."""
+        return self.inner_rate or DEFAULT_RATE[target.kind]
+
+
+class AdaptingLearner(AbstractLearner):
+    """A network whose weights are adapted to each task.
+
+    ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``; a task of ``n_way`` classes uses its
+    first columns. ``coupled`` says that the network normalises by the batch at hand. A subclass
+    writes ``adapted``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        target: Target,
+        max_way: int,
+        input_kind: str = "image",
+        coupled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        # Torch's own layer for batch statistics has a wrong second derivative under vmap.
+        self.task_map: TaskMap | None = "loop" if uses_fused_batch_statistics(network) else None
+        self.traits = Traits(
+            transductive=coupled,
+            maps_tasks=True,
+            max_way=max_way if target.kind == "classes" else None,
+            label_equivariant=False,
+            targets=frozenset({target.kind}),
+            input_kinds=frozenset({input_kind}),
+        )
+
+    @abstractmethod
+    def adapted(self, support: LabelledSet, target: Target) -> Weights:
+        """The network's weights of each task, with a first axis of tasks."""
+
+    def adapt(self, support: LabelledSet, target: Target) -> Predictor:
+        """Take the inner steps; the predictor holds the weights of each task."""
+        check_task_fits(self, target)
+        fast = self.adapted(support, target)
+
+        def predict(inputs: Inputs) -> Tensor:
+            outputs: Tensor = map_tasks(
+                lambda weights, images: self._forward(weights, images, target),
+                fast,
+                any_tensor(inputs),
+                method=self.task_map,
+            )
+            return outputs
+
+        return predict
+
+    def loss_of_task(self, target: Target) -> LossOfTask:
+        """Of weights, images ``(S, C, *space)`` and labels of one task: the mean loss."""
+
+        def loss(weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
+            outputs = self._forward(weights, images, target)
+            return task_loss(outputs[None], labels[None], target)[0]
+
+        return loss
+
+    def _forward(self, weights: Weights, images: Tensor, target: Target) -> Tensor:
+        outputs: Tensor = functional_call(self.network, weights, (images,))
+        return outputs[:, : target.size]
+
+
+class DescendingLearner(AdaptingLearner):
+    """Adapts by steps that are differentiated through; a subclass writes ``update``."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: DescentConfig,
+        *,
+        target: Target,
+        max_way: int,
+        input_kind: str = "image",
+        coupled: bool = False,
+    ) -> None:
+        super().__init__(
+            network, target=target, max_way=max_way, input_kind=input_kind, coupled=coupled
+        )
+        self.config = config
+
+    @abstractmethod
+    def update(self, target: Target) -> Update:
+        """The rule of the inner steps."""
+
+    def learned_by_update(self) -> Sequence[Tensor]:
+        """The parameters that ``update`` reads."""
+        return ()
+
+    def adapted(self, support: LabelledSet, target: Target) -> Weights:
+        """The weights after ``inner_steps``, or after ``test_steps`` in evaluation mode."""
+        config = self.config
+        steps = config.inner_steps
+        if not self.training and config.test_steps is not None:
+            steps = config.test_steps
+        return descend_tasks(
+            self.loss_of_task(target),
+            trainable_weights(self.network),
+            (any_tensor(support.inputs), support.labels),
+            self.update(target),
+            steps,
+            first_order=config.first_order,
+            checkpointed=config.inner_checkpoint,
+            learned=self.learned_by_update(),
+            method=self.task_map,
+        )
+
+
+def output_layer(config: FixedLayerConfig, embedding_size: int, target: Target) -> nn.Linear:
+    """A fresh last layer for ``max_way`` classes, or for the target's values; its bias is zero."""
+    layer = nn.Linear(embedding_size, max(config.max_way or 0, target.size))
+    torch.nn.init.zeros_(layer.bias)
+    return layer
+
+
+def whole_network(
+    name: str, config: FixedLayerConfig, encoder: AbstractEncoder, target: Target
+) -> nn.Sequential:
+    """The encoder with an output layer, all of it to be adapted.
+
+    Raises ``SettingsError`` where the encoder keeps running statistics.
+    """
+    if keeps_running_statistics(encoder):
+        raise SettingsError(
+            f"{name} takes no encoder with running statistics (norm=running): they cannot be kept "
+            "within an inner loop. Use norm=group, or norm=batch as the paper did (transductive)."
+        )
+    return nn.Sequential(encoder, output_layer(config, encoder.embedding_size, target))

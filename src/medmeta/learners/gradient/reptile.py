@@ -1,0 +1,182 @@
+"""Reptile: an initialisation that moves towards the weights that tasks end in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medmeta.encoders import AbstractEncoder, uses_batch_statistics
+from medmeta.episode import Episode, InputSpec, LabelledSet, Target, any_tensor
+from medmeta.learner import TrainingDefaults, check_task_fits
+from medmeta.learners._inner_loop import Update, Weights, descend, fixed_rate, trainable_weights
+from medmeta.learners._spec import LearnerSpec
+from medmeta.learners.gradient._adapting import AdaptingLearner, FixedLayerConfig, whole_network
+from medmeta.tasks import map_tasks
+
+DEFAULT_RATE = {"adam": 1e-3, "sgd": 0.1}
+
+
+class ReptileConfig(FixedLayerConfig):
+    """Options of Reptile.
+
+    ``inner_optimiser`` ``adam`` (without momentum, as in the paper) or ``sgd``; each task starts it
+    afresh. ``inner_rate`` None: 0.001 for adam, 0.1 for sgd. ``inner_steps`` while training,
+    ``test_steps`` when adapting (the paper: 50). ``inner_batch``: images in each inner step,
+    drawn anew for each task (None: all). ``train_on`` ``all`` the images of a task, support and
+    query together (the paper's train shots), or its ``support`` alone. ``max_way`` is the size of
+    the output layer: tasks of fewer classes use its first columns (None: the ways it is first
+    built for).
+    """
+
+    training_defaults = TrainingDefaults(optimiser="sgd", learning_rate=1.0, tasks_per_step=5)
+    inner_optimiser: Literal["adam", "sgd"] = "adam"
+    inner_rate: float | None = Field(None, gt=0)
+    inner_steps: int = Field(5, ge=1, le=1000)
+    test_steps: int | None = Field(10, ge=0, le=1000)
+    inner_batch: int | None = Field(10, ge=1)
+    train_on: Literal["all", "support"] = "all"
+
+
+class Reptile(AdaptingLearner):
+    """Descends within the task; the meta-gradient is how far the weights went, turned around.
+
+    ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``. Nichol, Achiam and Schulman 2018,
+    algorithm 2 (batched): with plain descent at rate ε the update is ``θ + ε · mean(θ' - θ)``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: ReptileConfig,
+        *,
+        target: Target,
+        max_way: int,
+        input_kind: str = "image",
+        coupled: bool = False,
+    ) -> None:
+        super().__init__(
+            network, target=target, max_way=max_way, input_kind=input_kind, coupled=coupled
+        )
+        self.config = config
+        self.traits = replace(
+            self.traits, order_free=config.inner_batch is None, differentiable=False
+        )
+
+    def adapted(self, support: LabelledSet, target: Target) -> Weights:
+        """The weights after ``inner_steps``, or after ``test_steps`` in evaluation mode."""
+        steps = self.config.inner_steps
+        if not self.training and self.config.test_steps is not None:
+            steps = self.config.test_steps
+        return self._descended(support, target, steps)
+
+    def loss(self, episode: Episode) -> Tensor:
+        """``(T,)``: ``½‖θ - θ'‖²`` with ``θ'`` held constant, whose gradient is ``θ - θ'``."""
+        check_task_fits(self, episode.target)
+        learned_from = episode.support
+        if self.config.train_on == "all":
+            learned_from = _together(episode.support, episode.query)
+        with torch.no_grad():
+            ends = self._descended(learned_from, episode.target, self.config.inner_steps)
+        ways = [
+            (weight - ends[name]).square().flatten(1).sum(1) / 2
+            for name, weight in trainable_weights(self.network).items()
+        ]
+        return torch.stack(ways).sum(0)
+
+    def _descended(self, labelled: LabelledSet, target: Target, steps: int) -> Weights:
+        loss = self.loss_of_task(target)
+
+        def of_task(images: Tensor, labels: Tensor, order: Tensor) -> Weights:
+            weights, update = trainable_weights(self.network), self._fresh_optimiser()
+            for chosen in order.unbind():
+                weights = descend(
+                    lambda w, i=images[chosen], y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
+                    weights,
+                    update,
+                    1,
+                    first_order=True,
+                )
+            return weights
+
+        order = mini_batches(labelled, steps, self.config.inner_batch)
+        inputs = any_tensor(labelled.inputs)
+        return dict(map_tasks(of_task, inputs, labelled.labels, order, method=self.task_map))
+
+    def _fresh_optimiser(self) -> Update:
+        name = self.config.inner_optimiser
+        rate = self.config.inner_rate or DEFAULT_RATE[name]
+        return fixed_rate(rate) if name == "sgd" else fresh_adam(rate)
+
+
+def fresh_adam(rate: float, *, decay: float = 0.999, eps: float = 1e-8) -> Update:
+    """Adam (Kingma and Ba 2015, algorithm 1) with β1 = 0, for the steps of one task.
+
+    It holds that task's moments, which begin at zero.
+    """
+    squares: Weights = {}
+    taken = 0
+
+    def update(weights: Weights, gradients: Weights, step: int) -> Weights:
+        nonlocal taken
+        taken += 1
+        after = {}
+        for name, weight in weights.items():
+            new = (1 - decay) * gradients[name].square()
+            squares[name] = decay * squares[name] + new if name in squares else new
+            size = (squares[name] / (1 - decay**taken)).sqrt()
+            after[name] = weight - rate * gradients[name] / (size + eps)
+        return after
+
+    return update
+
+
+def mini_batches(labelled: LabelledSet, steps: int, size: int | None) -> Tensor:
+    """Which images each step takes, ``(T, steps, size)``, drawn by each task's own id.
+
+    The images are gone through in an order drawn at random, and again in another when they are
+    used up. All of them where ``size`` is None or as many as there are.
+    """
+    n, device = labelled.n_examples, labelled.labels.device
+    if size is None or size >= n:
+        return torch.arange(n, device=device).expand(labelled.n_tasks, steps, n)
+    drawn = []
+    for task_id in labelled.task_ids.tolist():
+        random = torch.Generator().manual_seed(int(task_id))
+        passes = -(-steps * size // n)
+        order = [torch.randperm(n, generator=random) for _ in range(passes)]
+        drawn.append(torch.cat([torch.arange(0), *order])[: steps * size].reshape(steps, size))
+    return torch.stack(drawn).to(device)
+
+
+def _together(support: LabelledSet, query: LabelledSet) -> LabelledSet:
+    inputs = torch.cat([any_tensor(support.inputs), any_tensor(query.inputs)], dim=1)
+    labels = torch.cat([support.labels, query.labels], dim=1)
+    return LabelledSet(inputs, labels, support.task_ids)
+
+
+def _build(
+    config: ReptileConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
+) -> Reptile:
+    return Reptile(
+        whole_network("reptile", config, encoder, target),
+        config,
+        target=target,
+        max_way=max(config.max_way or 0, target.size),
+        input_kind=input_spec.kind,
+        coupled=uses_batch_statistics(encoder),
+    )
+
+
+SPEC = LearnerSpec(
+    name="reptile",
+    family="gradient",
+    summary="an initialisation that moves towards the weights that tasks end in; no second order",
+    paper="Nichol, Achiam and Schulman 2018, On First-Order Meta-Learning Algorithms",
+    config=ReptileConfig,
+    build=_build,
+    default_norm="group",
+)

@@ -1,0 +1,134 @@
+"""Reptile against arithmetic and against torch's own optimisers."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medmeta.episode import Episode, InputSpec, LabelledSet, Target
+from medmeta.errors import SettingsError
+from medmeta.learners import build_learner, learner_spec
+from medmeta.learners.gradient.reptile import Reptile, ReptileConfig, mini_batches
+from medmeta.tasks import TaskMap, preferring
+from tests.learners.gradient.tiny_tasks import TARGET, episode, gradients_of, network, task
+
+
+def tiny(**options: Any) -> Reptile:
+    config = ReptileConfig(**options)
+    return Reptile(network(), config, target=TARGET, max_way=3, input_kind="vector")
+
+
+def together(tasks: Episode) -> LabelledSet:
+    assert isinstance(tasks.support.inputs, Tensor)
+    assert isinstance(tasks.query.inputs, Tensor)
+    inputs = torch.cat([tasks.support.inputs, tasks.query.inputs], 1)
+    return LabelledSet(
+        inputs, torch.cat([tasks.support.labels, tasks.query.labels], 1), tasks.support.task_ids
+    )
+
+
+def ends_by_torch(learner: Reptile, labelled: LabelledSet, steps: int) -> list[nn.Module]:
+    """Each task's network after steps of torch's own optimiser, begun afresh."""
+    config, ends = learner.config, []
+    order = mini_batches(labelled, steps, config.inner_batch)
+    for t in range(labelled.n_tasks):
+        net = copy.deepcopy(learner.network)
+        optimiser: torch.optim.Optimizer = torch.optim.Adam(
+            net.parameters(), lr=config.inner_rate or 1e-3, betas=(0.0, 0.999)
+        )
+        if config.inner_optimiser == "sgd":
+            optimiser = torch.optim.SGD(net.parameters(), lr=config.inner_rate or 0.1)
+        images, labels = task(labelled, t)
+        for chosen in order[t]:
+            optimiser.zero_grad()
+            loss = F.cross_entropy(net(images[chosen]), labels[chosen])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        ends.append(net)
+    return ends
+
+
+def test_one_step_of_descent_by_hand() -> None:
+    """(2w - 3)² has gradient -12 at w = 0: at rate 0.1, w' = 1.2, loss 0.72, gradient -1.2."""
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(net.weight)
+    target = Target("values", 1)
+    config = ReptileConfig(inner_optimiser="sgd", inner_steps=1, train_on="support")
+    learner = Reptile(net, config, target=target, max_way=1, input_kind="vector")
+    labelled = LabelledSet(torch.tensor([[[2.0]]]), torch.tensor([[[3.0]]]), torch.zeros(1))
+    loss = learner.loss(Episode(labelled, labelled, target))
+    assert loss.shape == (1,)
+    assert float(loss.detach()) == pytest.approx(0.72)
+    torch.optim.SGD(learner.parameters(), lr=1.0).zero_grad()
+    loss.mean().backward()  # type: ignore[no-untyped-call]
+    assert net.weight.grad is not None
+    assert float(net.weight.grad) == pytest.approx(-1.2)
+
+
+@pytest.mark.parametrize("task_map", ["loop", "vmap"])
+@pytest.mark.parametrize("train_on", ["all", "support"])
+@pytest.mark.parametrize("inner_batch", [None, 4])
+@pytest.mark.parametrize("inner_optimiser", ["adam", "sgd"])
+def test_the_gradient_is_how_far_torch_s_optimiser_goes(
+    inner_optimiser: str, inner_batch: int | None, train_on: str, task_map: TaskMap
+) -> None:
+    learner = tiny(inner_optimiser=inner_optimiser, inner_batch=inner_batch, train_on=train_on)
+    tasks = episode()
+    learned_from = together(tasks) if train_on == "all" else tasks.support
+    with preferring(task_map):
+        loss = learner.loss(tasks)
+        found = gradients_of(learner, loss)
+    ends = [dict(net.named_parameters()) for net in ends_by_torch(learner, learned_from, 5)]
+    start = dict(learner.network.named_parameters())
+    ways = {n: torch.stack([w - end[n] for end in ends]).detach() for n, w in start.items()}
+    for name, way in ways.items():
+        torch.testing.assert_close(found[f"network.{name}"], way.mean(0), rtol=1e-6, atol=1e-12)
+    squares = torch.stack([way.square().flatten(1).sum(1) for way in ways.values()])
+    torch.testing.assert_close(loss, squares.sum(0) / 2)
+
+
+@pytest.mark.parametrize(("training", "steps"), [(True, 2), (False, 6)])
+def test_adapting_takes_the_steps_of_its_mode(training: bool, steps: int) -> None:
+    learner, tasks = tiny(inner_steps=2, test_steps=6, inner_batch=3), episode()
+    assert isinstance(tasks.query.inputs, Tensor)
+    with torch.no_grad():
+        answers = learner.train(training).adapt(tasks.support, TARGET)(tasks.query.inputs)
+    ends = ends_by_torch(learner, tasks.support, steps)
+    wanted = [net(images) for net, images in zip(ends, tasks.query.inputs, strict=True)]
+    torch.testing.assert_close(answers, torch.stack(wanted).detach())
+
+
+def test_each_pass_goes_through_all_images_by_the_task_s_own_chance() -> None:
+    labelled = LabelledSet(torch.zeros(2, 6, 1), torch.zeros(2, 6), torch.tensor([3, 8]))
+    order = mini_batches(labelled, 6, 4)
+    assert order.shape == (2, 6, 4)
+    for passes in order.reshape(2, 4, 6):
+        assert all(sorted(one.tolist()) == list(range(6)) for one in passes)
+    assert not torch.equal(order[0], order[1])
+    alone = LabelledSet(torch.zeros(1, 6, 1), torch.zeros(1, 6), torch.tensor([8]))
+    assert torch.equal(mini_batches(alone, 6, 4)[0], order[1])
+
+
+@pytest.mark.parametrize("size", [None, 6, 9])
+def test_a_batch_as_large_as_the_set_is_the_set(size: int | None) -> None:
+    labelled = LabelledSet(torch.zeros(1, 6, 1), torch.zeros(1, 6), torch.zeros(1))
+    assert mini_batches(labelled, 2, size).tolist() == [[list(range(6))] * 2]
+
+
+def test_traits_and_defaults() -> None:
+    assert tiny(inner_batch=None).traits.order_free
+    assert not tiny(inner_batch=4).traits.order_free
+    assert tiny().traits.maps_tasks
+    assert not tiny().traits.label_equivariant
+    defaults = learner_spec("reptile").config.training_defaults
+    assert (defaults.optimiser, defaults.learning_rate) == ("sgd", 1.0)
+
+
+def test_running_statistics_are_refused() -> None:
+    with pytest.raises(SettingsError, match="reptile takes no encoder with running statistics"):
+        build_learner("reptile", {"encoder": {"norm": "running"}}, InputSpec(3, (16, 16)), TARGET)
