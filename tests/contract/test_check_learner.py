@@ -27,12 +27,6 @@ NARROW: dict[str, dict[str, Any]] = {
     "resnet12": {"widths": (4, 4, 8, 8)},
 }
 
-# What costs minutes, and has no part in the contract.
-FEW: dict[str, dict[str, Any]] = {
-    "random_forest": {"trees": 8},
-    "gradient_boosting": {"rounds": 8},
-}
-
 # Options under which a learner is checked too, besides its defaults.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "anil": [
@@ -40,7 +34,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"encoder": {"norm": "batch"}},
         {"encoder": {"norm": "running"}},
     ],
-    "kernel_svm": [{"kernel": "linear", "slack": 10.0}],
     "logistic": [{"regularisation": 1e-3, "scale": 2.0}, {"encoder": {"norm": "group"}}],
     "maml": [
         {"first_order": True},
@@ -78,9 +71,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "svm": [{"slack": 10.0, "scale": 2.0}],
     "ridge": [{"regularisation": 0.1, "scale": 1.0}, {"encoder": {"norm": "group"}}],
 }
-CASES = [
-    (name, options) for name in LEARNERS for options in (FEW.get(name, {}), *VARIANTS.get(name, []))
-]
+CASES = [(name, options) for name in LEARNERS for options in ({}, *VARIANTS.get(name, []))]
 
 
 def build(name: str, kind: TargetKind, options: dict[str, Any]) -> AbstractLearner:
@@ -105,7 +96,7 @@ def test_learners_of_classes_keep_the_contract(name: str, options: dict[str, Any
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learners_of_values_keep_the_contract(name: str) -> None:
-    learner = build(name, "values", FEW.get(name, {}))
+    learner = build(name, "values", {})
     assert check_learner(learner, input_spec=IMAGE, target=TARGETS["values"]) == tuple(CHECKS)
 
 
@@ -137,7 +128,7 @@ def test_every_encoder_serves_a_learner(encoder: str) -> None:
 @pytest.mark.parametrize("name", [name for name, spec in LEARNERS.items() if spec.build_head])
 def test_heads_keep_the_contract_on_embeddings(name: str, kind: TargetKind) -> None:
     try:
-        head = build_head(name, FEW.get(name), VECTOR, TARGETS[kind])
+        head = build_head(name, None, VECTOR, TARGETS[kind])
     except UnsupportedTaskError:
         pytest.skip(f"{name} takes no {kind}")
     assert head.traits.input_kinds == {"vector"}

@@ -16,14 +16,6 @@ from medmeta.errors import UnknownNameError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, check_task_fits
 from medmeta.learners._embedding import EmbeddingLearner
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.classical import (
-    gradient_boosting,
-    kernel_svm,
-    mlp,
-    nearest_centroid,
-    random_forest,
-    sgd,
-)
 from medmeta.learners.gradient import anil, maml, meta_sgd, reptile
 from medmeta.learners.heads import logistic, ridge, svm
 from medmeta.learners.metric import matching, prototypical, relation, siamese
@@ -57,12 +49,6 @@ LEARNERS: dict[str, LearnerSpec] = {
         logistic.SPEC,
         ridge.SPEC,
         svm.SPEC,
-        gradient_boosting.SPEC,
-        kernel_svm.SPEC,
-        mlp.SPEC,
-        nearest_centroid.SPEC,
-        random_forest.SPEC,
-        sgd.SPEC,
     )
 }
 

@@ -1,1 +1,0 @@
-"""Heads that fit a scikit-learn estimator to each task's embeddings; nothing is trained across."""
