@@ -1,285 +1,161 @@
 """Omniglot by its own split: train on the background characters, test on the evaluation ones.
 
-    python benchmarks/omniglot.py --learner prototypical --data omniglot28.npz
-    python benchmarks/omniglot.py --learner maml --data omniglot28.npz
+    python benchmarks/omniglot.py --learner prototypical maml     trained, then tested
+    python benchmarks/omniglot.py --learner heads                 heads on the shared encoder
+    python benchmarks/omniglot.py --list                          the recipes, and what is done
 
 Every character in four rotations counts as four classes (964 × 4 to train on, 659 × 4 to test on),
 so a character and its rotation are never on both sides. The archive holds ``images`` uint8
 ``(n, 28, 28)``, ink black on white, ``labels``, ``class_names`` and ``class_is_evaluation``. A run
-that was stopped goes on from its newest checkpoint; figures are written to ``docs/omniglot.json``
-and from there into the table of ``docs/results.md``.
+that was stopped goes on from its newest checkpoint, what is done is not done again (``--again``);
+figures are written to ``docs/omniglot.json`` and from there into the table of ``docs/results.md``.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-from dataclasses import dataclass
+import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from medmeta.data.source import Source
 from medmeta.episode import InputSpec, Target
-from medmeta.episodes.loader import EpisodeLoader
-from medmeta.episodes.protocol import Protocol
-from medmeta.episodes.sampler import TaskSampler
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner
-from medmeta.learners import build_learner
-from medmeta.training.checkpoint import load_weights, model_folder, tensors_from_bytes
-from medmeta.training.loop import Report, Trainer
-from medmeta.training.metrics_log import read_metrics
-from medmeta.training.settings import TrainingSettings
-from omniglot_table import write_table
+from medmeta.learners import EmbeddingLearner, build_head
+from omniglot_recipes import HEADS, RECIPES, SHARED_ENCODER, Recipe, Test
+from omniglot_split import load_split
+from omniglot_table import is_done, known_rows, write_table
+from omniglot_training import (
+    Place,
+    held_out_curve,
+    shared_encoder,
+    test_protocol,
+    train,
+    with_best_test_steps,
+)
 from training_clock import TrainingClock
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "docs" / "omniglot.json"
+RESULTS, PAGE = ROOT / "docs" / "omniglot.json", ROOT / "docs" / "results.md"
 DATA = "shared/data/classification/omniglot28.npz"
-SPEC = InputSpec(1, (28, 28))
-HELD_OUT_CHARACTERS = 64
-TEST_SEED, VALIDATION_SEED = 2026, 7
+COMMAND = "python benchmarks/omniglot.py --learner"
+TEST_SEED = 2026
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one learner is trained here, and at what it is tested (way, shot, queries per class).
-
-    ``held_out`` background characters are kept from training to draw the learning curve and to
-    choose the inner steps at test; none where the last weights are taken as they are.
-    """
-
-    config: dict[str, Any]
-    settings: TrainingSettings
-    way: int
-    shot: int
-    n_query: int
-    tasks_per_step: int
-    tests: tuple[tuple[int, int, int], ...]
-    held_out: int = 0
-    test_steps: tuple[int, ...] = ()
-
-
-RECIPES = {
-    "prototypical": Recipe(
-        config={"encoder": {"norm": "running"}},
-        settings=TrainingSettings(
-            steps=4000,
-            schedule="cosine",
-            precision="bfloat16",
-            clip_norm=0.0,
-            validate_every=0,
-            checkpoint_every=200,
-        ),
-        way=60,
-        shot=1,
-        n_query=5,
-        tasks_per_step=1,
-        tests=((5, 1, 15), (5, 5, 15), (20, 1, 15)),
-    ),
-    "maml": Recipe(
-        config={
-            "inner_rate": 1.0,
-            "inner_steps": 1,
-            "max_way": 5,
-            "encoder": {"norm": "batch", "options": {"downsample": "stride", "embed": "mean"}},
-        },
-        settings=TrainingSettings(
-            steps=9000,
-            schedule="cosine",
-            learning_rate=2e-3,
-            clip_norm=10.0,
-            validate_every=250,
-            checkpoint_every=250,
-        ),
-        way=5,
-        shot=1,
-        n_query=1,
-        tasks_per_step=32,
-        tests=((5, 1, 1),),
-        held_out=HELD_OUT_CHARACTERS,
-        test_steps=(1, 2, 3, 5, 10),
-    ),
-}
+def tested(
+    learner: AbstractLearner, test: Source, tests: tuple[Test, ...], told: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """A row for each test."""
+    rows = []
+    for way, shot, n_query in tests:
+        protocol = test_protocol(test, way, shot, n_query, learner=learner, seed=TEST_SEED)
+        start = time.monotonic()
+        accuracy = evaluate(learner, test, protocol).summary["accuracy"]
+        row = {
+            "way": way,
+            "shot": shot,
+            "n_query": n_query,
+            "transductive": learner.traits.transductive,
+            "accuracy": round(100 * accuracy.mean, 2),
+            "interval": round(100 * (accuracy.high - accuracy.mean), 2),
+            "tasks": accuracy.tasks,
+            "test_seconds": round(time.monotonic() - start, 1),
+            **told,
+        }
+        rows.append(row)
+        print(json.dumps({k: row[k] for k in ("learner", "way", "shot", "accuracy", "interval")}))
+    return rows
 
 
-def load_split(path: Path, held_out: int) -> tuple[Source, Source | None, Source]:
-    """Background characters to train on, those held out of them, and the evaluation characters."""
-    with np.load(path, allow_pickle=False) as archive:
-        ink = 255 - archive["images"]
-        labels = archive["labels"]
-        is_test = archive["class_is_evaluation"].astype(bool)
-    background, evaluation = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-    order = np.random.Generator(np.random.Philox(key=[0, 1])).permutation(background)
-    kept, out = order[held_out:], order[:held_out]
-    test = rotated("omniglot-evaluation", ink, labels, evaluation)
-    validation = rotated("omniglot-held-out", ink, labels, out) if held_out else None
-    return rotated("omniglot-background", ink, labels, kept), validation, test
+def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]]:
+    """Train one learner and test it."""
+    place.run(name).mkdir(parents=True, exist_ok=True)
+    learner, spent = train(name, recipe, place)
+    _, validation, test = load_split(place.data, recipe.held_out)
+    choice: dict[str, float] = {}
+    if validation is not None and recipe.test_steps:
+        learner, choice = with_best_test_steps(recipe, learner, place, validation)
+    told = {
+        "learner": recipe.learner,
+        "variant": recipe.variant,
+        "steps": recipe.settings.steps,
+        **spent,
+        "threads": place.threads,
+        "seed": recipe.settings.seed,
+        "trained_way": recipe.way,
+        "trained_shot": recipe.shot,
+        "options": recipe.config,
+        "training": recipe.settings.model_dump(),
+        "held_out_accuracy_by_test_steps": choice,
+        "held_out_curve": held_out_curve(place.run(name)),
+        "command": f"{COMMAND} {name}",
+    }
+    return tested(learner, test, recipe.tests, told)
 
 
-def rotated(name: str, ink: np.ndarray, labels: np.ndarray, characters: np.ndarray) -> Source:
-    """The characters given, in four rotations, each a class of its own."""
-    rows = np.flatnonzero(np.isin(labels, characters))
-    turned = np.concatenate([np.rot90(ink[rows], k, axes=(1, 2)) for k in range(4)])
-    names = [f"{labels[r]:04d}-{90 * k}" for k in range(4) for r in rows]
-    return Source.from_arrays(name, np.ascontiguousarray(turned[:, None]), names)
-
-
-def test_protocol(
-    source: Source, way: int, shot: int, n_query: int, *, learner: AbstractLearner, seed: int
-) -> Protocol:
-    """The tasks of one test: 1,000 of them."""
-    return Protocol(
-        sources=(source.name,),
-        n_way=(way, way),
-        n_shot=(shot, shot),
-        n_query=n_query,
-        episodes=1000,
-        tasks_per_batch=20,
-        norm="batch" if learner.traits.transductive else "running",
-        transductive=learner.traits.transductive,
-        seed=seed,
-    )
-
-
-def score(learner: AbstractLearner, source: Source, protocol: Protocol) -> float:
-    """Mean accuracy over tasks."""
-    return evaluate(learner, source, protocol).summary["accuracy"].mean
-
-
-def train(
-    name: str, recipe: Recipe, run: Path, data: Path
-) -> tuple[AbstractLearner, dict[str, float]]:
-    """Train, or go on; returns the learner and the seconds that training took in all."""
-    training, validation, _ = load_split(data, recipe.held_out)
-    torch.manual_seed(recipe.settings.seed)
-    learner = build_learner(name, recipe.config, SPEC, Target("classes", recipe.way))
-    sampler = TaskSampler(
-        [training],
-        Protocol(
-            sources=(training.name,),
-            n_way=(recipe.way, recipe.way),
-            n_shot=(recipe.shot, recipe.shot),
-            n_query=recipe.n_query,
-            tasks_per_batch=recipe.tasks_per_step,
-            seed=recipe.settings.seed,
-        ),
-    )
-    clock = TrainingClock(run / "seconds.json")
-
-    def told(report: Report) -> None:
-        if report.step % 50 == 0:
-            seconds = clock.write()["seconds"]
-            print(
-                f"{report.step}/{report.steps} loss {report.loss:.4f} "
-                f"held-out accuracy {report.score} after {seconds:.0f} s",
-                flush=True,
-            )
-
-    def validate(candidate: AbstractLearner) -> float:
-        assert validation is not None
-        protocol = test_protocol(
-            validation, *recipe.tests[0], learner=candidate, seed=VALIDATION_SEED
-        ).model_copy(update={"episodes": 300})
-        return score(candidate, validation, protocol)
-
-    Trainer(
-        learner,
-        EpisodeLoader(sampler),
-        recipe.settings,
-        run,
-        {"learner": name, "options": recipe.config},
-        validate=validate if validation is not None else None,
-        report=told,
-    ).fit()
-    spent = clock.write(finished=True)
-    folder = model_folder(run)
-    weights = tensors_from_bytes((folder / "weights.safetensors").read_bytes(), where=folder)
-    load_weights(learner, weights, where=folder)
-    return learner.eval(), spent
-
-
-def held_out_curve(run: Path) -> list[tuple[int, float]]:
-    """Steps and accuracies on held-out characters, in per cent."""
-    lines = read_metrics(run)
-    return [(x["step"], round(100 * x["validation"], 2)) for x in lines if "validation" in x]
-
-
-def with_best_test_steps(
-    name: str, recipe: Recipe, learner: AbstractLearner, validation: Source
-) -> tuple[AbstractLearner, dict[str, float]]:
-    """The learner with the inner steps that do best on the held-out background characters."""
-    scores: dict[int, float] = {}
-    for steps in recipe.test_steps:
-        other = build_learner(
-            name, {**recipe.config, "test_steps": steps}, SPEC, Target("classes", recipe.way)
-        )
-        other.load_state_dict(learner.state_dict())
-        protocol = test_protocol(
-            validation, *recipe.tests[0], learner=learner, seed=VALIDATION_SEED
-        )
-        scores[steps] = score(other.eval(), validation, protocol)
-    best = max(scores, key=lambda s: scores[s])
-    chosen = build_learner(
-        name, {**recipe.config, "test_steps": best}, SPEC, Target("classes", recipe.way)
-    )
-    chosen.load_state_dict(learner.state_dict())
-    return chosen.eval(), {str(s): round(100 * v, 2) for s, v in scores.items()}
+def head_rows(name: str, tests: tuple[Test, ...], place: Place) -> list[dict[str, Any]]:
+    """Test a head on the shared encoder; nothing is trained across tasks."""
+    recipe = RECIPES[SHARED_ENCODER]
+    _, _, test = load_split(place.data, 0)
+    spent = TrainingClock(place.run(SHARED_ENCODER) / "seconds.json").read()
+    rows = []
+    for one in tests:
+        encoder = shared_encoder(place)
+        embedding = InputSpec(encoder.embedding_size, ())
+        head = build_head(name, None, embedding, Target("classes", one[0]))
+        told = {
+            "learner": name,
+            "variant": f"on the encoder of {SHARED_ENCODER}",
+            "steps": recipe.settings.steps,
+            **spent,
+            "threads": place.threads,
+            "seed": recipe.settings.seed,
+            "trained_way": recipe.way,
+            "trained_shot": recipe.shot,
+            "command": f"{COMMAND} heads --heads {name}",
+        }
+        rows += tested(EmbeddingLearner(encoder, head).eval(), test, (one,), told)
+    return rows
 
 
 def main() -> None:
-    """Train and test one learner, and write what it reached."""
+    """Train and test learners, and write what they reached."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--learner", choices=sorted(RECIPES), default="prototypical")
+    parser.add_argument("--learner", nargs="+", choices=[*RECIPES, "heads"], default=[])
+    parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=list(HEADS))
+    parser.add_argument("--list", action="store_true", help="name the recipes and leave")
+    parser.add_argument("--again", action="store_true", help="also what is done")
     parser.add_argument("--data", type=Path, default=ROOT.parent / DATA, help="the archive")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--steps", type=int, help="another number of steps than the recipe's")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    name, recipe = arguments.learner, RECIPES[arguments.learner]
-    settings = recipe.settings
-    if arguments.steps:
-        settings = settings.model_copy(update={"steps": arguments.steps})
-    recipe = Recipe(**{**vars(recipe), "settings": settings})
-    run = arguments.runs / f"omniglot-{name}"
-    run.mkdir(parents=True, exist_ok=True)
-    learner, spent = train(name, recipe, run, arguments.data)
-    _, validation, test = load_split(arguments.data, recipe.held_out)
-    choice: dict[str, float] = {}
-    if validation is not None and recipe.test_steps:
-        learner, choice = with_best_test_steps(name, recipe, learner, validation)
-    rows = []
-    for way, shot, n_query in recipe.tests:
-        protocol = test_protocol(test, way, shot, n_query, learner=learner, seed=TEST_SEED)
-        accuracy = evaluate(learner, test, protocol).summary["accuracy"]
-        rows.append(
-            {
-                "learner": name,
-                "way": way,
-                "shot": shot,
-                "n_query": n_query,
-                "transductive": learner.traits.transductive,
-                "accuracy": round(100 * accuracy.mean, 2),
-                "interval": round(100 * (accuracy.high - accuracy.mean), 2),
-                "tasks": accuracy.tasks,
-                "steps": settings.steps,
-                **spent,
-                "threads": arguments.threads,
-                "seed": settings.seed,
-                "trained_way": recipe.way,
-                "trained_shot": recipe.shot,
-                "options": recipe.config,
-                "training": settings.model_dump(),
-                "held_out_accuracy_by_test_steps": choice,
-                "held_out_curve": held_out_curve(run),
-            }
-        )
-        print(json.dumps(rows[-1]), flush=True)
-    write_table(RESULTS, ROOT / "docs" / "results.md", rows)
+    place = Place(arguments.data, arguments.runs, arguments.threads)
+    if arguments.list:
+        for name, recipe in RECIPES.items():
+            print(f"{name:24} {recipe.learner} {recipe.variant}")
+        return
+    for name in arguments.learner:
+        if name == "heads":
+            for head in arguments.heads:
+                if arguments.again or not is_done(
+                    known_rows(RESULTS), f"{COMMAND} heads --heads {head}"
+                ):
+                    write_table(RESULTS, PAGE, head_rows(head, HEADS[head], place))
+            continue
+        recipe = RECIPES[name]
+        if arguments.steps:
+            settings = recipe.settings.model_copy(update={"steps": arguments.steps})
+            recipe = dataclasses.replace(recipe, settings=settings)
+        steps = recipe.settings.steps
+        if arguments.again or not is_done(known_rows(RESULTS), f"{COMMAND} {name}", steps):
+            write_table(RESULTS, PAGE, trained_rows(name, recipe, place))
 
 
 if __name__ == "__main__":

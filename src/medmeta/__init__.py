@@ -13,6 +13,7 @@ from medmeta.version import __version__
 if TYPE_CHECKING:
     from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
     from medmeta.app.models import LoadedModel, load_model
+    from medmeta.app.pretrain_run import PretrainRequest, pretrain
     from medmeta.app.train_run import TrainRequest, train
     from medmeta.app.workbench import SavedPredictor, adapt, load_predictor
     from medmeta.checks import check_learner
@@ -47,6 +48,7 @@ _HOMES = {
     "MedmetaError": "medmeta.errors",
     "Predictor": "medmeta.episode",
     "Preprocessing": "medmeta.data.preprocess",
+    "PretrainRequest": "medmeta.app.pretrain_run",
     "Protocol": "medmeta.episodes.protocol",
     "SavedPredictor": "medmeta.app.workbench",
     "Source": "medmeta.data.source",
@@ -67,6 +69,7 @@ _HOMES = {
     "map_tasks": "medmeta.tasks",
     "open_source": "medmeta.data.sources",
     "paired_difference": "medmeta.evaluation.intervals",
+    "pretrain": "medmeta.app.pretrain_run",
     "synthetic_sources": "medmeta.data.synthetic",
     "train": "medmeta.app.train_run",
 }
@@ -85,6 +88,7 @@ __all__ = [
     "MedmetaError",
     "Predictor",
     "Preprocessing",
+    "PretrainRequest",
     "Protocol",
     "SavedPredictor",
     "Source",
@@ -106,6 +110,7 @@ __all__ = [
     "map_tasks",
     "open_source",
     "paired_difference",
+    "pretrain",
     "synthetic_sources",
     "train",
 ]

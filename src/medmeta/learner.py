@@ -69,10 +69,12 @@ class AbstractLearner(nn.Module, ABC):
 class HeadedLearner(AbstractLearner):
     """An encoder with a head, which is itself a learner over embeddings ``(T, S, D)``.
 
-    So an image can be encoded once and be used by thousands of tasks.
+    So an image can be encoded once and be used by thousands of tasks, unless the encoder is
+    ``coupled``: it looks at a batch's images together.
     """
 
     head: AbstractLearner
+    coupled: bool = False
 
     @abstractmethod
     def encode(self, inputs: Inputs) -> Tensor:
@@ -81,11 +83,15 @@ class HeadedLearner(AbstractLearner):
 
 @dataclass(frozen=True)
 class TrainingDefaults:
-    """How a method is trained unless the user says otherwise."""
+    """How a method is trained unless the user says otherwise.
+
+    ``clip_norm`` 0 leaves the gradient as it is: right where it is no gradient of a loss.
+    """
 
     optimiser: OptimiserName = "adam"
     learning_rate: float = 1e-3
     tasks_per_step: int = 1
+    clip_norm: float = 10.0
 
 
 class LearnerConfig(Settings):

@@ -22,6 +22,9 @@ TRAINED = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
 SMALL = ("--set", "encoder.options.width=8", "--size", "32", "--query", "2", "--way", "2-3",
          "--shot", "1-2", "--steps", "10")  # fmt: skip
 
+PRETRAIN = ("--set", "encoder.options.width=8", "--size", "32", "--query", "2", "--way", "2-3",
+            "--shot", "1", "--steps", "10", "--batch-size", "8")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Ended:

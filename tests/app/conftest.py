@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app._typed import SMALL, TRAINED, WEIRD, folder, medmeta, picture
+from tests.app._typed import PRETRAIN, SMALL, TRAINED, WEIRD, folder, medmeta, picture
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +46,15 @@ def maml_run(workplace: Path) -> Path:
     ended = medmeta(*words, "--out", workplace / "maml")
     assert ended.code == 0, ended
     return workplace / "maml"
+
+
+@pytest.fixture(scope="session")
+def pretrained(workplace: Path) -> Path:
+    """An encoder after ten steps on all classes but those held out."""
+    words = ("pretrain", "--source", workplace / "trained", *PRETRAIN)
+    ended = medmeta(*words, "--out", workplace / "pretrained")
+    assert ended.code == 0, ended
+    return workplace / "pretrained"
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_help_names_every_command() -> None:
         (["train"], "missing option '--out'"),
         (["adapt", "x", "--out", "y"], "missing option '--model'"),
         (["predict"], "missing argument 'PREDICTOR'"),
-        (["learners", "mamml"], "Did you mean 'maml'?"),
+        (["learners", "mamml"], "Did you mean 'maml'"),
         (["train", "--out", "x", "--sorce", "y"], "'--source'"),
         (["evaluate", "--source", "x"], "name a RUN"),
         (["data", "inspect", "gone"], "gone: there is no such file or folder"),

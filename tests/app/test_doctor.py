@@ -52,7 +52,7 @@ def test_a_healthy_machine() -> None:
     assert found["gpu"] == NOT_LOOKED_AT
     assert 0 < found["memory"]["available"] <= found["memory"]["total"]
     assert found["threads"] == int(os.environ["OMP_NUM_THREADS"])
-    assert {extra["name"] for extra in found["extras"]} == {"parquet", "tensorboard"}
+    assert {extra["name"] for extra in found["extras"]} == {"features", "parquet", "tensorboard"}
 
 
 def test_the_gpu_is_looked_at_when_asked(monkeypatch: Patch) -> None:
@@ -85,7 +85,7 @@ def test_a_library_out_of_its_bounds(monkeypatch: Patch) -> None:
 
 def test_a_missing_extra_is_no_problem(monkeypatch: Patch) -> None:
     without("pyarrow", monkeypatch)
-    parquet = told(code=0)["extras"][0]
+    (parquet,) = (e for e in told(code=0)["extras"] if e["name"] == "parquet")
     assert parquet["version"] is None
     assert parquet["get"] == "pip install 'medmeta[parquet]'"
 

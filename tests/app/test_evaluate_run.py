@@ -186,6 +186,33 @@ def test_an_untrained_baseline(workplace: Path, tmp_path: Path) -> None:
     assert state(workplace) == before
 
 
+def test_an_untrained_baseline_has_options(workplace: Path) -> None:
+    words = ("evaluate", "--learner", "ridge", "--size", "32", "--source", workplace / "mine", *FEW,
+             "--no-baselines")  # fmt: skip
+    parts = ("--set", "encoder.options.parts=border,hog_colour", "--set", "encoder.flips=true")
+    found = {
+        given: medmeta(*words, *given, "--json").json()[0]["summary"]
+        for given in (
+            ("--encoder", "pixels"),
+            ("--set", "encoder.name=pixels"),
+            ("--encoder", "pixels", "--set", "encoder.options.side=1"),
+            ("--encoder", "joined", *parts),
+        )
+    }
+    whole, named, one_pixel, joined = found.values()
+    assert whole == named != one_pixel
+    assert joined not in (whole, one_pixel)
+    refused("evaluate", *words[1:], "--set", "encoder.options.sid=1", "--encoder", "pixels",
+            says="did you mean side")  # fmt: skip
+
+
+def test_a_run_s_encoder_is_not_set_anew(own_run: Path, workplace: Path) -> None:
+    given = ("evaluate", own_run, "--source", workplace / "mine", *FEW)
+    refused(*given, "--encoder", "pixels", says="untrained --learner")
+    refused(*given, "--set", "encoder.flips=true", says="untrained --learner")
+    refused(*given, "--learner", "ridge", says="not both")
+
+
 def test_runs_are_compared_task_by_task(
     own_run: Path, workplace: Path, maml_run: Path, copied: Copy
 ) -> None:

@@ -88,6 +88,20 @@ def test_a_transductive_learner_is_asked_about_all_at_once(encoded: list[int]) -
     assert encoded == [40]
 
 
+def test_a_transductive_head_is_asked_about_all_at_once(
+    encoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its encoder sees the images in parts."""
+    task = predictor("bd_cspn")
+    whole = task.answer(PIXELS, task.embed(PIXELS))
+    monkeypatch.setattr(SavedPredictor, "batch_size", 7)
+    encoded.clear()
+    found = task.predict(PIXELS)
+    assert max(encoded) == 7
+    np.testing.assert_allclose(found.outputs, whole.outputs, rtol=0, atol=1e-5)
+    assert np.abs(task.predict(PIXELS[:7]).outputs - found.outputs[:7]).max() > 1e-4
+
+
 def test_read_only_pixels_are_taken(predictor: Path) -> None:
     loaded = load_predictor(predictor)
     pixels = loaded.pixels.copy()

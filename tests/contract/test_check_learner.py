@@ -18,13 +18,17 @@ from medmeta.errors import ContractError, SettingsError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner
 from medmeta.learners import LEARNERS, build_head, build_learner
 from tests.contract.negative_controls import CONTROLS, Honest
+from tests.learners.few import FEW
 
 IMAGE = InputSpec(3, (16, 16))
 VECTOR = SMALL["vector"]
 TARGETS = {"classes": Target("classes", 3), "values": Target("values", 1)}
 NARROW: dict[str, dict[str, Any]] = {
     "conv4": {"width": 8},
+    "joined": {"parts": {"conv4": {"width": 8}, "pixels": {"side": 4}}},
+    "resnet10": {"widths": (4, 4, 8, 8)},
     "resnet12": {"widths": (4, 4, 8, 8)},
+    "resnet18": {"widths": (4, 4, 8, 8)},
 }
 
 # Options under which a learner is checked too, besides its defaults.
@@ -34,6 +38,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"encoder": {"norm": "batch"}},
         {"encoder": {"norm": "running"}},
     ],
+    "ensemble": [
+        {"members": "nearest_centroid,ridge", "folds": 2, "copies": 2, "combine": "stacking"}
+    ],
+    "kernel_svm": [{"kernel": "linear", "slack": 10.0}],
+    "leo": [{"latent_size": 8, "dropout": 0.0, "tuning_steps": 1}, {"encoder": {"norm": "group"}}],
     "logistic": [{"regularisation": 1e-3, "scale": 2.0}, {"encoder": {"norm": "group"}}],
     "maml": [
         {"first_order": True},
@@ -44,6 +53,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"learn_rates": "per_layer_per_step", "inner_steps": 2, "test_steps": 3},
         {"inner_steps": 2, "step_weights": (1.0, 3.0)},
     ],
+    "meta_gd": [{"steps": 1, "rate": 5.0}],
+    "meta_nn": [{"steps": 3, "hidden": 8}],
+    "meta_networks": [{"hidden": 16, "samples": 2}, {"max_way": 5, "hidden": 16}],
+    "meta_svm": [{"slack": 10.0, "width": 0.2, "linear": 0.9}],
     "meta_sgd": [
         {"first_order": True},
         {"inner_steps": 2, "inner_checkpoint": True},
@@ -52,6 +65,23 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "reptile": [
         {"inner_batch": None, "train_on": "support"},
         {"inner_optimiser": "sgd", "inner_rate": 0.02, "test_steps": 5},
+    ],
+    "meta_lstm": [
+        {"inner_steps": 3, "inner_batch": 4, "test_steps": 4},
+        {"inner_steps": 2, "inner_checkpoint": True},
+        {"encoder": {"norm": "batch"}},
+    ],
+    "metal": [
+        {"inner_steps": 3, "first_order": True},
+        {"inner_steps": 3, "inner_checkpoint": True, "folds": 3, "learn_rates": False},
+        {"train_on": "query", "inner_steps": 2, "test_steps": 3},
+        {"encoder": {"norm": "batch"}},
+    ],
+    "memory_network": [{"tying": "layer_wise", "hops": 2}, {"hops": 1, "memory_size": 5}],
+    "meta_memory": [{"writing": "together"}, {"slots": 4, "memory_size": 5}],
+    "mann": [
+        {"streaming": True, "slots": 16, "heads": 2},
+        {"max_way": 5, "heads": 2, "slots": 16, "controller": 50},
     ],
     "matching": [
         {"scale": 1.0, "learn_scale": False},
@@ -67,11 +97,23 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"shots": "mean", "width": 8},
         {"encoder": {"norm": "batch"}},
     ],
+    "bd_cspn": [
+        {"shift": "none", "confident": None},
+        {"encoder": {"norm": "batch"}},
+    ],
+    "pt_map": [{"balanced": False}],
+    "tim": [{"solver": "gradient", "steps": 5, "rate": 0.01}, {"marginal_weight": 0.0}],
+    "laplacian_shot": [{"rectify": False, "strength": 1.5}],
+    "linear_probe": [{"centre": "none", "normalise": False}],
+    "fine_tuning": [{"test_steps": 12, "rate": 0.1, "batch": 4, "initial": "fresh"}],
+    "simple_shot": [{"centre": "support"}, {"centre": "none", "normalise": False}],
     "siamese": [{"balanced": True}, {"encoder": {"norm": "batch"}}],
     "svm": [{"slack": 10.0, "scale": 2.0}],
     "ridge": [{"regularisation": 0.1, "scale": 1.0}, {"encoder": {"norm": "group"}}],
 }
-CASES = [(name, options) for name in LEARNERS for options in ({}, *VARIANTS.get(name, []))]
+CASES = [
+    (name, options) for name in LEARNERS for options in (FEW.get(name, {}), *VARIANTS.get(name, []))
+]
 
 
 def build(name: str, kind: TargetKind, options: dict[str, Any]) -> AbstractLearner:
@@ -96,7 +138,7 @@ def test_learners_of_classes_keep_the_contract(name: str, options: dict[str, Any
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learners_of_values_keep_the_contract(name: str) -> None:
-    learner = build(name, "values", {})
+    learner = build(name, "values", FEW.get(name, {}))
     assert check_learner(learner, input_spec=IMAGE, target=TARGETS["values"]) == tuple(CHECKS)
 
 
@@ -128,7 +170,7 @@ def test_every_encoder_serves_a_learner(encoder: str) -> None:
 @pytest.mark.parametrize("name", [name for name, spec in LEARNERS.items() if spec.build_head])
 def test_heads_keep_the_contract_on_embeddings(name: str, kind: TargetKind) -> None:
     try:
-        head = build_head(name, None, VECTOR, TARGETS[kind])
+        head = build_head(name, FEW.get(name), VECTOR, TARGETS[kind])
     except UnsupportedTaskError:
         pytest.skip(f"{name} takes no {kind}")
     assert head.traits.input_kinds == {"vector"}

@@ -46,6 +46,10 @@ def test_conv4_32_on_colour_84() -> None:
         (GREY, {"downsample": "stride"}, 256),  # 28, 14, 7, 4, 2: 4 places
         (COLOUR, {"embed": "mean"}, 64),
         (InputSpec(1, (16, 48)), {"width": 8}, 24),
+        (COLOUR, {"width": 8, "pools": 2}, 8 * 21 * 21),  # as Relation Networks
+        (GREY, {"width": 8, "pools": 0, "embed": "mean"}, 8),
+        (GREY, {"width": 8, "pools": 2, "downsample": "stride"}, 8 * 7 * 7),
+        (GREY, {"width": 8, "embed": "stages"}, 32),
     ],
 )
 def test_embeddings_have_the_size_of_the_papers(
@@ -71,6 +75,20 @@ def test_stages_halve_the_image_and_pooled_stages_join_their_means() -> None:
 def test_images_that_cannot_be_halved_four_times_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(SettingsError, match="too small: use images of at least 16×16"):
         conv4(InputSpec(1, size))
+
+
+def test_only_the_first_blocks_pool_when_told_so() -> None:
+    for downsample in ("pool", "stride"):
+        encoder = conv4(GREY, width=4, pools=2, downsample=downsample)
+        stages = encoder.eval().stages(torch.zeros(1, 1, 28, 28))
+        assert [stage.shape[-1] for stage in stages] == [14, 7, 7, 7]
+        assert weights(encoder) == weights(conv4(GREY, width=4))
+
+
+def test_fewer_poolings_take_smaller_images() -> None:
+    assert conv4(InputSpec(1, (4, 4)), width=4, pools=2).embedding_size == 4
+    with pytest.raises(SettingsError, match=r"halves the image twice.*at least 4×4"):
+        conv4(InputSpec(1, (3, 8)), pools=2)
 
 
 @pytest.mark.parametrize("norm", ["group", "running", "none"])

@@ -1,6 +1,7 @@
 """Embeddings made once: which are made, which are kept, and that figures do not depend on it."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -247,6 +248,17 @@ def test_who_encodes_apart():
     coupled = {"encoder": {"name": "conv4", "norm": "batch", "options": {"width": 4}}}
     built = build_learner("prototypical", coupled, InputSpec(1, (16, 16)), Target("classes", 3))
     assert not encodes_apart(built)
+
+
+def test_an_encoder_under_a_transductive_head_encodes_apart():
+    assert conv("bd_cspn").traits.transductive
+    assert encodes_apart(conv("bd_cspn"))
+    coupled = {"encoder": {"name": "conv4", "norm": "batch", "options": {"width": 4}}}
+    built = build_learner("bd_cspn", coupled, InputSpec(1, (16, 16)), Target("classes", 3))
+    assert not encodes_apart(built)
+    unknown = conv()  # transductive, and neither its head nor its encoder says why
+    unknown.traits = replace(unknown.traits, transductive=True)
+    assert not encodes_apart(unknown)
 
 
 def test_answering_ends_as_it_began():

@@ -70,13 +70,17 @@ class Constant(AbstractLearner):
 class NoHead(AbstractLearner):
     """An embedding learner that does not let on that it has a head."""
 
-    def __init__(self, learner):
+    def __init__(self, learner, one_by_one=False):
         super().__init__()
         self.inner = learner
+        self.one_by_one = one_by_one
         self.traits = replace(learner.traits, has_head=False)
 
     def adapt(self, support, target):
-        return self.inner.adapt(support, target)
+        predictor = self.inner.adapt(support, target)
+        if not self.one_by_one:
+            return predictor
+        return lambda images: torch.cat([predictor(x) for x in images.split(1, dim=1)], dim=1)
 
 
 def conv(learner="prototypical", norm="running"):
@@ -138,6 +142,17 @@ def test_a_learner_is_given_no_more_images_than_fit(monkeypatch):
 
     evaluate(Spy(), CLINIC, protocol(tasks_per_batch=8))
     assert sizes == [3, 3, 3, 1]
+
+
+def test_a_transductive_head_answers_each_task_s_queries_together():
+    built = conv("bd_cspn")
+    together, plain = (evaluate(x, CLINIC, protocol()) for x in (built, NoHead(built)))
+    np.testing.assert_allclose(
+        together.records["log_loss"], plain.records["log_loss"], rtol=1e-4, atol=1e-5
+    )
+    one_by_one = evaluate(NoHead(built, one_by_one=True), CLINIC, protocol())
+    gap = np.abs(one_by_one.records["log_loss"] - together.records["log_loss"])
+    assert gap.max() > 1e-3
 
 
 @pytest.mark.parametrize("transductive_head", [False, True])

@@ -13,6 +13,7 @@ from medmeta.learner import AbstractLearner
 from medmeta.learners import LEARNERS, StandardisedValues, build_head, build_learner
 from medmeta.learners.heads.ridge import RidgeConfig, RidgeHead
 from medmeta.learners.standardised import ValueScale
+from tests.learners.few import FEW
 
 SPEC, TARGET = InputSpec(1, (16, 16)), Target("values", 2)
 random = torch.Generator().manual_seed(0)
@@ -34,7 +35,7 @@ OF_VALUES = [name for name in LEARNERS if takes_values(name)]
 
 def make(name: str) -> AbstractLearner:
     torch.manual_seed(0)
-    return build_learner(name, OPTIONS, SPEC, TARGET).eval()
+    return build_learner(name, FEW.get(name, {}) | OPTIONS, SPEC, TARGET).eval()
 
 
 def answers(learner: AbstractLearner, labels: torch.Tensor) -> torch.Tensor:

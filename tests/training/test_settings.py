@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from medmeta.errors import SettingsError
 from medmeta.settings import validated
-from medmeta.training.settings import TrainingSettings
+from medmeta.training.settings import Schedule, TrainingSettings
 
 
 @given(st.integers(0, 999))
@@ -22,6 +23,22 @@ def test_the_cosine_at_its_ends():
     assert settings.rate_at(0) == 0.1
     assert settings.rate_at(5) == 0.05
     assert settings.rate_at(10) == 0
+
+
+def test_the_straight_line_from_the_rate_to_zero():
+    settings = TrainingSettings(steps=8, schedule="linear", learning_rate=0.4)
+    rates = [settings.rate_at(step) for step in range(9)]
+    assert rates == [0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.0]
+
+
+@pytest.mark.parametrize("schedule", get_args(Schedule))
+def test_it_is_said_which_schedules_look_at_the_last_step(schedule):
+    short, long = (
+        TrainingSettings(steps=n, schedule=schedule, halve_every=2, learning_rate=0.3)
+        for n in (8, 9)
+    )
+    differ = [short.rate_at(step) for step in range(8)] != [long.rate_at(s) for s in range(8)]
+    assert short.rates_depend_on_the_end == differ
 
 
 def test_halving_and_constant():
@@ -41,7 +58,7 @@ def test_halving_and_constant():
         ("learning_rate", "inf"),
         ("weight_decay", -1),
         ("momentum", 1),
-        ("schedule", "linear"),
+        ("schedule", "square"),
         ("halve_every", 0),
         ("clip_norm", -1),
         ("precision", "float16"),

@@ -36,7 +36,7 @@ def ridge_on_raw_pixels(
         for protocol in protocols
         if protocol.kind == "classes"
     }
-    encoded = encoded_source(next(iter(learners.values())), source) if learners else None
+    encoded = encoded_source(list(learners.values()), source)
     return {
         protocol: evaluate(
             raw,
@@ -50,13 +50,17 @@ def ridge_on_raw_pixels(
 
 
 def encoded_source(
-    learner: AbstractLearner, source: Source, progress: Told | None = None
+    learners: Sequence[AbstractLearner], source: Source, progress: Told | None = None
 ) -> EncodedSource | None:
-    """What protocols on a source share, where a learner's encoder looks at each image alone."""
-    if not encodes_apart(learner):
+    """What heads on one encoder, and protocols on a source, share.
+
+    None where there is none whose encoder looks at each image alone.
+    """
+    able = [learner for learner in learners if encodes_apart(learner)]
+    if not able:
         return None
     told = None if progress is None else partial(progress, f"{source.name}, encoding images")
-    return EncodedSource(cast(HeadedLearner, learner), source, progress=told)
+    return EncodedSource(cast(HeadedLearner, able[0]), source, progress=told)
 
 
 def told_by(what: str, protocol: Protocol, progress: Told | None) -> Progressed | None:
@@ -65,13 +69,18 @@ def told_by(what: str, protocol: Protocol, progress: Told | None) -> Progressed 
 
 
 def untrained_model(
-    learner: str, options: Mapping[str, Any], preprocessing: Preprocessing, target: Target
+    learner: str,
+    options: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    target: Target,
+    *,
+    allow_external: bool = False,
 ) -> LoadedModel:
     """A learner with fresh weights as a model: baselines such as ridge on raw pixels."""
     config = configuration(learner, options)
     spec = InputSpec(preprocessing.channels, (preprocessing.size,) * 2)
     torch.manual_seed(0)
-    built = build_learner(learner, config, spec, target).eval()
+    built = build_learner(learner, config, spec, target, allow_external=allow_external).eval()
     card = {
         "learner": learner,
         "options": config.model_dump(mode="json"),

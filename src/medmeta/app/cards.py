@@ -53,6 +53,14 @@ class _Facts(Card):
     training: dict[str, Any] = {}
     protocol: dict[str, Any] = {}
     sources: list[_Source] = []
+    init: _Init | None = None
+
+
+class _Init(Card):
+    """What the encoder of a model started from."""
+
+    sha256: str
+    card: _Facts
 
 
 class _Built(Card):
@@ -90,6 +98,11 @@ class _Drawn(Card):
     n_shot: tuple[Count, Count]
 
 
+class _Head(Card):
+    name: str
+    options: dict[str, Any]
+
+
 class EvaluationCard(Card):
     """``RUN/evaluations/…/summary.json``."""
 
@@ -99,11 +112,7 @@ class EvaluationCard(Card):
     summary: dict[str, _Figure]
     baselines: dict[str, _Figure] = {}
     dropped: dict[str, int] = {}
-
-
-class _Head(Card):
-    name: str
-    options: dict[str, Any]
+    head: _Head | None = None
 
 
 class _Support(Card):

@@ -16,7 +16,16 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from medmeta.app.commands import adapt, doctor, evaluate, inspect, report, train
+from medmeta.app.commands import (
+    adapt,
+    compare,
+    doctor,
+    evaluate,
+    inspect,
+    pretrain,
+    report,
+    train,
+)
 from medmeta.app.commands import data as data_commands
 from medmeta.app.terminal import emit_json, say
 from medmeta.errors import MedmetaError
@@ -57,8 +66,10 @@ app = typer.Typer(
 data = typer.Typer(help="Look at sources of images.", no_args_is_help=True)
 app.add_typer(data, name="data")
 data_commands.register(data)
+pretrain.register(app)
 train.register(app)
 evaluate.register(app)
+compare.register(app)
 adapt.register(app)
 report.register(app)
 inspect.register(app)

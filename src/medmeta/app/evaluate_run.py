@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +14,9 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from medmeta.app.baselines import RAW_RIDGE, Told, encoded_source, ridge_on_raw_pixels, told_by
+from medmeta.app.measured import Measured, measured_learners, wanted_way
 from medmeta.app.models import EVALUATIONS, LoadedModel, input_spec_from
 from medmeta.app.run_folder import fingerprint
-from medmeta.app.train_run import parse_way
 from medmeta.data.source import Source
 from medmeta.episode import Target
 from medmeta.episodes.pools import class_pools
@@ -30,7 +32,11 @@ from medmeta.training.allocator import keep_freed_memory
 
 
 class EvaluationRequest(Settings):
-    """What to measure; ``way`` None: the run's own, or all classes of a source with fewer."""
+    """What to measure; ``way`` None: the run's own, or all classes of a source with fewer.
+
+    ``heads`` are measured on the run's encoder in place of its own learner, each with its options
+    in ``head_options`` by its name.
+    """
 
     way: str | None = None
     shots: tuple[PositiveInt, ...] = (1, 5)
@@ -41,6 +47,8 @@ class EvaluationRequest(Settings):
     baselines: bool = True
     tasks_per_batch: int = Field(20, ge=1)
     seed: int = Field(2026, ge=0, lt=2**63)
+    heads: tuple[str, ...] = ()
+    head_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,8 @@ class EvaluatedSource:
 
     ``novelty``: ``new classes``, or ``other site`` where class names recur from training.
     ``baselines`` were measured on the same tasks; ``excluded`` pictures had been seen in training;
-    ``fingerprint`` names the pictures that were left and measured on.
+    ``fingerprint`` names the pictures that were left and measured on. ``head`` is the name and
+    the options of the head that was put on the run's encoder; None: its own learner answered.
     """
 
     evaluation: Evaluation
@@ -58,6 +67,7 @@ class EvaluatedSource:
     excluded: int
     notes: tuple[str, ...]
     fingerprint: str = ""
+    head: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, with each baseline's mean and its paired difference."""
@@ -78,6 +88,7 @@ class EvaluatedSource:
             "baselines": beside,
             "excluded_as_seen": self.excluded,
             "fingerprint": self.fingerprint,
+            "head": self.head,
             "notes": list(self.notes),
         }
 
@@ -107,15 +118,16 @@ def evaluate_model(
         raise SettingsError("no source to evaluate on: give --source PATH, once or more.")
     keep_freed_memory()
     rows = []
-    for source, fresh, protocols in _plans(model, sources, request):
+    for source, fresh, asked in _plans(model, sources, request):
         raw = {}
         if request.baselines:
+            protocols = [protocol for _, protocol in asked]
             raw = ridge_on_raw_pixels(input_spec_from(model.card), fresh, protocols, progress)
-        encoded = encoded_source(model.learner, fresh, progress)
-        for protocol in protocols:
-            told = told_by(source.name, protocol, progress)
-            found = evaluate(model.learner, fresh, protocol, encoded=encoded, progress=told)
-            rows.append(_row(model, source, fresh, found, raw.get(protocol)))
+        encoded = encoded_source([one.learner for one, _ in asked], fresh, progress)
+        for one, protocol in asked:
+            told = told_by(one.called(source.name), protocol, progress)
+            found = evaluate(one.learner, fresh, protocol, encoded=encoded, progress=told)
+            rows.append(_row(model, source, fresh, found, raw.get(protocol), one.head))
             if model.run is not None:
                 save_evaluation(model.run, rows[-1])
     return rows
@@ -123,8 +135,8 @@ def evaluate_model(
 
 def _plans(
     model: LoadedModel, sources: Sequence[Source], request: EvaluationRequest
-) -> list[tuple[Source, Source, list[Protocol]]]:
-    """Each source, what of it the model has not seen, and a protocol for each shot."""
+) -> list[tuple[Source, Source, list[tuple[Measured, Protocol]]]]:
+    """Each source, what of it the model has not seen, and who is asked by which protocol."""
     names = [source.name for source in sources]
     for name in names:
         if names.count(name) > 1:
@@ -140,15 +152,23 @@ def _plans(
                 f"{source.name}: the run was trained on every picture of it, so they can measure "
                 "nothing; give images that it has not seen."
             )
-        shots = dict.fromkeys(request.shots)
-        plans.append(
-            (source, fresh, [_planned(model, source, fresh, shot, request) for shot in shots])
-        )
+        measured = measured_learners(model, request, len(source.index.class_names))
+        asked = [
+            (one, _planned(model, one, source, fresh, shot, request))
+            for shot in dict.fromkeys(request.shots)
+            for one in measured
+        ]
+        plans.append((source, fresh, asked))
     return plans
 
 
 def _planned(
-    model: LoadedModel, source: Source, fresh: Source, shot: int, request: EvaluationRequest
+    model: LoadedModel,
+    one: Measured,
+    source: Source,
+    fresh: Source,
+    shot: int,
+    request: EvaluationRequest,
 ) -> Protocol:
     """The protocol, once it is known that the source can give its tasks and the model takes them.
 
@@ -159,7 +179,7 @@ def _planned(
         kind = "values" if has is None else "classes"
         raise SamplingError(f"{source.name} has {kind}, but this model is for {trained}.")
     try:
-        protocol = _protocol(model, fresh, shot, request)
+        protocol = _protocol(model, one, fresh, shot, request)
         TaskSampler([fresh], protocol)
     except SamplingError as error:
         gone = len(source) - len(fresh)
@@ -167,12 +187,12 @@ def _planned(
             raise
         raise SamplingError(f"{error} ({gone} of its pictures were seen in training.)") from None
     if protocol.kind == "classes":
-        check_task_fits(model.learner, Target("classes", protocol.n_way[1]))
+        check_task_fits(one.learner, Target("classes", protocol.n_way[1]))
     return protocol
 
 
 def _protocol(
-    model: LoadedModel, source: Source, shot: int, request: EvaluationRequest
+    model: LoadedModel, one: Measured, source: Source, shot: int, request: EvaluationRequest
 ) -> Protocol:
     target = str(model.card["target"]["kind"])
     kind = "values" if target == "values" else "classes"
@@ -187,24 +207,25 @@ def _protocol(
         patient_disjoint=request.patient_disjoint,
         drop_small_classes=request.drop_small,
         norm=model.norm,
-        transductive=model.learner.traits.transductive,
+        transductive=one.learner.traits.transductive,
         seed=request.seed,
     )
     if kind == "values":
         return protocol
     kept, small = class_pools(source, protocol)
     classes = len(kept) + (0 if request.drop_small else len(small))
-    most = model.learner.traits.max_way or classes
-    if request.way is not None:
-        way = parse_way(request.way)
-    else:
-        own = int(model.card.get("protocol", {}).get("n_way", [0, classes])[1])
-        way = (max(2, min(own, classes, most)),) * 2
+    most = one.learner.traits.max_way or classes
+    way = wanted_way(model, request, min(classes, most))
     return protocol.model_copy(update={"n_way": way})
 
 
 def _row(
-    model: LoadedModel, source: Source, fresh: Source, found: Evaluation, raw: Evaluation | None
+    model: LoadedModel,
+    source: Source,
+    fresh: Source,
+    found: Evaluation,
+    raw: Evaluation | None,
+    head: Mapping[str, Any] | None,
 ) -> EvaluatedSource:
     excluded = len(source) - len(fresh)
     return EvaluatedSource(
@@ -214,6 +235,7 @@ def _row(
         excluded,
         tuple(_notes(source, found, excluded)),
         fingerprint(fresh),
+        head,
     )
 
 
@@ -245,12 +267,15 @@ def _notes(source: Source, evaluation: Evaluation, excluded: int) -> list[str]:
 def save_evaluation(run: Path, row: EvaluatedSource) -> Path:
     """Keep a row and its per-task records in the run's folder.
 
-    Other pictures or another protocol make another folder, so that nothing is overwritten by what
-    it cannot be compared with.
+    Other pictures, another protocol or another head make another folder, so that nothing is
+    overwritten by what is something else.
     """
     protocol = row.evaluation.protocol
     shot = protocol.n_shot[0]
     what = f"{protocol.digest()}-{row.fingerprint[:8]}"
+    if row.head is not None:
+        options = json.dumps(row.head["options"], sort_keys=True).encode()
+        what += f"-{row.head['name']}-{hashlib.sha256(options).hexdigest()[:8]}"
     folder = run / EVALUATIONS / f"{row.evaluation.source}-{shot}shot-{what}"
     write_bytes(folder / "records.csv", row.evaluation.records_csv().encode())
     write_json(folder / "summary.json", row.to_dict())

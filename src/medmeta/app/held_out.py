@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,9 +12,12 @@ from medmeta.data.source import Source
 from medmeta.data.splits import split_classes, split_rows
 from medmeta.episodes.pools import class_pools
 from medmeta.episodes.protocol import Protocol
+from medmeta.evaluation.evaluate import evaluate
+from medmeta.learner import AbstractLearner
 
 Validation = Literal["auto", "classes", "images", "none"]
 FRACTION = 0.2
+EPISODES = 60  # of each source at each validation
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,24 @@ class Held:
                 "seed": (training.seed + 1) % 2**63,
             }
         )
+
+
+def validator(
+    held: Held, protocol: Protocol, device: str
+) -> Callable[[AbstractLearner], float] | None:
+    """The mean score over tasks of the held-out sources; None where nothing is held out."""
+    metric = "accuracy" if protocol.kind == "classes" else "r_squared"
+
+    def validate(learner: AbstractLearner) -> float:
+        scores = [
+            evaluate(learner, source, held.protocol(source, protocol, EPISODES), device=device)
+            .summary[metric]
+            .mean
+            for source in held.validation
+        ]
+        return float(np.mean(scores))
+
+    return validate if held.validation else None
 
 
 def hold_out(sources: Sequence[Source], protocol: Protocol, validation: Validation) -> Held:

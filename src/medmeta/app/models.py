@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 from medmeta.app.cards import EvaluationCard, ModelCard, check_card
 from medmeta.app.run_folder import SEEN, load_seen
 from medmeta.data.preprocess import Preprocessing
-from medmeta.encoders import AbstractEncoder
+from medmeta.encoders import AbstractEncoder, uses_batch_statistics
 from medmeta.episode import InputSpec, Target
 from medmeta.errors import CheckpointError, MedmetaError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner
-from medmeta.learners import EmbeddingLearner, build_head, build_learner
+from medmeta.learners import EmbeddingLearner, build_head, build_learner, head_names
 from medmeta.storage import CARD, load_folder, read_json
 from medmeta.training.checkpoint import (
     WEIGHTS,
@@ -34,11 +35,15 @@ EVALUATIONS = "evaluations"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A learner with its card, in evaluation mode, and the run it comes from (if any)."""
+    """A learner with its card, in evaluation mode, and the run it comes from (if any).
+
+    ``sha256`` is that of its card's file; empty where it has none.
+    """
 
     learner: AbstractLearner
     card: Mapping[str, Any]
     run: Path | None = None
+    sha256: str = ""
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -62,12 +67,15 @@ class LoadedModel:
         return load_seen(self.run)
 
     def trained_classes(self) -> set[str]:
-        """Names of the classes it was trained on, in lower case."""
-        sources = self.card.get("sources", [])
-        return {name.lower() for source in sources for name in source.get("classes", [])}
+        """Names of the classes it was trained on, in lower case; of what it started from too."""
+        return {name.lower() for _, name in classes_learned(self.card)}
 
-    def evaluations(self) -> list[dict[str, Any]]:
-        """What ``medmeta evaluate`` found of this run so far."""
+    def evaluations(self, head: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What ``medmeta evaluate`` found of this run under a head (None: its own) so far."""
+        return [found for found in self.all_evaluations() if found.get("head") == head]
+
+    def all_evaluations(self) -> list[dict[str, Any]]:
+        """What ``medmeta evaluate`` found of this run so far, under whatever head."""
         if self.run is None or not (self.run / EVALUATIONS).is_dir():
             return []
         found = []
@@ -76,6 +84,16 @@ class LoadedModel:
             check_card(EvaluationCard, summary, where=file)
             found.append(summary)
         return found
+
+
+def classes_learned(card: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Source and class of all that a model was trained on, and the one it started from."""
+    before = card.get("init")
+    return {
+        (source["name"], name)
+        for source in card.get("sources", [])
+        for name in source.get("classes", [])
+    } | (classes_learned(before["card"]) if before else set())
 
 
 def input_spec_from(card: Mapping[str, Any]) -> InputSpec:
@@ -120,11 +138,12 @@ def with_head(
     if not isinstance(encoder, AbstractEncoder):
         raise UnsupportedTaskError(
             f"{type(learner).__name__} has no encoder of its own to put --head {name} on; use a "
-            "run of an embedding learner (prototypical, ridge), or leave out --head."
+            "run of 'medmeta pretrain' or of a learner that is a head itself "
+            f"({', '.join(head_names())}), or leave out --head."
         )
     head = build_head(name, options, InputSpec(encoder.embedding_size, ()), target)
     (kind,) = learner.traits.input_kinds
-    coupled = learner.traits.transductive
+    coupled = uses_batch_statistics(encoder)  # the old head may have been transductive
     return EmbeddingLearner(encoder, head, input_kind=kind, coupled=coupled)
 
 
@@ -152,7 +171,8 @@ def load_model(
         learner = assemble(card, allow_external=allow_external)
     weights = tensors_from_bytes(parts[WEIGHTS], where=folder / WEIGHTS)
     load_weights(learner, weights, where=folder / WEIGHTS)
-    return LoadedModel(learner.eval(), card, None if is_model else path)
+    digest = hashlib.sha256((folder / CARD).read_bytes()).hexdigest()
+    return LoadedModel(learner.eval(), card, None if is_model else path, digest)
 
 
 def verify_run(model: LoadedModel) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medmeta.data.preprocess import Preprocessing, as_float
 from medmeta.episode import any_tensor
-from medmeta.evaluation.encoded import batch_size
+from medmeta.evaluation.encoded import batch_size, encodes_apart
 from medmeta.evaluation.metrics import softmax
 from medmeta.learner import AdaptedTask, HeadedLearner
 from medmeta.storage import save_folder
@@ -108,9 +108,13 @@ class SavedPredictor:
 
     def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
         """Answer prepared images uint8 ``(Q, C, H, W)``."""
-        together = self.task.learner.traits.transductive
-        size = max(1, len(pixels)) if together else self.batch_size
+        learner = self.task.learner
+        together, size = learner.traits.transductive, self.batch_size
+        if together and not encodes_apart(learner):
+            size = max(1, len(pixels))
         parts = [pixels[first : first + size] for first in range(0, len(pixels), size)]
+        if together and parts:  # one answer for all, whether or not they are embedded in parts
+            return self.answer(pixels, torch.cat([self.embed(part) for part in parts], dim=1))
         return joined(Predictions, [self.answer(part, self.embed(part)) for part in parts])
 
     def embed(self, pixels: NDArray[np.uint8]) -> Tensor:

@@ -22,6 +22,7 @@ from medmeta.training.checkpoint import (
     tensors_from_bytes,
     tensors_to_bytes,
 )
+from medmeta.training.settings import TrainingSettings
 
 SEEN, SEEN_FILE = "seen", "hashes.safetensors"
 _OWN = re.compile(
@@ -29,7 +30,18 @@ _OWN = re.compile(
     r"|\.(seen|(checkpoint|model)-\d+)\..*"  # unfinished, of a killed process
 )
 _SOURCES = ("sources", "validated_on")
-_COMPARED = ("learner", "options", "target", "preprocessing", "protocol", *_SOURCES, "training")
+_START = "init"
+_COMPARED = (
+    "learner",
+    "options",
+    "target",
+    "preprocessing",
+    "protocol",
+    *_SOURCES,
+    "training",
+    "pretraining",
+    _START,
+)
 _SHOWN = 5
 
 
@@ -73,11 +85,11 @@ def earlier_progress(run: Path, card: Mapping[str, Any]) -> Progress | None:
             f"{run}: the card of its newest checkpoint is incomplete or damaged ({error!r}); "
             "restore it from a copy, or train again under another --out."
         ) from None
-    cosine = card["training"]["schedule"] == "cosine"
+    settings = TrainingSettings.model_validate(card["training"])
     changed = []
     for key in _COMPARED:
-        changed += _differences(key, before.get(key), card[key])
-    if not cosine:  # a longer run draws the same tasks and rates, and more
+        changed += _differences(key, before.get(key), card.get(key))
+    if not settings.rates_depend_on_the_end:  # a longer one draws the same tasks, and more
         changed = [line for line in changed if not line.startswith("training.steps ")]
     if changed:
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
@@ -93,6 +105,9 @@ def _differences(name: str, old: Any, new: Any) -> list[str]:
         return []
     if name in _SOURCES:
         return [f"the images or classes {'to train' if name == 'sources' else 'validated'} on"]
+    if name == _START:
+        same = isinstance(old, Mapping) and new is not None and old.get("sha256") == new["sha256"]
+        return [] if same else ["the model that its encoder started from (--init)"]
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = dict.fromkeys((*old, *new))
         return [d for k in keys for d in _differences(f"{name}.{k}", old.get(k), new.get(k))]

@@ -82,7 +82,7 @@ def adapt(
         "class_names": list(names),
         "seed": seed,
         "model": {k: v for k, v in model.card.items() if k not in ("sha256", "options")},
-        "evaluations": model.evaluations(),
+        "evaluations": model.evaluations(chosen),
         "support": {"images": len(support), "patients_known": index.patients.known},
     }
     pixels = support.gather(np.arange(len(support)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.episode import InputSpec
 from medmeta.settings import Settings
 
 Norm = Literal["group", "running", "batch", "none"]
@@ -21,10 +20,14 @@ other, so results are transductive), or not at all."""
 
 
 class EncoderConfig(Settings):
-    """Which encoder, and how it normalises; ``options`` are the encoder's own."""
+    """Which encoder, and how it normalises; ``options`` are the encoder's own.
+
+    ``flips``: embeddings are means of those of the image and of its mirror image.
+    """
 
     name: str = "conv4"
     norm: Norm | None = None
+    flips: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -50,20 +53,16 @@ class AbstractEncoder(nn.Module, ABC):
         return torch.cat([stage.flatten(2).mean(2) for stage in self.stages(inputs)], dim=1)
 
 
-def after_each(blocks: nn.ModuleList, inputs: Tensor) -> list[Tensor]:
-    """What comes out of each of the blocks, run one after the other."""
-    outputs = []
-    for block in blocks:
-        inputs = block(inputs)
-        outputs.append(inputs)
-    return outputs
-
-
 @dataclass(frozen=True)
 class EncoderSpec:
-    """A registered encoder: its own options and how to build it."""
+    """A registered encoder: its own options and how to build it.
+
+    ``build(options, input_spec, norm)``; where ``parts(options)`` names encoders that it is made
+    of, these are built first and are its fourth argument.
+    """
 
     name: str
     summary: str
     options: type[Settings]
-    build: Callable[[Any, InputSpec, Norm], AbstractEncoder]
+    build: Callable[..., AbstractEncoder]
+    parts: Callable[[Any], Sequence[EncoderConfig]] | None = None

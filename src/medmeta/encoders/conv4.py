@@ -6,30 +6,35 @@ from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from medmeta.encoders._interface import AbstractEncoder, EncoderSpec, Norm, after_each
+from medmeta.encoders._blocks import BlockEncoder, Embed
+from medmeta.encoders._interface import EncoderSpec, Norm
 from medmeta.encoders._norm import norm_2d
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
 from medmeta.settings import Settings
 
 DEPTH = 4
+TIMES = ("once", "twice", "three times", "four times")
 
 
 class Conv4Options(Settings):
     """Options of Conv-4.
 
     ``downsample``: 2×2 max-pooling after each block (Vinyals 2016, Snell 2017), or convolutions
-    of stride 2 (MAML on Omniglot). ``embed``: the last feature map flattened, or its mean.
+    of stride 2 (MAML on Omniglot). ``pools``: how many blocks halve the image so, the first ones;
+    Relation Networks (Sung 2018) take 2, for a map of many positions. ``embed``: the last feature
+    map flattened, its mean, or the means of the maps after every block.
     """
 
     width: int = Field(64, ge=1, le=1024)
     downsample: Literal["pool", "stride"] = "pool"
-    embed: Literal["flatten", "mean"] = "flatten"
+    pools: int = Field(DEPTH, ge=0, le=DEPTH)
+    embed: Embed = "flatten"
 
 
-class Conv4(AbstractEncoder):
+class Conv4(BlockEncoder):
     """Four blocks of 3×3 convolution, normalisation, ReLU and halving.
 
     Takes ``(N, C, H, W)``; at 28×28 with pooling the embedding is ``width`` numbers, at 84×84
@@ -41,39 +46,29 @@ class Conv4(AbstractEncoder):
     """
 
     def __init__(self, options: Conv4Options, input_spec: InputSpec, norm: Norm) -> None:
-        super().__init__()
         strided = options.downsample == "stride"
         channels = [input_spec.channels] + [options.width] * DEPTH
-        self.blocks = nn.ModuleList(
-            _block(inner, outer, norm, strided=strided) for inner, outer in pairwise(channels)
-        )
-        self.embed = options.embed
         height, width = input_spec.size
-        for _ in range(DEPTH):
+        for _ in range(options.pools):
             height = (height + 1) // 2 if strided else height // 2
             width = (width + 1) // 2 if strided else width // 2
         if min(height, width) < 1:
+            times, least = TIMES[options.pools - 1], 2**options.pools
             raise SettingsError(
-                f"conv4 halves the image four times, so {input_spec.size} is too small: "
-                "use images of at least 16×16."
+                f"conv4 halves the image {times}, so {input_spec.size} is too small: "
+                f"use images of at least {least}×{least}."
             )
-        positions = height * width if options.embed == "flatten" else 1
-        self.embedding_size = options.width * positions
-
-    def stages(self, inputs: Tensor) -> list[Tensor]:
-        """Feature maps after each of the four blocks."""
-        return after_each(self.blocks, inputs)
-
-    def summarise(self, feature_map: Tensor) -> Tensor:
-        """Flatten the last map, or take its mean over space."""
-        return feature_map.flatten(1) if self.embed == "flatten" else feature_map.mean((2, 3))
+        blocks = [
+            _block(inner, outer, norm, strided=strided, halves=place < options.pools)
+            for place, (inner, outer) in enumerate(pairwise(channels))
+        ]
+        super().__init__(blocks, channels[1:], (height, width), options.embed)
 
 
-def _block(inner: int, outer: int, norm: Norm, *, strided: bool) -> nn.Sequential:
-    convolution = nn.Conv2d(
-        inner, outer, 3, stride=2 if strided else 1, padding=1, bias=norm == "none"
-    )
-    if strided:
+def _block(inner: int, outer: int, norm: Norm, *, strided: bool, halves: bool) -> nn.Sequential:
+    stride = 2 if strided and halves else 1
+    convolution = nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=norm == "none")
+    if strided or not halves:
         return nn.Sequential(convolution, norm_2d(norm, outer), nn.ReLU())
     # The largest of four is positive where one is: pooled first, ReLU has a quarter of the work.
     return nn.Sequential(convolution, norm_2d(norm, outer), nn.MaxPool2d(2), nn.ReLU())

@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders._interface import AbstractEncoder, EncoderSpec, Norm, after_each
+from medmeta.encoders._blocks import BlockEncoder, Embed
+from medmeta.encoders._interface import EncoderSpec, Norm
 from medmeta.encoders._norm import norm_2d
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
@@ -18,10 +19,15 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 
 
 class ResNet12Options(Settings):
-    """Options of ResNet-12: the channels of its four blocks, and dropout after each."""
+    """Options of ResNet-12: the channels of its four blocks, and dropout after each.
+
+    ``embed``: the mean of the last feature map, the map flattened (as MetaOptNet does), or the
+    means of the maps after every block.
+    """
 
     widths: tuple[Width, Width, Width, Width] = (64, 160, 320, 640)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    embed: Embed = "mean"
 
 
 class ResidualBlock(nn.Module):
@@ -45,7 +51,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class ResNet12(AbstractEncoder):
+class ResNet12(BlockEncoder):
     """Four residual blocks and a mean over space: ``(N, C, H, W)`` to ``(N, 640)``.
 
     Oreshkin et al. 2018 (TADAM), with the widths of Lee et al. 2019 (MetaOptNet); plain dropout
@@ -53,26 +59,20 @@ class ResNet12(AbstractEncoder):
     """
 
     def __init__(self, options: ResNet12Options, input_spec: InputSpec, norm: Norm) -> None:
-        super().__init__()
-        if min(input_spec.size) < 2 ** len(options.widths):
+        halved = 2 ** len(options.widths)
+        height, width = input_spec.size
+        if min(height, width) < halved:
             raise SettingsError(
                 f"resnet12 halves the image four times, so {input_spec.size} is too small: "
                 "use images of at least 16×16."
             )
         channels = (input_spec.channels, *options.widths)
-        self.blocks = nn.ModuleList(
+        blocks = [
             ResidualBlock(inner, outer, norm, options.dropout)
             for inner, outer in pairwise(channels)
-        )
-        self.embedding_size = options.widths[-1]
-
-    def stages(self, inputs: Tensor) -> list[Tensor]:
-        """Feature maps after each of the four blocks."""
-        return after_each(self.blocks, inputs)
-
-    def summarise(self, feature_map: Tensor) -> Tensor:
-        """Mean of the last map over space."""
-        return feature_map.mean((2, 3))
+        ]
+        size = (height // halved, width // halved)
+        super().__init__(blocks, options.widths, size, options.embed)
 
 
 def _convolution(inner: int, outer: int, kernel: int, norm: Norm) -> list[nn.Module]:

@@ -44,6 +44,23 @@ def embedding_view(embeddings: Tensor) -> View:
     return lambda rows: embeddings.index_select(0, torch.from_numpy(rows).to(embeddings.device))
 
 
+def loaded_ahead(load: Callable[[int], Episode], first: int, last: int) -> Iterator[Episode]:
+    """Batches ``first`` to ``last - 1``, the next one loaded while one is used.
+
+    >>> list(loaded_ahead(lambda number: number * 10, 2, 5))
+    [20, 30, 40]
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as ahead:
+        waiting = ahead.submit(load, first) if first < last else None
+        for number in range(first, last):
+            assert waiting is not None
+            with span("load"):
+                episode = waiting.result()
+            if number + 1 < last:
+                waiting = ahead.submit(load, number + 1)
+            yield episode
+
+
 class EpisodeLoader:
     """Batches of tasks: number ``b`` holds tasks ``b * tasks_per_batch`` and on.
 
@@ -132,16 +149,8 @@ class EpisodeLoader:
         return self.fill(self.draws(number, n_tasks), target)
 
     def batches(self, first: int, last: int) -> Iterator[Episode]:
-        """Batches ``first`` to ``last - 1``, the next one loaded while one is used."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as ahead:
-            waiting = ahead.submit(self.batch, first) if first < last else None
-            for number in range(first, last):
-                assert waiting is not None
-                with span("load"):
-                    episode = waiting.result()
-                if number + 1 < last:
-                    waiting = ahead.submit(self.batch, number + 1)
-                yield episode
+        """Batches ``first`` to ``last - 1``."""
+        return loaded_ahead(self.batch, first, last)
 
     def _labels(self, draws: Sequence[TaskDraw], target: Target, *, query: bool) -> Tensor:
         if target.kind == "classes":

@@ -29,6 +29,15 @@ class Stream(IntEnum):
     TASK = 0
     BATCH = 1
     AUGMENTATION = 2
+    PASS = 3
+    IMAGES = 4
+
+
+def random_numbers(seed: int, stream: Stream, number: int) -> np.random.Generator:
+    """Random numbers that depend on nothing but the seed, the stream and the number."""
+    key = np.array([seed, int(stream)], dtype=np.uint64)
+    counter = np.array([0, 0, 0, number], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 @dataclass(frozen=True)
@@ -76,9 +85,7 @@ class TaskSampler:
 
     def generator(self, stream: Stream, number: int) -> np.random.Generator:
         """Random numbers that depend on nothing but the seed, the stream and the number."""
-        key = np.array([self.protocol.seed, int(stream)], dtype=np.uint64)
-        counter = np.array([0, 0, 0, number], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=key, counter=counter))
+        return random_numbers(self.protocol.seed, stream, number)
 
     def shape(self, batch: int) -> tuple[Target, int]:
         """What the tasks of a batch ask for, and their shots."""

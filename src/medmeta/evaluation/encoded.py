@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import cast
 
 import numpy as np
 import torch
@@ -132,9 +133,14 @@ def batch_size(size: Sequence[int], device: torch.device | str = "cpu") -> int:
 def encodes_apart(learner: AbstractLearner) -> bool:
     """Whether a learner has a head, and an encoder that looks at each image alone.
 
-    (One that normalises by the batch at hand couples images; such learners are transductive.)
+    (One that normalises by the batch at hand couples images. A head may be transductive all the
+    same: it answers the queries of a task together, by embeddings that were made apart.)
     """
-    return learner.traits.has_head and not learner.traits.transductive
+    if not learner.traits.has_head:
+        return False
+    headed = cast(HeadedLearner, learner)
+    by_head = headed.head.traits.transductive
+    return not headed.coupled and (by_head or not headed.traits.transductive)
 
 
 @contextmanager

@@ -80,12 +80,14 @@ def evaluate(
 
     A learner with a head encodes each image that the tasks use once (as far as memory is kept for
     them). ``encoded`` are the source's embeddings of an earlier call, by the same encoder: for
-    another protocol or another head. Raises ``SettingsError`` for a protocol without end or
-    embeddings of another source, ``SamplingError`` where the source cannot give such tasks,
-    ``UnsupportedTaskError`` where the learner does not take them.
+    another protocol or another head. Whether queries helped each other stands in the result's
+    protocol as the learner's traits have it, whatever was asked for. Raises ``SettingsError`` for a
+    protocol without end or embeddings of another source, ``SamplingError`` where the source cannot
+    give such tasks, ``UnsupportedTaskError`` where the learner does not take them.
     """
     if protocol.episodes < 1:
         raise SettingsError("say on how many tasks to evaluate: the protocol's episodes is 0.")
+    protocol = protocol.model_copy(update={"transductive": learner.traits.transductive})
     if encoded is not None and encoded.source is not source:
         raise SettingsError(
             f"these embeddings are of {encoded.source.name}, and the tasks of {source.name}; make "

@@ -16,10 +16,34 @@ from medmeta.errors import UnknownNameError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, check_task_fits
 from medmeta.learners._embedding import EmbeddingLearner
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.gradient import anil, maml, meta_sgd, reptile
+from medmeta.learners.baselines import (
+    baseline,
+    baseline_plus_plus,
+    fine_tuning,
+    linear_probe,
+    simple_shot,
+)
+from medmeta.learners.classical import (
+    ensemble,
+    gradient_boosting,
+    kernel_svm,
+    meta_gd,
+    meta_nn,
+    meta_rf,
+    meta_svm,
+    mlp,
+    nearest_centroid,
+    random_forest,
+    sgd,
+)
+from medmeta.learners.gradient import anil, leo, maml, meta_sgd, reptile
 from medmeta.learners.heads import logistic, ridge, svm
+from medmeta.learners.memory import mann, memory_network, meta_memory
 from medmeta.learners.metric import matching, prototypical, relation, siamese
+from medmeta.learners.optimiser import lstm, meta_networks, metal
+from medmeta.learners.pretraining import UnionClassifier
 from medmeta.learners.standardised import StandardisedValues
+from medmeta.learners.transductive import bd_cspn, laplacian_shot, pt_map, tim
 from medmeta.settings import validated
 
 __all__ = [
@@ -28,9 +52,11 @@ __all__ = [
     "EncodedConfig",
     "LearnerSpec",
     "StandardisedValues",
+    "UnionClassifier",
     "build_head",
     "build_learner",
     "configuration",
+    "head_names",
     "learner_spec",
     "targets_of",
 ]
@@ -39,16 +65,43 @@ LEARNERS: dict[str, LearnerSpec] = {
     spec.name: spec
     for spec in (
         anil.SPEC,
+        leo.SPEC,
         maml.SPEC,
         meta_sgd.SPEC,
         reptile.SPEC,
+        memory_network.SPEC,
+        meta_memory.SPEC,
         matching.SPEC,
         prototypical.SPEC,
         relation.SPEC,
         siamese.SPEC,
+        lstm.SPEC,
+        meta_networks.SPEC,
+        metal.SPEC,
         logistic.SPEC,
         ridge.SPEC,
         svm.SPEC,
+        baseline.SPEC,
+        baseline_plus_plus.SPEC,
+        fine_tuning.SPEC,
+        linear_probe.SPEC,
+        simple_shot.SPEC,
+        bd_cspn.SPEC,
+        laplacian_shot.SPEC,
+        pt_map.SPEC,
+        tim.SPEC,
+        mann.SPEC,
+        ensemble.SPEC,
+        gradient_boosting.SPEC,
+        kernel_svm.SPEC,
+        meta_gd.SPEC,
+        meta_nn.SPEC,
+        meta_rf.SPEC,
+        meta_svm.SPEC,
+        mlp.SPEC,
+        nearest_centroid.SPEC,
+        random_forest.SPEC,
+        sgd.SPEC,
     )
 }
 
@@ -126,6 +179,11 @@ def targets_of(name: str) -> tuple[TargetKind, ...]:
     return tuple(able)
 
 
+def head_names() -> tuple[str, ...]:
+    """The learners that are usable as ``--head`` of any trained encoder, sorted."""
+    return tuple(sorted(name for name, spec in LEARNERS.items() if spec.build_head))
+
+
 def build_head(
     name: str, config: Mapping[str, Any] | None, embedding_spec: InputSpec, target: Target
 ) -> AbstractLearner:
@@ -135,8 +193,7 @@ def build_head(
     """
     spec = learner_spec(name)
     if spec.build_head is None:
-        heads = ", ".join(sorted(n for n, s in LEARNERS.items() if s.build_head))
-        raise UnsupportedTaskError(f"{name} is not a head; heads are {heads}.")
+        raise UnsupportedTaskError(f"{name} is not a head; heads are {', '.join(head_names())}.")
     head = spec.build_head(configuration(name, config), embedding_spec, target)
     check_task_fits(head, target)
     return StandardisedValues(head) if target.kind == "values" else head

@@ -63,15 +63,14 @@ class EmbeddingLearner(HeadedLearner):
 
         (In two where the encoder normalises by the batch at hand, as when it predicts.)
         """
-        if self.coupled:
-            return super().loss(episode)
         support, query = episode.support, episode.query
-        together = _joined(support.inputs, query.inputs)
-        embeddings = self.encode(together)
+        if self.coupled:
+            examples, queries = self.encode(support.inputs), self.encode(query.inputs)
+        else:
+            together = self.encode(_joined(support.inputs, query.inputs))
+            examples, queries = together[:, : support.n_examples], together[:, support.n_examples :]
         embedded = Episode(
-            support.with_inputs(embeddings[:, : support.n_examples]),
-            query.with_inputs(embeddings[:, support.n_examples :]),
-            episode.target,
+            support.with_inputs(examples), query.with_inputs(queries), episode.target
         )
         return self.head.loss(embedded)
 

@@ -36,7 +36,8 @@ def descend(
     """
     weights = dict(start)
     for step in range(steps):
-        weights = update(weights, _gradients(loss, weights, first_order=first_order), step)
+        _, gradients = loss_and_gradients(loss, weights, first_order=first_order)
+        weights = update(weights, gradients, step)
     return weights
 
 
@@ -86,24 +87,36 @@ def descend_tasks(
     return dict(zip(names, values, strict=True))
 
 
-def _gradients(loss: LossOfWeights, weights: Weights, *, first_order: bool) -> Weights:
+def loss_and_gradients(
+    loss: LossOfWeights, weights: Weights, *, first_order: bool = False
+) -> tuple[Tensor, Weights]:
+    """The loss of one task at its weights and its slopes there, of the same shapes.
+
+    Differentiable with respect to the weights unless ``first_order``; works under ``no_grad``.
+
+    >>> loss_and_gradients(lambda w: w["x"] ** 2, {"x": torch.tensor(3.0)})
+    (tensor(9.), {'x': tensor(6.)})
+    """
     if first_order:
         weights = {name: weight.detach() for name, weight in weights.items()}
     if not one_task_at_a_time() or torch.is_inference_mode_enabled():
-        found_by_func = torch.func.grad(loss)(weights)
+        found_by_func, value = torch.func.grad_and_value(loss)(weights)
         if first_order:  # what the loss reads besides the weights may have a gradient
+            value = value.detach()
             found_by_func = {name: gradient.detach() for name, gradient in found_by_func.items()}
-        return dict(found_by_func)
+        return value, dict(found_by_func)
     second_order = torch.is_grad_enabled() and not first_order
     with torch.enable_grad():
         known = {
             name: w if second_order and w.requires_grad else w.detach().requires_grad_()
             for name, w in weights.items()
         }
+        value = loss(known)
         found = torch.autograd.grad(
-            loss(known), list(known.values()), create_graph=second_order, materialize_grads=True
+            value, list(known.values()), create_graph=second_order, materialize_grads=True
         )
-    return dict(zip(weights, found, strict=True))
+    kept = value if second_order else value.detach()
+    return kept, dict(zip(weights, found, strict=True))
 
 
 def fixed_rate(rate: float) -> Update:

@@ -62,9 +62,11 @@ class Trainer:
 
     ``episodes`` gives batch ``b`` for step ``b``. ``validate`` scores the learner in evaluation
     mode, higher is better; the best scored weights are the run's model (without ``validate``: the
-    last). ``card`` goes into every saved folder. ``say`` is told how the tasks of a step are run.
-    A run killed at any instant resumes from its newest checkpoint, with the threads and the task
-    map that this names, and on a CPU ends bit-identical to a run that was never killed.
+    last). ``kept`` is the part of the learner that is scored and that the model holds (None: all
+    of it); checkpoints hold all. ``card`` goes into every saved folder. ``say`` is told how the
+    tasks of a step are run. A run killed at any instant resumes from its newest checkpoint, with
+    the threads and the task map that this names, and on a CPU ends bit-identical to a run that was
+    never killed.
     """
 
     learner: AbstractLearner
@@ -76,6 +78,7 @@ class Trainer:
     report: Callable[[Report], None] | None = None
     say: Callable[[str], None] | None = None
     tensorboard: bool = False
+    kept: AbstractLearner | None = None
 
     def fit(self) -> Outcome:
         """Train until the last step, the patience's end, or an interrupt (which saves first).
@@ -188,13 +191,17 @@ class Trainer:
             and (step % every == 0 or step == self.settings.steps)
         )
 
+    @property
+    def _model(self) -> AbstractLearner:
+        return self.learner if self.kept is None else self.kept
+
     def _validated(self, progress: Progress) -> tuple[float, Progress]:
         assert self.validate is not None
         self.learner.eval()
-        score = self.validate(self.learner)
+        score = self.validate(self._model)
         if score > progress.best_score:
             progress = replace(progress, best_score=score, best_step=progress.step, waited=0)
-            save_model(self.run, progress.step, self.learner, self.card)
+            save_model(self.run, progress.step, self._model, self.card)
         else:
             progress = replace(progress, waited=progress.waited + 1)
         return score, progress
@@ -210,7 +217,7 @@ class Trainer:
         never_scored = progress.best_score == float("-inf")
         if never_scored:  # the newest weights stand for the run until a validation chooses
             progress = replace(progress, best_step=progress.step)
-            save_model(self.run, progress.step, self.learner, self.card)
+            save_model(self.run, progress.step, self._model, self.card)
         progress = replace(progress, finished=finished and reason != "interrupted")
         card = {**self.card, "threads": torch.get_num_threads()}
         save_checkpoint(self.run, progress, self.learner, optimiser, card)

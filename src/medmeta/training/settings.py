@@ -12,7 +12,7 @@ from medmeta.learner import OptimiserName
 from medmeta.settings import Settings
 from medmeta.training.task_plan import TaskMapChoice
 
-Schedule = Literal["constant", "cosine", "halving"]
+Schedule = Literal["constant", "cosine", "halving", "linear"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -20,7 +20,8 @@ class TrainingSettings(Settings):
     """Options of a training run.
 
     ``augment`` ``light`` mirrors tasks and varies brightness, contrast and stain.
-    ``schedule``: constant, a half cosine to zero, or halved every ``halve_every`` steps.
+    ``schedule``: constant, a half cosine to zero, halved every ``halve_every`` steps, or falling
+    in a straight line to zero (Reptile's outer rate).
     ``clip_norm`` bounds the gradient's norm (0: no bound). ``patience`` stops after so many
     validations without a better one (0: never). ``validate_every`` 0 means no validation.
     ``task_map``: how the tasks of a step are run; ``auto`` measures and takes the fastest.
@@ -43,6 +44,11 @@ class TrainingSettings(Settings):
     log_every: int = Field(10, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
 
+    @property
+    def rates_depend_on_the_end(self) -> bool:
+        """Whether a longer run would have had other rates from its first step on."""
+        return self.schedule in ("cosine", "linear")
+
     def rate_at(self, step: int) -> float:
         """Learning rate of a step (counted from 0).
 
@@ -53,6 +59,8 @@ class TrainingSettings(Settings):
             factor = (1 + math.cos(math.pi * step / self.steps)) / 2
         elif self.schedule == "halving":
             factor = 0.5 ** (step // self.halve_every)
+        elif self.schedule == "linear":
+            factor = 1 - step / self.steps
         else:
             factor = 1.0
         return round(self.learning_rate * factor, 15)

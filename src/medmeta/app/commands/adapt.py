@@ -36,7 +36,7 @@ def adapt(
     model: Annotated[Path, typer.Option(help="A run of 'medmeta train'.")],
     out: Annotated[Path, typer.Option(help="Folder of the predictor.")],
     head: Annotated[
-        str | None, typer.Option(help="Another head on the run's encoder (ridge, prototypical).")
+        str | None, typer.Option(help="Another head on the run's encoder: 'medmeta learners'.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A head's option.")] = None,
     seed: Annotated[int, typer.Option(help="Seed, for learners that use chance.")] = 0,

@@ -1,8 +1,7 @@
-"""``medmeta evaluate`` and ``medmeta compare``."""
+"""``medmeta evaluate``: tasks of unseen sources, with intervals."""
 
 from __future__ import annotations
 
-import csv
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,11 +23,10 @@ from medmeta.app.terminal import (
     emit_json,
     percent,
     say,
-    show_facts,
     show_table,
     waiting,
 )
-from medmeta.errors import DataError, SettingsError
+from medmeta.errors import SettingsError
 from medmeta.spans import span
 
 if TYPE_CHECKING:
@@ -38,13 +36,15 @@ if TYPE_CHECKING:
 
 NOVELTY = {"new classes": "new", "nothing was trained": "–"}  # short, for a narrow terminal
 TRACE = "trace-evaluate.json"  # of --profile, in the run's folder
-TASK_COLUMNS = ("task", "n_way", "n_shot")
+NOT_BOTH = (
+    "name a RUN (first: medmeta evaluate RUN --source PATH), or --learner for an untrained one, "
+    "not both."
+)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command("evaluate", cls=SpreadCommand)(evaluate)
-    app.command("compare")(compare)
 
 
 def evaluate(
@@ -61,10 +61,19 @@ def evaluate(
     query: Annotated[int, typer.Option(help="Query images per class.")] = 15,
     episodes: Annotated[int, typer.Option(help="Tasks per source and shot.")] = 600,
     seed: Annotated[int, typer.Option(help="Seed of the tasks.")] = 2026,
+    head: Annotated[
+        list[str] | None,
+        typer.Option("--head", help="Heads on the run's encoder, in place of its own."),
+    ] = None,
     learner: Annotated[
         str | None, typer.Option(help="Without a run: an untrained learner (a baseline).")
     ] = None,
-    encoder: Annotated[str, typer.Option(help="Its encoder, e.g. pixels.")] = "conv4",
+    encoder: Annotated[
+        str | None, typer.Option(help="Its encoder: pixels, hog_colour, border, … (conv4).")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Its options, or those of --head: scale=2.")
+    ] = None,
     size: Annotated[int, typer.Option(help="Its images' side in pixels.")] = 64,
     baselines: Annotated[
         bool, typer.Option(help="Also measure ridge on raw pixels on the same tasks.")
@@ -81,18 +90,27 @@ def evaluate(
 
     Per-task records are kept in RUN/evaluations. Pictures seen in training are left out.
 
+    Several heads share one encoding; options are then named by head: --set ridge.scale=2.
+
     Example: medmeta evaluate run --source my_images other.npz --shot 1 5 --episodes 600
     """
     from medmeta.app.evaluate_run import EvaluationRequest
+    from medmeta.app.models import load_model
     from medmeta.settings import validated
 
     wanted = {"way": way, "shots": tuple(shot or (1, 5)), "query": query, "episodes": episodes}
     more = {"drop_small": drop_small, "baselines": baselines, "seed": seed}
-    request = validated(EvaluationRequest, {**wanted, **more}, where="medmeta evaluate")
+    heads = {"heads": tuple(head or ()), "head_options": _head_options(head, set_)}
+    request = validated(EvaluationRequest, {**wanted, **more, **heads}, where="medmeta evaluate")
     check_out(out, suffixes=(".json",))
     trace = (run or Path()) / TRACE if profile else None
     with profiled(trace, aside=as_json):
-        model = _model(run, learner, encoder, size, expect_sha256, allow_external=allow_external)
+        if run is None:
+            _check_no_head(head)
+            model = _untrained(learner, encoder, set_ or [], size, allow_external=allow_external)
+        else:
+            _check_nothing_set(learner, encoder, [] if head else set_)
+            model = load_model(run, expected_sha256=expect_sha256, allow_external=allow_external)
         rows = _measured(model, source or [], request, skip_bad=skip_bad)
         _tell(rows, run, out, as_json=as_json)
 
@@ -133,44 +151,77 @@ def _tell(
         emit_json(table)
 
 
-def _model(
-    run: Path | None,
-    learner: str | None,
-    encoder: str,
-    size: int,
-    expect_sha256: str | None,
-    *,
-    allow_external: bool,
+def _untrained(
+    learner: str | None, encoder: str | None, set_: list[str], size: int, *, allow_external: bool
 ) -> LoadedModel:
     from medmeta.app.baselines import untrained_model
-    from medmeta.app.models import load_model
+    from medmeta.app.run_request import learner_options
     from medmeta.app.train_run import TrainRequest
     from medmeta.episode import Target
-    from medmeta.settings import validated
+    from medmeta.settings import options_from_texts, validated
 
-    if (run is None) == (learner is None):
+    if learner is None:
+        raise SettingsError(NOT_BOTH)
+    values = {"preprocessing": {"size": size}, "options": options_from_texts(set_)}
+    request = validated(TrainRequest, {**values, "encoder": encoder}, where="medmeta evaluate")
+    return untrained_model(
+        learner,
+        learner_options(request),
+        request.preprocessing,
+        Target("classes", 5),
+        allow_external=allow_external,
+    )
+
+
+def _head_options(head: list[str] | None, set_: list[str] | None) -> dict[str, Any]:
+    """The options of each head, by its name; those of a single one need not be named so."""
+    from medmeta.settings import options_from_texts
+
+    if not head or not set_:
+        return {}
+    options = options_from_texts(set_)
+    if len(set(head)) == 1:
+        return {head[0]: options}
+    unnamed = [name for name, value in options.items() if name not in head or value == str(value)]
+    if unnamed:
         raise SettingsError(
-            "name a RUN (first: medmeta evaluate RUN --source PATH), or --learner for an untrained "
-            "one, not both."
+            f"--set {unnamed[0]}: with several heads, say whose option it is, such as "
+            f"--set {head[0]}.{unnamed[0]}=…"
         )
-    if run is not None:
-        return load_model(run, expected_sha256=expect_sha256, allow_external=allow_external)
-    values = {"preprocessing": {"size": size}}
-    request = validated(TrainRequest, values, where="medmeta evaluate")
-    options = {"encoder": {"name": encoder}}
-    return untrained_model(str(learner), options, request.preprocessing, Target("classes", 5))
+    return options
+
+
+def _check_no_head(head: list[str] | None) -> None:
+    if head:
+        raise SettingsError(
+            "--head goes with a RUN, on whose encoder it is put; an untrained head is "
+            f"--learner {head[0]}."
+        )
+
+
+def _check_nothing_set(learner: str | None, encoder: str | None, set_: list[str] | None) -> None:
+    """A run has its learner, encoder and options already."""
+    if learner is not None:
+        raise SettingsError(NOT_BOTH)
+    if encoder is not None or set_:
+        raise SettingsError(
+            "a RUN is measured with the encoder and options that it was trained with; --encoder "
+            "is for an untrained --learner, and --set for that or for a --head."
+        )
 
 
 def _show(rows: list[EvaluatedSource]) -> None:
-    table = []
+    table, headed = [], any(row.head for row in rows)
     for row in rows:
         content = row.to_dict()
         protocol, summary = row.evaluation.protocol, content["summary"]
         main = summary.get("accuracy") or summary["r_squared"]
         beside = content["baselines"]
+        named = [row.head["name"] if row.head else "its own"] if headed else []
         table.append(
             [
                 row.evaluation.source,
+                *named,
                 NOVELTY.get(row.novelty, row.novelty),
                 protocol.n_way[1] if protocol.kind == "classes" else "–",
                 protocol.n_shot[0],
@@ -185,86 +236,9 @@ def _show(rows: list[EvaluatedSource]) -> None:
     valued = rows[0].evaluation.protocol.kind == "values"
     show_table(
         f"{'R²' if valued else 'Accuracy'}, % [95 % interval of the mean over tasks], {mode}",
-        ["source", "classes are", "way", "shot", "mean [95 %]", "worst tenth", "AUROC", "chance",
-         "raw ridge"],
+        ["source", *(["head"] if headed else []), "classes are", "way", "shot", "mean [95 %]",
+         "worst tenth", "AUROC", "chance", "raw ridge"],
         table,
     )  # fmt: skip
     for note in dict.fromkeys(f"{r.evaluation.source}: {n}" for r in rows for n in r.notes):
         say(note)
-
-
-def compare(
-    first: Annotated[Path, typer.Argument(help="A folder in RUN/evaluations.")],
-    second: Annotated[Path, typer.Argument(help="One of another run, of the same protocol.")],
-    metric: Annotated[str, typer.Option(help="A column of the records.")] = "accuracy",
-    as_json: AsJson = False,
-) -> None:
-    """Compare two evaluations task by task: mean difference with its 95 % interval.
-
-    Example: medmeta compare run_a/evaluations/busi-1shot-… run_b/evaluations/busi-1shot-…
-    """
-    from medmeta.evaluation.intervals import paired_difference
-
-    one, one_tasks = _records(first, metric)
-    two, two_tasks = _records(second, metric)
-    if _tasks(first) != _tasks(second) or one_tasks != two_tasks:
-        raise DataError(
-            f"{first} and {second} were not measured on the same tasks; evaluate both runs on the "
-            "same sources with the same --way, --shot, --query, --episodes and --seed. (Pictures "
-            "that one of the runs was trained on are left out for it alone.)"
-        )
-    gap = paired_difference(one, two)
-    if as_json:
-        facts = {
-            "mean difference": gap.mean,
-            "low": gap.low,
-            "high": gap.high,
-            "tasks": gap.tasks,
-            "share of tasks the first wins": gap.first_better,
-        }
-        emit_json({"metric": metric, **facts})
-        return
-    told = {
-        "mean difference": f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] (95 %)",
-        "tasks": gap.tasks,
-        "first is higher": f"in {percent(gap.first_better)} % of tasks",
-    }
-    show_facts(f"{metric}: {first.name} minus {second.name}", {"first": first, "second": second}
-               | told)  # fmt: skip
-
-
-def _tasks(folder: Path) -> dict[str, Any]:
-    from medmeta.app.cards import EvaluationCard, check_card
-    from medmeta.storage import read_json
-
-    summary = read_json(folder / "summary.json")
-    check_card(EvaluationCard, summary, where=folder / "summary.json")
-    protocol = dict(summary["protocol"])
-    for name in ("norm", "transductive", "tasks_per_batch"):
-        protocol.pop(name, None)  # these change the learner's way of answering, not the tasks
-    pictures = summary.get("fingerprint")
-    return {"source": summary["source"], "pictures": pictures, **protocol}
-
-
-def _records(folder: Path, metric: str) -> tuple[Any, list[str]]:
-    import numpy as np
-
-    try:
-        with (folder / "records.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(
-            f"{folder}/records.csv cannot be read ({error.strerror}); name a folder in "
-            "RUN/evaluations."
-        ) from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{folder}/records.csv is damaged ({error}); evaluate again.") from None
-    known = [name for name in rows[0] if name not in TASK_COLUMNS] if rows else []
-    if metric not in known:
-        raise DataError(
-            f"{folder}/records.csv has no figure {metric!r}; it has {', '.join(known) or 'none'}."
-        )
-    try:
-        return np.array([float(row[metric]) for row in rows]), [row["task"] for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder}/records.csv is damaged ({error}); evaluate again.") from None

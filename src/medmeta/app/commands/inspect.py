@@ -35,7 +35,7 @@ def inspect(
     else:
         model = load_model(path, allow_external=allow_external)
         verify_run(model)
-        card, evaluations = dict(model.card), model.evaluations()
+        card, evaluations = dict(model.card), model.all_evaluations()
     if as_json:
         emit_json({**card, "evaluations": evaluations})
         return
@@ -49,13 +49,16 @@ def inspect(
         "images": f"{card['preprocessing']['size']}×{card['preprocessing']['size']}, "
         f"{card['preprocessing']['channels']} channels",
         "classes": ", ".join(card.get("class_names", [])) or "any",
+        **_origin(model_card),
         "trained for": f"{model_card.get('step', '?')} steps",
         "trained on": ", ".join(s["name"] for s in model_card.get("sources", [])),
     }
     show_facts(str(path), facts)
+    headed = any(e.get("head") for e in evaluations)
     rows = [
         (
             e["source"],
+            *([(e.get("head") or {}).get("name", "its own")] if headed else []),
             e["novelty"],
             e["protocol"]["n_way"][1] if e["protocol"].get("kind") != "values" else "–",
             e["protocol"]["n_shot"][0],
@@ -64,8 +67,21 @@ def inspect(
         for e in evaluations
     ]
     if rows:
-        show_table("Evaluations", ["source", "classes are", "way", "shot", "score, %"], rows)
+        heads = ["head"] if headed else []
+        header = ["source", *heads, "classes are", "way", "shot", "score, %"]
+        show_table("Evaluations", header, rows)
     out.print("Hashes: all parts are as they were saved.")
+
+
+def _origin(card: dict[str, Any]) -> dict[str, str]:
+    """How its encoder came about, where that was not by tasks alone."""
+    facts = {}
+    before, union = card.get("init"), card.get("pretraining")
+    if before:
+        facts["started from"] = f"the model with SHA-256 {before['sha256']}"
+    if isinstance(union, dict):
+        facts["pre-trained"] = f"to tell {union.get('classes', '?')} classes apart"
+    return facts
 
 
 def _score(evaluation: dict[str, Any]) -> str:

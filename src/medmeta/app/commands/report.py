@@ -68,7 +68,9 @@ def report(
             title=title or "What this predictor learned, and how far to trust it",
             command=command,
             run=run,
-            evaluations=load_model(run, allow_external=allow_external).evaluations()
+            evaluations=load_model(run, allow_external=allow_external).evaluations(
+                predictor.card["head"]
+            )
             if run is not None
             else None,
         )

@@ -61,7 +61,7 @@ def run_report(model: LoadedModel, *, title: str, command: str) -> ReportContent
         title=title,
         learner=learner_in_words(model.card),
         class_names=(),
-        evaluations=_evaluations(model.evaluations()),
+        evaluations=_evaluations(model.evaluations()),  # of its own learner, not of other heads
         curve=read_metrics(model.run) if model.run is not None else (),
         training_sources=_without_fingerprints(model.card),
         provenance=_provenance(model.card, model.card, command),

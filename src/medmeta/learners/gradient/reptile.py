@@ -32,7 +32,10 @@ class ReptileConfig(FixedLayerConfig):
     built for).
     """
 
-    training_defaults = TrainingDefaults(optimiser="sgd", learning_rate=1.0, tasks_per_step=5)
+    # The outer "gradient" is a way through weight space: bounding it would shorten the step.
+    training_defaults = TrainingDefaults(
+        optimiser="sgd", learning_rate=1.0, tasks_per_step=5, clip_norm=0.0
+    )
     inner_optimiser: Literal["adam", "sgd"] = "adam"
     inner_rate: float | None = Field(None, gt=0)
     inner_steps: int = Field(5, ge=1, le=1000)
@@ -78,7 +81,7 @@ class Reptile(AdaptingLearner):
         check_task_fits(self, episode.target)
         learned_from = episode.support
         if self.config.train_on == "all":
-            learned_from = _together(episode.support, episode.query)
+            learned_from = together(episode.support, episode.query)
         with torch.no_grad():
             ends = self._descended(learned_from, episode.target, self.config.inner_steps)
         ways = [
@@ -152,7 +155,8 @@ def mini_batches(labelled: LabelledSet, steps: int, size: int | None) -> Tensor:
     return torch.stack(drawn).to(device)
 
 
-def _together(support: LabelledSet, query: LabelledSet) -> LabelledSet:
+def together(support: LabelledSet, query: LabelledSet) -> LabelledSet:
+    """All images of each task: those of the support, then those of the query."""
     inputs = torch.cat([any_tensor(support.inputs), any_tensor(query.inputs)], dim=1)
     labels = torch.cat([support.labels, query.labels], dim=1)
     return LabelledSet(inputs, labels, support.task_ids)

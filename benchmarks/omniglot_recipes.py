@@ -1,0 +1,216 @@
+"""How each learner is trained on Omniglot here, and at what it is tested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from medmeta.training.settings import TrainingSettings
+
+HELD_OUT_CHARACTERS = 64
+Test = tuple[int, int, int]
+"""Ways, shots, queries per class."""
+FEW: tuple[Test, ...] = ((5, 1, 15), (5, 5, 15))
+ALSO_TWENTY: tuple[Test, ...] = (*FEW, (20, 1, 15))
+# As in the paper on MAML: as many queries as shots, which batch statistics see together.
+TRANSDUCTIVE: tuple[Test, ...] = ((5, 1, 1), (5, 5, 5))
+
+POOLED: dict[str, Any] = {"norm": "running"}
+STRIDED = {"downsample": "stride", "embed": "mean"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one learner is trained here, and at what it is tested (way, shot, queries per class).
+
+    ``learner`` is its name in the registry, ``variant`` what else is to be said of it.
+    ``held_out`` background characters are kept from training to draw the learning curve and to
+    choose the inner steps at test; none where the last weights are taken as they are.
+    ``frozen``: it learns on the embeddings of the shared encoder, which stays as it is.
+    """
+
+    learner: str
+    config: dict[str, Any]
+    settings: TrainingSettings
+    way: int
+    shot: int
+    n_query: int
+    tasks_per_step: int = 1
+    tests: tuple[Test, ...] = FEW
+    held_out: int = 0
+    test_steps: tuple[int, ...] = ()
+    variant: str = ""
+    frozen: bool = False
+    notes: str = field(default="")
+
+
+def _settings(steps: int, **others: Any) -> TrainingSettings:
+    """Without validation unless told; a checkpoint every few minutes."""
+    plain: dict[str, Any] = {"schedule": "cosine", "validate_every": 0, "checkpoint_every": 200}
+    return TrainingSettings(steps=steps, **(plain | others))
+
+
+def _episodic(name: str, steps: int, config: dict[str, Any] | None = None, **others: Any) -> Recipe:
+    """An embedding learner trained like the prototypical one, in fewer steps of fewer ways."""
+    settings = _settings(steps, precision="bfloat16", clip_norm=0.0)
+    defaults: dict[str, Any] = {"way": 20, "shot": 1, "n_query": 5, "tests": FEW}
+    return Recipe(
+        learner=name,
+        config={"encoder": POOLED, **(config or {})},
+        settings=settings,
+        **(defaults | others),
+    )
+
+
+LEARNED_OPTIMISER: dict[str, Any] = {
+    "norm": "group",
+    "n_query": 5,
+    "tasks_per_step": 8,
+    "test_steps": (),
+    "width": 32,
+    "validate_every": 50,
+}
+
+
+def _gradient(name: str, steps: int, config: dict[str, Any], **others: Any) -> Recipe:
+    """A gradient learner on the stride-2 Conv-4 of the paper on MAML, transductive as there."""
+    width, every = others.pop("width", 64), others.pop("validate_every", 250)
+    norm = others.pop("norm", "batch")
+    rate = others.pop("learning_rate", 2e-3)
+    encoder = {"norm": norm, "options": {**STRIDED, "width": width}}
+    defaults: dict[str, Any] = {
+        "way": 5,
+        "shot": 1,
+        "n_query": 1,
+        "tasks_per_step": 32,
+        "tests": TRANSDUCTIVE if norm == "batch" else FEW,
+        "held_out": HELD_OUT_CHARACTERS,
+        "test_steps": (1, 2, 3, 5, 10),
+    }
+    return Recipe(
+        learner=name,
+        config={"max_way": 5, **config, "encoder": encoder},
+        settings=_settings(steps, learning_rate=rate, validate_every=every, checkpoint_every=every),
+        **(defaults | others),
+    )
+
+
+def _reptile(norm: str, variant: str) -> Recipe:
+    """The paper's: 10 training shots, 5 inner steps of 10 images, outer rate 1 falling to 0."""
+    n_query = 9
+    return Recipe(
+        learner="reptile",
+        config={"max_way": 5, "encoder": {"norm": norm, "options": {"downsample": "stride"}}},
+        settings=_settings(
+            12000,
+            optimiser="sgd",
+            learning_rate=1.0,
+            schedule="linear",
+            clip_norm=0.0,
+            validate_every=1000,
+            checkpoint_every=500,
+        ),
+        way=5,
+        shot=1,
+        n_query=n_query,
+        tasks_per_step=5,
+        tests=((5, 1, 1), (5, 5, 1)),
+        held_out=HELD_OUT_CHARACTERS,
+        test_steps=(5, 10, 50),
+        variant=variant,
+    )
+
+
+RECIPES: dict[str, Recipe] = {
+    "prototypical": Recipe(
+        learner="prototypical",
+        config={"encoder": POOLED},
+        settings=_settings(4000, precision="bfloat16", clip_norm=0.0),
+        way=60,
+        shot=1,
+        n_query=5,
+        tests=ALSO_TWENTY,
+    ),
+    "matching": _episodic("matching", 6000, tests=ALSO_TWENTY),
+    "siamese": _episodic("siamese", 6000, {"balanced": True}),
+    "relation": _episodic(
+        "relation",
+        4000,
+        {"encoder": {"norm": "running", "options": {"pools": 2}}, "width": 64},
+        way=5,
+        n_query=19,
+    ),
+    "ridge": _episodic("ridge", 6000, tests=ALSO_TWENTY),
+    "memory_network": _episodic("memory_network", 6000),
+    "meta_memory": _episodic("meta_memory", 6000),
+    "anil": _episodic(
+        "anil",
+        3000,
+        {"max_way": 5, "encoder": {"norm": "running", "options": STRIDED}},
+        way=5,
+        n_query=5,
+        tasks_per_step=16,
+        held_out=HELD_OUT_CHARACTERS,
+        test_steps=(5, 10),
+    ),
+    "maml": _gradient("maml", 9000, {"inner_rate": 1.0, "inner_steps": 1}),
+    "maml_inductive": _gradient(
+        "maml", 6000, {"inner_rate": 1.0, "inner_steps": 1}, norm="group", n_query=5
+    ),
+    "fomaml": _gradient(
+        "maml",
+        6000,
+        {"inner_rate": 1.0, "inner_steps": 1, "first_order": True},
+        variant="first order",
+    ),
+    "meta_sgd": _gradient("meta_sgd", 6000, {"inner_rate": 0.4, "inner_steps": 1}),
+    "reptile": _reptile("group", ""),
+    "reptile_transductive": _reptile("batch", ""),
+    # Learned optimisers read every single weight: a narrow network, and fewer steps.
+    "meta_lstm": _gradient("meta_lstm", 600, {"input_bias": 0.0}, **LEARNED_OPTIMISER),
+    "metal": _gradient("metal", 600, {}, **{**LEARNED_OPTIMISER, "n_query": 1}),
+    "meta_networks": _gradient(
+        "meta_networks", 4000, {}, norm="group", n_query=5, tasks_per_step=8, test_steps=()
+    ),
+    "mann": _gradient("mann", 4000, {}, norm="group", n_query=5, tasks_per_step=16, test_steps=()),
+    "leo": Recipe(
+        learner="leo",
+        config={"encoder": POOLED},
+        settings=_settings(3000, learning_rate=1e-3, clip_norm=0.1, precision="bfloat16"),
+        way=5,
+        shot=1,
+        n_query=5,
+        tasks_per_step=8,
+        frozen=True,
+    ),
+}
+
+SHARED_ENCODER = "prototypical"
+"""The recipe whose encoder the heads below, and the learners on frozen embeddings, are used on."""
+
+HEADS: dict[str, tuple[Test, ...]] = {
+    "nearest_centroid": FEW,
+    "simple_shot": FEW,
+    "linear_probe": FEW,
+    "baseline": FEW,
+    "baseline_plus_plus": FEW,
+    "logistic": FEW,
+    "svm": FEW,
+    "ridge": ALSO_TWENTY,
+    "matching": FEW,
+    "kernel_svm": FEW,
+    "random_forest": FEW,
+    "gradient_boosting": FEW,
+    "mlp": FEW,
+    "sgd": FEW,
+    "meta_svm": FEW,
+    "meta_rf": FEW,
+    "meta_gd": FEW,
+    "meta_nn": FEW,
+    "ensemble": FEW,
+    "bd_cspn": FEW,
+    "laplacian_shot": FEW,
+    "tim": FEW,
+    "pt_map": FEW,
+}
+"""Tested on the shared encoder as they are, nothing trained across tasks."""

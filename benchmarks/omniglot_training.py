@@ -1,0 +1,191 @@
+"""Training a learner on Omniglot's background characters, and choosing on those held out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from medmeta.data.source import Source
+from medmeta.encoders import AbstractEncoder
+from medmeta.episode import InputSpec, Target
+from medmeta.episodes.loader import EpisodeLoader
+from medmeta.episodes.protocol import Protocol
+from medmeta.episodes.sampler import TaskSampler
+from medmeta.evaluation.evaluate import evaluate
+from medmeta.learner import AbstractLearner
+from medmeta.learners import EmbeddingLearner, build_head, build_learner
+from medmeta.training.checkpoint import load_weights, model_folder, tensors_from_bytes
+from medmeta.training.loop import Report, Trainer
+from medmeta.training.metrics_log import read_metrics
+from omniglot_recipes import RECIPES, SHARED_ENCODER, Recipe
+from omniglot_split import SPEC, load_split
+from training_clock import TrainingClock
+
+VALIDATION_SEED = 7
+
+
+class Frozen(AbstractEncoder):
+    """An encoder that stays as it is, its running statistics too, while a head on it is trained."""
+
+    def __init__(self, encoder: AbstractEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+        self.embedding_size = encoder.embedding_size
+
+    def stages(self, inputs: Tensor) -> list[Tensor]:
+        """Those of the encoder."""
+        with torch.no_grad():
+            return self.encoder.stages(inputs)
+
+    def summarise(self, feature_map: Tensor) -> Tensor:
+        """As the encoder does."""
+        return self.encoder.summarise(feature_map)
+
+    def train(self, mode: bool = True) -> Frozen:
+        """Never."""
+        del mode
+        return super().train(False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where things are, and how many threads there are."""
+
+    data: Path
+    runs: Path
+    threads: int
+
+    def run(self, name: str) -> Path:
+        """A recipe's run folder."""
+        return self.runs / f"omniglot-{name}"
+
+
+def test_protocol(
+    source: Source, way: int, shot: int, n_query: int, *, learner: AbstractLearner, seed: int
+) -> Protocol:
+    """The tasks of one test: 1,000 of them."""
+    return Protocol(
+        sources=(source.name,),
+        n_way=(way, way),
+        n_shot=(shot, shot),
+        n_query=n_query,
+        episodes=1000,
+        tasks_per_batch=20,
+        norm="batch" if learner.traits.transductive else "running",
+        transductive=learner.traits.transductive,
+        seed=seed,
+    )
+
+
+def score(learner: AbstractLearner, source: Source, protocol: Protocol) -> float:
+    """Mean accuracy over tasks."""
+    return evaluate(learner, source, protocol).summary["accuracy"].mean
+
+
+def fresh_learner(recipe: Recipe, place: Place, **others: Any) -> AbstractLearner:
+    """The recipe's learner before training; options in ``others`` replace the recipe's."""
+    target = Target("classes", recipe.way)
+    config = {**recipe.config, **others}
+    if not recipe.frozen:
+        return build_learner(recipe.learner, config, SPEC, target)
+    encoder = shared_encoder(place)
+    options = {name: value for name, value in config.items() if name != "encoder"}
+    head = build_head(recipe.learner, options, InputSpec(encoder.embedding_size, ()), target)
+    return EmbeddingLearner(encoder, head)
+
+
+def shared_encoder(place: Place) -> AbstractEncoder:
+    """The encoder that the heads are tested on, frozen; raises ``SystemExit`` if not trained."""
+    run = place.run(SHARED_ENCODER)
+    if not (run / "seconds.json").exists() or not TrainingClock(run / "seconds.json").finished:
+        raise SystemExit(
+            f"train it first: python benchmarks/omniglot.py --learner {SHARED_ENCODER}"
+        )
+    recipe = RECIPES[SHARED_ENCODER]
+    learner = with_weights_of(
+        build_learner(recipe.learner, recipe.config, SPEC, Target("classes", recipe.way)), run
+    )
+    encoder = cast(EmbeddingLearner, learner).encoder
+    return encoder.requires_grad_(False).eval()
+
+
+def with_weights_of(learner: AbstractLearner, run: Path) -> AbstractLearner:
+    """The learner with what a finished run learned."""
+    folder = model_folder(run)
+    weights = tensors_from_bytes((folder / "weights.safetensors").read_bytes(), where=folder)
+    load_weights(learner, weights, where=folder)
+    return learner.eval()
+
+
+def train(name: str, recipe: Recipe, place: Place) -> tuple[AbstractLearner, dict[str, float]]:
+    """Train, or go on; returns the learner and the seconds that training took in all."""
+    training, validation, _ = load_split(place.data, recipe.held_out)
+    run = place.run(name)
+    torch.manual_seed(recipe.settings.seed)
+    learner = fresh_learner(recipe, place)
+    sampler = TaskSampler(
+        [training],
+        Protocol(
+            sources=(training.name,),
+            n_way=(recipe.way, recipe.way),
+            n_shot=(recipe.shot, recipe.shot),
+            n_query=recipe.n_query,
+            tasks_per_batch=recipe.tasks_per_step,
+            seed=recipe.settings.seed,
+        ),
+    )
+    clock = TrainingClock(run / "seconds.json")
+
+    def told(report: Report) -> None:
+        if report.step % 50 == 0:
+            seconds = clock.write()["seconds"]
+            print(
+                f"{name} {report.step}/{report.steps} loss {report.loss:.4f} "
+                f"held-out accuracy {report.score} after {seconds:.0f} s",
+                flush=True,
+            )
+
+    def validate(candidate: AbstractLearner) -> float:
+        assert validation is not None
+        protocol = test_protocol(
+            validation, *recipe.tests[0], learner=candidate, seed=VALIDATION_SEED
+        ).model_copy(update={"episodes": 300})
+        return score(candidate, validation, protocol)
+
+    Trainer(
+        learner,
+        EpisodeLoader(sampler),
+        recipe.settings,
+        run,
+        {"learner": recipe.learner, "options": recipe.config},
+        validate=validate if validation is not None else None,
+        report=told,
+    ).fit()
+    return with_weights_of(learner, run), clock.write(finished=True)
+
+
+def held_out_curve(run: Path) -> list[tuple[int, float]]:
+    """Steps and accuracies on held-out characters, in per cent."""
+    lines = read_metrics(run)
+    return [(x["step"], round(100 * x["validation"], 2)) for x in lines if "validation" in x]
+
+
+def with_best_test_steps(
+    recipe: Recipe, learner: AbstractLearner, place: Place, validation: Source
+) -> tuple[AbstractLearner, dict[str, float]]:
+    """The learner with the inner steps that do best on the held-out background characters."""
+    scores: dict[int, float] = {}
+    made: dict[int, AbstractLearner] = {}
+    for steps in recipe.test_steps:
+        made[steps] = fresh_learner(recipe, place, test_steps=steps)
+        made[steps].load_state_dict(learner.state_dict())
+        protocol = test_protocol(
+            validation, *recipe.tests[0], learner=learner, seed=VALIDATION_SEED
+        )
+        scores[steps] = score(made[steps].eval(), validation, protocol)
+    best = max(scores, key=lambda s: scores[s])
+    return made[best], {str(s): round(100 * v, 2) for s, v in scores.items()}

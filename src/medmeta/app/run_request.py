@@ -1,0 +1,127 @@
+"""What decides how a run goes, however it is trained, and the sources and device it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from medmeta.app.held_out import Validation
+from medmeta.app.support import conflicting_pictures
+from medmeta.data.preprocess import Preprocessing
+from medmeta.data.source import Source
+from medmeta.data.sources import open_source
+from medmeta.encoders import Norm
+from medmeta.episode import InputSpec
+from medmeta.episodes.protocol import parse_range
+from medmeta.errors import SettingsError
+from medmeta.settings import Settings
+from medmeta.training.settings import TrainingSettings
+
+
+class RunRequest(Settings):
+    """What ``train`` and ``pretrain`` both ask for, as flags, TOML or Python give it.
+
+    ``sources`` are folders, manifests or npz files; ``options`` are the learner's own
+    (``inner_rate``, ``encoder.options.width``). ``device`` ``auto`` takes a GPU where there is one.
+    """
+
+    sources: tuple[Path, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+    encoder: str | None = None
+    norm: Norm | None = None
+    way: str = "5"
+    shot: str = "5"
+    query: int = Field(15, ge=1, le=10_000)
+    preprocessing: Preprocessing = Preprocessing()
+    training: TrainingSettings = TrainingSettings()
+    validation: Validation = "auto"
+    skip_bad: bool = False
+    allow_external: bool = False
+    device: str = "auto"
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """The shape of the prepared images."""
+        return InputSpec(self.preprocessing.channels, (self.preprocessing.size,) * 2)
+
+
+def learner_options(request: RunRequest) -> dict[str, Any]:
+    """The learner's options with ``--encoder`` and ``--norm`` put in their place."""
+    options = {k: dict(v) if isinstance(v, Mapping) else v for k, v in request.options.items()}
+    encoder = options.setdefault("encoder", {})
+    if not isinstance(encoder, dict):
+        raise SettingsError("--set encoder=NAME: use --encoder NAME, or --set encoder.name=NAME.")
+    if request.encoder is not None:
+        encoder["name"] = request.encoder
+    if request.norm is not None:
+        encoder["norm"] = request.norm
+    return options
+
+
+def parse_way(text: str) -> tuple[int, int]:
+    """``--way`` as a range; raises ``SettingsError`` for fewer than two classes."""
+    way = parse_range(text, name="--way")
+    if way[0] < 2:
+        raise SettingsError(f"--way {text}: a task needs two classes or more to tell apart.")
+    return way
+
+
+def usable_device(name: str) -> str:
+    """The device's name once it is known to work here; raises ``SettingsError``."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(f"--device {name!r} cannot be used here: {reason}") from None
+    return name
+
+
+def opened_sources(
+    request: RunRequest, progress: Callable[[str, int, int], None] | None
+) -> list[Source]:
+    """The request's sources, read; raises ``SettingsError`` for none or one given twice."""
+    if not request.sources:
+        raise SettingsError("no source to train on: give --source PATH, once or more.")
+    places = [path.resolve() for path in request.sources]
+    for path, place in zip(request.sources, places, strict=True):
+        if places.count(place) > 1:
+            raise SettingsError(f"--source {path} is given twice; name each source once.")
+
+    def told(path: Path) -> Callable[[int, int], None]:
+        return lambda done, total: progress(f"reading {path}", done, total) if progress else None
+
+    return [
+        open_source(
+            path,
+            preprocessing=request.preprocessing,
+            skip_bad=request.skip_bad,
+            progress=told(path),
+        )
+        for path in request.sources
+    ]
+
+
+def remarks_on(sources: Sequence[Source]) -> list[str]:
+    """What a person should know of the sources before they are trained on."""
+    notes = []
+    for source in sources:
+        notes += [f"{source.name}: {p.where}: {p.what}" for p in source.index.problems]
+        notes += [f"{source.name}: {text}" for text in conflicting_pictures(source)]
+        splits = sorted({t for t in source.index.splits.texts() if t is not None})
+        if splits:
+            notes.append(
+                f"{source.name}: its column of splits ({', '.join(splits)}) is not followed; all "
+                "its images are used. To keep a part for a test, give it as a source of its own."
+            )
+        if not source.index.patients.known:
+            notes.append(
+                f"{source.name}: patients are not known, so two images of one patient may stand "
+                "on both sides of a task."
+            )
+    return notes

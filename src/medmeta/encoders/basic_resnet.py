@@ -1,0 +1,107 @@
+"""ResNet-10 and ResNet-18: four stages of basic residual blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from medmeta.encoders._blocks import BlockEncoder, Embed
+from medmeta.encoders._interface import EncoderSpec, Norm
+from medmeta.encoders._norm import norm_2d
+from medmeta.episode import InputSpec
+from medmeta.settings import Settings
+
+Width = Annotated[int, Field(ge=1, le=4096)]
+
+
+class BasicResNetOptions(Settings):
+    """Options of ResNet-10 and ResNet-18.
+
+    ``widths``: channels of the four stages. ``stem``: ``small`` begins with one 3×3 convolution
+    that keeps the size (He 2016, section 4.2), for images of up to about 84×84; ``large`` with a
+    7×7 convolution and pooling that quarter it (section 4.1), for 128×128 and more. ``embed``:
+    the mean of the last feature map, the map flattened, or the means after every stage.
+    """
+
+    widths: tuple[Width, Width, Width, Width] = (64, 128, 256, 512)
+    stem: Literal["small", "large"] = "small"
+    embed: Embed = "mean"
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut, which is 1×1 where the shape changes.
+
+    He et al. 2016, figure 2 and option B.
+    """
+
+    def __init__(self, inner: int, outer: int, norm: Norm, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_convolution(inner, outer, 3, norm, stride),
+            nn.ReLU(),
+            *_convolution(outer, outer, 3, norm, 1),
+        )
+        same = stride == 1 and inner == outer
+        self.shortcut = nn.Sequential(
+            *([] if same else _convolution(inner, outer, 1, norm, stride))
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(N, inner, H, W)`` to ``(N, outer, ⌈H / stride⌉, ⌈W / stride⌉)``."""
+        return F.relu(self.body(inputs) + self.shortcut(inputs))
+
+
+class BasicResNet(BlockEncoder):
+    """Four stages of ``depth`` basic blocks, of which all but the first halve the image.
+
+    ``(N, C, H, W)`` to ``(N, 512)``. He et al. 2016; ``depth`` 1 is ResNet-10 (Chen et al. 2019),
+    2 is ResNet-18.
+    """
+
+    def __init__(
+        self, options: BasicResNetOptions, input_spec: InputSpec, norm: Norm, *, depth: int
+    ) -> None:
+        first, large = options.widths[0], options.stem == "large"
+        stem = _convolution(input_spec.channels, first, 7 if large else 3, norm, 2 if large else 1)
+        stem += [nn.ReLU(), nn.MaxPool2d(3, 2, 1)] if large else [nn.ReLU()]
+        stages = [nn.Sequential(*stem, *_stage(first, first, norm, 1, depth))]
+        stages += [
+            nn.Sequential(*_stage(inner, outer, norm, 2, depth))
+            for inner, outer in pairwise(options.widths)
+        ]
+        height, width = input_spec.size
+        for _ in range(5 if large else 3):
+            height, width = (height + 1) // 2, (width + 1) // 2
+        super().__init__(stages, options.widths, (height, width), options.embed)
+
+
+def _stage(inner: int, outer: int, norm: Norm, stride: int, depth: int) -> list[nn.Module]:
+    rest = [BasicBlock(outer, outer, norm, 1) for _ in range(depth - 1)]
+    return [BasicBlock(inner, outer, norm, stride), *rest]
+
+
+def _convolution(inner: int, outer: int, kernel: int, norm: Norm, stride: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(
+        inner, outer, kernel, stride=stride, padding=kernel // 2, bias=norm == "none"
+    )
+    return [convolution, norm_2d(norm, outer)]
+
+
+def _of_depth(depth: int) -> Callable[[BasicResNetOptions, InputSpec, Norm], BasicResNet]:
+    return partial(BasicResNet, depth=depth)
+
+
+SPECS = (
+    EncoderSpec(
+        "resnet10", "ten-layer residual network (Chen 2019)", BasicResNetOptions, _of_depth(1)
+    ),
+    EncoderSpec(
+        "resnet18", "eighteen-layer residual network (He 2016)", BasicResNetOptions, _of_depth(2)
+    ),
+)

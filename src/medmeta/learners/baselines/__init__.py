@@ -1,0 +1,1 @@
+"""Strong simple baselines: nearest centroids, linear probes and fine-tuning; no meta-learning."""

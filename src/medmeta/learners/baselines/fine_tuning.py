@@ -1,0 +1,142 @@
+"""Fine-tuning: the whole network is trained on the support, from one start or from nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medmeta.encoders import AbstractEncoder, uses_batch_statistics
+from medmeta.episode import InputSpec, LabelledSet, Target, any_tensor
+from medmeta.learners._inner_loop import Update, Weights, descend, trainable_weights
+from medmeta.learners._spec import LearnerSpec
+from medmeta.learners.gradient._adapting import AdaptingLearner, FixedLayerConfig, whole_network
+from medmeta.learners.gradient.reptile import mini_batches
+from medmeta.tasks import map_tasks
+
+
+class FineTuningConfig(FixedLayerConfig):
+    """Options of fine-tuning.
+
+    ``test_steps`` within each task, by descent at ``rate`` with ``momentum``; ``batch``: images in
+    each step, drawn by each task's own id (None: all). ``initial``: where each task starts, at
+    the network's own weights (``learned``) or at ``fresh`` ones drawn by the task's id: what a
+    network trained on the support alone can do. ``max_way`` is the size of the output layer.
+    """
+
+    test_steps: int | None = Field(50, ge=0, le=100_000)
+    rate: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    batch: int | None = Field(None, ge=1)
+    initial: Literal["learned", "fresh"] = "learned"
+
+
+class FineTuning(AdaptingLearner):
+    """Trains all weights within the task; nothing is learned across tasks.
+
+    ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``. The fine-tuning of Guo et al. 2020,
+    section 5, with one rate for all layers.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: FineTuningConfig,
+        *,
+        target: Target,
+        max_way: int,
+        input_kind: str = "image",
+        coupled: bool = False,
+    ) -> None:
+        super().__init__(
+            network, target=target, max_way=max_way, input_kind=input_kind, coupled=coupled
+        )
+        self.config = config
+        self.traits = replace(
+            self.traits, trainable=False, differentiable=False, order_free=config.batch is None
+        )
+
+    @torch.no_grad()
+    def adapted(self, support: LabelledSet, target: Target) -> Weights:
+        """The weights after ``test_steps``."""
+        loss = self.loss_of_task(target)
+
+        def of_task(start: Weights, images: Tensor, labels: Tensor, order: Tensor) -> Weights:
+            weights, update = start, with_momentum(self.config.rate, self.config.momentum)
+            for chosen in order.unbind():
+                weights = descend(
+                    lambda w, i=images[chosen], y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
+                    weights,
+                    update,
+                    1,
+                    first_order=True,
+                )
+            return weights
+
+        order = mini_batches(support, self.config.test_steps or 0, self.config.batch)
+        images = any_tensor(support.inputs)
+        start = self._start(support)
+        return dict(map_tasks(of_task, start, images, support.labels, order, method=self.task_map))
+
+    def _start(self, support: LabelledSet) -> Weights:
+        """Where each task starts, with a first axis of tasks."""
+        own = {name: weight.detach() for name, weight in trainable_weights(self.network).items()}
+        if self.config.initial == "learned":
+            return {name: w.expand(support.n_tasks, *w.shape) for name, w in own.items()}
+        drawn = [fresh_weights(own, int(task_id)) for task_id in support.task_ids.tolist()]
+        return {name: torch.stack([weights[name] for weights in drawn]) for name in own}
+
+
+def with_momentum(rate: float, momentum: float) -> Update:
+    """Descent with momentum (as torch's ``SGD``), for the steps of one task."""
+    speed: Weights = {}
+
+    def update(weights: Weights, gradients: Weights, step: int) -> Weights:
+        for name, gradient in gradients.items():
+            speed[name] = momentum * speed[name] + gradient if name in speed else gradient
+        return {name: weight - rate * speed[name] for name, weight in weights.items()}
+
+    return update
+
+
+def fresh_weights(like: Weights, seed: int) -> Weights:
+    """Weights of these shapes: uniform as torch draws its layers, scales 1 and biases 0."""
+    random = torch.Generator().manual_seed(seed % 2**63)
+    fresh = {}
+    for name, weight in like.items():
+        if weight.ndim < 2:
+            value = 0.0 if name.endswith("bias") else 1.0
+            fresh[name] = torch.full_like(weight, value)
+            continue
+        bound = 1 / math.sqrt(weight[0].numel())
+        drawn = torch.rand(weight.shape, generator=random, dtype=torch.float32)
+        fresh[name] = ((2 * drawn - 1) * bound).to(weight)
+    return fresh
+
+
+def _build(
+    config: FineTuningConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
+) -> FineTuning:
+    return FineTuning(
+        whole_network("fine_tuning", config, encoder, target),
+        config,
+        target=target,
+        max_way=max(config.max_way or 0, target.size),
+        input_kind=input_spec.kind,
+        coupled=uses_batch_statistics(encoder),
+    )
+
+
+SPEC = LearnerSpec(
+    name="fine_tuning",
+    family="baselines",
+    summary="the whole network trained on the support, from one start or from nothing",
+    paper="Guo et al. 2020, A Broader Study of Cross-Domain Few-Shot Learning",
+    config=FineTuningConfig,
+    build=_build,
+    default_norm="group",
+)

@@ -1,0 +1,1 @@
+"""Heads that fit a scikit-learn estimator to each task's embeddings; nothing is trained across."""

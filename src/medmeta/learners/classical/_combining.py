@@ -1,0 +1,52 @@
+"""How answers of several members become one."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch.nn.functional as F
+from scipy.optimize import nnls
+from torch import Tensor
+
+EM_STEPS = 200
+
+
+def votes(probabilities: Tensor) -> Tensor:
+    """One for each row's likeliest class: ``(..., N)`` of the same shape.
+
+    >>> import torch
+    >>> votes(torch.tensor([[0.2, 0.8], [0.7, 0.3]]))
+    tensor([[0., 1.],
+            [1., 0.]])
+    """
+    return F.one_hot(probabilities.argmax(-1), probabilities.shape[-1]).to(probabilities.dtype)
+
+
+def stacked_class_weights(probabilities: np.ndarray) -> np.ndarray:
+    """Weights ``(M,)`` that add to 1 and make left-out images likeliest.
+
+    ``probabilities`` ``(M, S)`` that each member gives to the true class of images that it has not
+    learned from. The maximum of ``Σ log Σ wₘ pₘ``, which is concave, by expectation-maximisation.
+    Wolpert 1992, with weights as by Breiman 1996.
+
+    >>> stacked_class_weights(np.array([[0.9, 0.9], [0.1, 0.1]])).round(3)
+    array([1., 0.])
+    """
+    weights = np.full(len(probabilities), 1 / len(probabilities))
+    for _ in range(EM_STEPS):
+        parts = weights[:, None] * np.maximum(probabilities, 1e-12)
+        weights = (parts / parts.sum(0)).mean(1)
+    return weights
+
+
+def stacked_value_weights(answers: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Weights ``(M,)`` that add to 1 and bring left-out answers ``(M, S)`` nearest ``values``.
+
+    Breiman 1996, stacked regressions: least squares with weights that are not negative. Equal
+    weights where none of the members is of use.
+
+    >>> stacked_value_weights(np.array([[1.0, 2.0], [5.0, -5.0]]), np.array([1.0, 2.0])).round(3)
+    array([1., 0.])
+    """
+    weights = np.asarray(nnls(answers.T, values)[0])
+    total = weights.sum()
+    return weights / total if total > 0 else np.full(len(answers), 1 / len(answers))

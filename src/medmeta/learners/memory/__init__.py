@@ -1,0 +1,1 @@
+"""Learners of the memory family."""

@@ -1,0 +1,218 @@
+"""METAL: descent whose step is corrected by a network that reads each weight's situation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medmeta.encoders import AbstractEncoder, uses_batch_statistics
+from medmeta.episode import Episode, InputSpec, LabelledSet, Target, any_tensor
+from medmeta.learner import TrainingDefaults, check_task_fits
+from medmeta.learners._inner_loop import Weights, trainable_weights
+from medmeta.learners._spec import LearnerSpec
+from medmeta.learners.gradient._adapting import AdaptingLearner, DescentConfig, whole_network
+from medmeta.learners.gradient.reptile import together
+from medmeta.learners.optimiser._unrolled import State, all_examples, unroll_tasks
+from medmeta.tasks import map_tasks
+
+SMALL = 1e-3  # gradients and weights well below it count as zero: only rounding would be told apart
+OWN_SIGNALS, LAYER_SIGNALS = 2, 5
+
+
+class METALConfig(DescentConfig):
+    """Options of METAL.
+
+    ``inner_rate`` is α, on the mean cross-entropy of the images adapted to (None: 0.4 for classes,
+    0.01 for values, as of maml); ``proposal_weight`` is β. Both are where learning begins, or
+    fixed with ``learn_rates=false``. ``hidden``: size of the meta-network. ``train_on``
+    ``folds``: support and query together are split in ``folds`` stratified parts, and the loss is
+    that on each part after adapting to the others; ``query``: the loss on the query after adapting
+    to the support, as of maml. ``inner_steps`` while training, ``test_steps`` when adapting (None:
+    the same). ``first_order`` leaves out second derivatives. ``inner_checkpoint`` keeps less
+    memory over several inner steps and computes them again in the backward pass. ``max_way`` is
+    the size of the output layer: tasks of fewer classes use its first columns (None: the ways it
+    is first built for).
+    """
+
+    training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
+    proposal_weight: float = Field(0.01, ge=0)
+    learn_rates: bool = True
+    hidden: int = Field(128, ge=1, le=4096)
+    train_on: Literal["folds", "query"] = "folds"
+    folds: int = Field(2, ge=2, le=100)
+
+
+class MetaNetwork(nn.Module):
+    """Proposes an update in ``(-1, 1)`` for a single weight, the same way for all of them.
+
+    One hidden layer with ReLU, tanh at the output. It reads the signals of ``normalised``, so its
+    size knows no network's. It begins by proposing nothing.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        # Two parts of one layer: what is the same for a whole layer is multiplied once.
+        self.of_weight = nn.Linear(OWN_SIGNALS, hidden, bias=False)
+        self.of_layer = nn.Linear(LAYER_SIGNALS, hidden)
+        self.output = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, weight: Tensor, gradient: Tensor, loss: Tensor) -> Tensor:
+        """Of a layer's weights and their gradients, and the task's loss: of the same shape."""
+        own, shared = normalised(weight, gradient, loss)
+        proposals: Tensor = self.output((self.of_weight(own) + self.of_layer(shared)).relu())
+        return proposals.tanh().view(weight.shape)
+
+
+class METAL(AdaptingLearner):
+    """Adapts all weights by ``θ' = θ - α (∇L + β Δ)``; Δ is what the meta-network proposes.
+
+    ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``. The meta-network, α, β and the weights
+    it starts from are learned by the cross-validated loss of tasks. Begins as MAML (Finn, Abbeel
+    and Levine 2017); the learned optimiser is of the kind of Andrychowicz et al. 2016 and
+    Metz et al. 2019, a network shared by all coordinates.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: METALConfig,
+        *,
+        target: Target,
+        max_way: int,
+        input_kind: str = "image",
+        coupled: bool = False,
+    ) -> None:
+        super().__init__(
+            network, target=target, max_way=max_way, input_kind=input_kind, coupled=coupled
+        )
+        self.config = config
+        self.first_rate = config.rate_for(target)
+        self.meta_network = MetaNetwork(config.hidden)
+        # The logarithms of α and β over where they begin: both stay positive, β may begin at zero.
+        self.log_factors = nn.Parameter(torch.zeros(2), requires_grad=config.learn_rates)
+        self.traits = replace(self.traits, differentiable=not config.first_order)
+
+    def adapted(self, support: LabelledSet, target: Target) -> Weights:
+        """The weights after ``inner_steps``, or after ``test_steps`` in evaluation mode."""
+        everything = all_examples(support.labels, 1)[:, 0]
+        return self._adapted_to(support, everything, target)
+
+    def loss(self, episode: Episode) -> Tensor:
+        """``(T,)``: the mean loss of all images, each after adapting to the folds without it."""
+        if self.config.train_on == "query":
+            return super().loss(episode)
+        check_task_fits(self, episode.target)
+        both = together(episode.support, episode.query)
+        loss = self.loss_of_task(episode.target)
+        parts = []
+        for learned_from, left_out in stratified_folds(both.labels, self.config.folds):
+            losses = map_tasks(
+                lambda w, images, labels, asked: loss(w, images[asked], labels[asked]),
+                self._adapted_to(both, learned_from, episode.target),
+                any_tensor(both.inputs),
+                both.labels,
+                left_out,
+                method=self.task_map,
+            )
+            parts.append(losses * (left_out.shape[1] / both.n_examples))
+        return torch.stack(parts).sum(0)
+
+    def step(self, state: State, gradients: Weights, loss: Tensor) -> State:
+        """``θ - α (∇L + β Δ)``."""
+        rate_factor, proposal_factor = self.log_factors.exp()
+        rate = self.first_rate * rate_factor
+        share = self.config.proposal_weight * proposal_factor
+        weights, memory = state
+        after = {}
+        for name, weight in weights.items():
+            proposal = self.meta_network(weight, gradients[name], loss)
+            after[name] = weight - rate * (gradients[name] + share * proposal)
+        return after, memory
+
+    def _of_the_rule(self) -> tuple[Tensor, ...]:
+        return (*self.meta_network.parameters(), self.log_factors)
+
+    def _adapted_to(self, labelled: LabelledSet, chosen: Tensor, target: Target) -> Weights:
+        """To the images that ``chosen`` ``(T, n)`` names."""
+        config = self.config
+        steps = config.inner_steps
+        if not self.training and config.test_steps is not None:
+            steps = config.test_steps
+        return unroll_tasks(
+            self.loss_of_task(target),
+            self.step,
+            (trainable_weights(self.network), {}),
+            (any_tensor(labelled.inputs), labelled.labels),
+            chosen[:, None].expand(-1, steps, -1),
+            first_order=config.first_order,
+            checkpointed=config.inner_checkpoint,
+            learned=[p for p in self._of_the_rule() if p.requires_grad],
+            method=self.task_map,
+        )
+
+
+def normalised(weight: Tensor, gradient: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+    """What the meta-network reads: of each weight ``(n, 2)``, and of its layer ``(5,)``.
+
+    Gradient and weight, each over its root mean square in the layer; the task's loss L as
+    L / (1 + L); of gradients and weights in the layer the logarithm of the root mean square, and
+    the mean over the root mean square.
+
+    >>> own, shared = normalised(torch.tensor([1.0, 7.0]), torch.zeros(2), torch.tensor(3.0))
+    >>> own[:, 1], shared
+    (tensor([0.2000, 1.4000]), tensor([ 0.7500, -1.0000,  0.2330,  0.0000,  0.8000]))
+    """
+    own = torch.stack([gradient.flatten(), weight.flatten()], 1)
+    size = (own.square().mean(0) + SMALL**2).sqrt()
+    signals = [loss[None] / (1 + loss), -size.log() / math.log(SMALL), own.mean(0) / size]
+    return own / size, torch.cat(signals)
+
+
+def stratified_folds(labels: Tensor, folds: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each fold, which examples are learned from ``(T, N - n)`` and which left out ``(T, n)``.
+
+    Of ``labels`` ``(T, N)`` classes, or ``(T, N, size)`` values. Examples in the order of their
+    labels are dealt out in turn: folds differ by one example at most, and so do their shares of
+    each class, whatever its number of images; values are spread likewise. At most ``N`` folds.
+
+    >>> [left.tolist() for _, left in stratified_folds(torch.tensor([[0, 1, 2, 0, 1, 2]]), 2)]
+    [[[0, 1, 2]], [[3, 4, 5]]]
+    """
+    ranked = labels if labels.ndim == 2 else labels.mean(2)
+    order = ranked.argsort(dim=1, stable=True)
+    count = min(folds, order.shape[1])
+    dealt = torch.arange(order.shape[1], device=labels.device) % count
+    for fold in range(count):
+        yield order[:, dealt != fold], order[:, dealt == fold]
+
+
+def _build(
+    config: METALConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
+) -> METAL:
+    return METAL(
+        whole_network("metal", config, encoder, target),
+        config,
+        target=target,
+        max_way=max(config.max_way or 0, target.size),
+        input_kind=input_spec.kind,
+        coupled=uses_batch_statistics(encoder),
+    )
+
+
+SPEC = LearnerSpec(
+    name="metal",
+    family="optimiser",
+    summary="descent whose step is corrected by a network, trained by cross-validation in tasks",
+    paper="steps as of Finn, Abbeel and Levine 2017, a network as of Andrychowicz et al. 2016",
+    config=METALConfig,
+    build=_build,
+    default_norm="group",
+)
