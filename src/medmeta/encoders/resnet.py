@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medmeta.encoders._interface import AbstractEncoder, EncoderSpec, Norm, after_each
+from medmeta.encoders._layout import channels_innermost
 from medmeta.encoders._norm import norm_2d
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
@@ -68,7 +69,7 @@ class ResNet12(AbstractEncoder):
 
     def stages(self, inputs: Tensor) -> list[Tensor]:
         """Feature maps after each of the four blocks."""
-        return after_each(self.blocks, inputs)
+        return after_each(self.blocks, channels_innermost(inputs))
 
     def summarise(self, feature_map: Tensor) -> Tensor:
         """Mean of the last map over space."""
