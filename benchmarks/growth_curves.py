@@ -19,7 +19,7 @@ from medmeta.training.allocator import keep_freed_memory
 from medmeta.training.step import StepGradient
 from medmeta.training.task_plan import TaskPlan
 from speed_rows import evaluation, scale
-from speed_rows.networks import headed_learner, maml_learner
+from speed_rows.networks import gradient_learner, headed_learner
 from speed_rows.pictures import seeded_episode
 
 Point = tuple[int, float]
@@ -104,7 +104,7 @@ def train_ways(ways: int) -> float:
 def train_inner_steps(steps: int, *, checkpointed: bool = False) -> float:
     """A step of second-order MAML on 4 tasks with so many inner steps, in memory."""
     keep_freed_memory()
-    learner = maml_learner(0, inner_steps=steps, inner_checkpoint=checkpointed)
+    learner = gradient_learner("maml", 0, inner_steps=steps, inner_checkpoint=checkpointed)
     episode = seeded_episode(0, 4, 5, 1, 5, (1, 28, 28))
     with StepGradient(learner, TaskPlan("loop", 1, 1)) as gradient:
         return timed(lambda: gradient(episode))
@@ -116,7 +116,7 @@ def train_with_workers(workers: int) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        learner = maml_learner(0)
+        learner = gradient_learner("maml", 0)
         episode = seeded_episode(0, 8, 5, 1, 5, (1, 28, 28))
         with StepGradient(learner, TaskPlan("loop", workers, 1)) as gradient:
             return timed(lambda: gradient(episode))

@@ -1,9 +1,9 @@
-"""Rows of MAML: steps of 32 tasks on Omniglot's protocols, the tasks in memory as tensors."""
+"""Rows of MAML and Meta-SGD: steps of 32 tasks on Omniglot's protocols, all in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
@@ -11,7 +11,7 @@ from medmeta.episode import Episode
 from medmeta.training.settings import Precision
 from medmeta.training.task_plan import TaskMapChoice
 from speed_rows.maml_peers import STEPS, PeerStep
-from speed_rows.networks import maml_learner, plain_maml_network
+from speed_rows.networks import gradient_learner, plain_maml_network
 from speed_rows.ours import TrainingStep, fingerprint, on_device, plain_step
 from speed_rows.pictures import seeded_episode
 from speed_rows.row import Goal, Job, Row, Setting, Side, rate
@@ -30,6 +30,7 @@ class Recipe:
     n_query: int
     inner_steps: int
     first_order: bool = False
+    learner: str = "maml"
 
     def episode(self, setting: Setting, seed: int) -> Episode:
         """A batch of tasks, the same for whoever asks."""
@@ -55,14 +56,14 @@ class Recipe:
         queries = "1 query" if self.n_query == 1 else f"{self.n_query} queries"
         steps = "1 inner step" if self.inner_steps == 1 else f"{self.inner_steps} inner steps"
         order = "first-order" if self.first_order else "second-order"
+        name = {"maml": "MAML", "meta_sgd": "Meta-SGD"}[self.learner]
         shape = f"5-way {self.shot}-shot, {queries} per class, {steps}"
-        return f"{order} MAML, {TASKS} tasks a step, {shape}, stride-2 Conv-4-64, 28×28"
+        return f"{order} {name}, {TASKS} tasks a step, {shape}, stride-2 Conv-4-64, 28×28"
 
 
 ONE_QUERY = Recipe("1q", shot=1, n_query=1, inner_steps=1)
 MANY_QUERIES = Recipe("15q", shot=1, n_query=15, inner_steps=1)
 FIVE_STEPS = Recipe("5steps", shot=5, n_query=15, inner_steps=5)
-RECIPES = (ONE_QUERY, MANY_QUERIES, FIVE_STEPS)
 
 
 def ours(
@@ -76,7 +77,7 @@ def ours(
 
     def make(setting: Setting) -> Job:
         options = recipe.options() | (extra or {})
-        learner = maml_learner(setting.seed, **options).to(setting.device)
+        learner = gradient_learner(recipe.learner, setting.seed, **options).to(setting.device)
         plain_step(learner, recipe.tiny(setting))
         setting.settle()
         first = recipe.episode(setting, 0)
@@ -95,7 +96,7 @@ def ours(
             return fingerprint(loss, (p.grad for p in learner.parameters()))
 
         def plain() -> int:
-            simple = maml_learner(setting.seed, **recipe.options())
+            simple = gradient_learner(recipe.learner, setting.seed, **recipe.options())
             plain_step(simple.to(setting.device), first.tasks(0, 1))
             return 1
 
@@ -108,8 +109,10 @@ def theirs(recipe: Recipe, peer: str) -> Callable[[Setting], Job]:
     """A library's training step, as its own example of MAML on Omniglot takes it."""
 
     def make(setting: Setting) -> Job:
-        network = plain_maml_network(maml_learner(setting.seed)).to(setting.device)
-        step: PeerStep = STEPS[peer](
+        network = plain_maml_network(gradient_learner(recipe.learner, setting.seed)).to(
+            setting.device
+        )
+        step: PeerStep = STEPS[recipe.learner, peer](
             network, INNER_RATE, recipe.inner_steps, first_order=recipe.first_order
         )
         step.gradients(recipe.tiny(setting))
@@ -139,7 +142,7 @@ def row(
     note: str = "",
 ) -> Row:
     """A row of tasks per second."""
-    order = "fomaml" if recipe.first_order else "maml"
+    order = f"{'fo' if recipe.first_order else ''}{recipe.learner.replace('_', '-')}"
     half = "-bf16" if precision == "bfloat16" else ""
     return Row(
         name=f"{order}-{recipe.slug}{half}-{peer}",
@@ -167,9 +170,7 @@ def memory_row(name: str, work: str, goal: float, ours: Callable[[Setting], Job]
     )
 
 
-def _first_order(recipe: Recipe) -> Recipe:
-    return Recipe(recipe.slug, recipe.shot, recipe.n_query, recipe.inner_steps, first_order=True)
-
+GOALS = ((ONE_QUERY, 1.7), (MANY_QUERIES, 1.2), (FIVE_STEPS, 1.2))
 
 ROWS: tuple[Row, ...] = (
     row(ONE_QUERY, "learn2learn", 1.7),
@@ -184,6 +185,11 @@ ROWS: tuple[Row, ...] = (
         0.5,
         ours(FIVE_STEPS, task_map="loop", extra=CHECKPOINTED),
     ),
-    *(row(_first_order(recipe), "learn2learn", None) for recipe in RECIPES),
+    *(row(replace(recipe, first_order=True), "learn2learn", goal) for recipe, goal in GOALS),
+    *(row(replace(recipe, learner="meta_sgd"), "learn2learn", goal) for recipe, goal in GOALS),
+    *(
+        row(replace(recipe, learner="meta_sgd"), "learn2learn", 1.8, precision="bfloat16")
+        for recipe in (MANY_QUERIES, FIVE_STEPS)
+    ),
     *(row(ONE_QUERY, peer, None) for peer in ("higher", "torchopt", "torchmeta")),
 )

@@ -1,4 +1,4 @@
-"""MAML by other libraries: the loop of each one's own example, on the network that is given.
+"""MAML and Meta-SGD by other libraries: the loop of each one's own example, on one network.
 
 All average the query loss over the tasks, step with Adam, and read the loss, as ours does.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import torch
@@ -91,6 +92,21 @@ class Learn2Learn(TaskByTask):
         error = F.cross_entropy(learner(queries), answers)
         error.backward()  # type: ignore[no-untyped-call]
         return float(error.item())
+
+
+class Learn2LearnMetaSGD(Learn2Learn):
+    """``examples/vision/metasgd_*``: the same loop; each weight has a rate, which is trained."""
+
+    def start(self) -> None:
+        """Wrap."""
+        self.maml = peers.load("learn2learn").algorithms.MetaSGD(
+            self.network, lr=self.rate, first_order=self.first_order
+        )
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The network's, then the rates."""
+        parameters: Iterator[nn.Parameter] = chain(self.network.parameters(), self.maml.lrs)
+        return parameters
 
 
 class Higher(TaskByTask):
@@ -198,9 +214,10 @@ def _in_layers_of(modules: Any, network: nn.Sequential) -> Any:
     return rewritten.train()
 
 
-STEPS: dict[str, Callable[..., PeerStep]] = {
-    "learn2learn": Learn2Learn,
-    "higher": Higher,
-    "torchopt": TorchOpt,
-    "torchmeta": TorchMeta,
+STEPS: dict[tuple[str, str], Callable[..., PeerStep]] = {
+    ("maml", "learn2learn"): Learn2Learn,
+    ("meta_sgd", "learn2learn"): Learn2LearnMetaSGD,
+    ("maml", "higher"): Higher,
+    ("maml", "torchopt"): TorchOpt,
+    ("maml", "torchmeta"): TorchMeta,
 }

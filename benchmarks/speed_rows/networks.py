@@ -21,11 +21,13 @@ STRIDED = {"downsample": "stride", "embed": "mean"}
 MAML_ENCODER: dict[str, Any] = {"name": "conv4", "norm": "batch", "options": STRIDED}
 
 
-def maml_learner(seed: int, *, way: int = 5, size: int = 28, **options: Any) -> AbstractLearner:
-    """MAML on Omniglot's stride-2 Conv-4-64, statistics of the batch at hand (Finn 2017)."""
+def gradient_learner(
+    name: str, seed: int, *, way: int = 5, size: int = 28, **options: Any
+) -> AbstractLearner:
+    """MAML or its kin on Omniglot's stride-2 Conv-4-64, statistics of the batch (Finn 2017)."""
     torch.manual_seed(seed)
     config = {"inner_rate": 0.4, **options, "encoder": MAML_ENCODER}
-    return build_learner("maml", config, InputSpec(1, (size, size)), Target("classes", way)).train()
+    return build_learner(name, config, InputSpec(1, (size, size)), Target("classes", way)).train()
 
 
 def headed_learner(
@@ -47,7 +49,7 @@ class Mean(nn.Module):
 
 
 def plain_maml_network(learner: AbstractLearner, *, way: int = 5) -> nn.Sequential:
-    """The network of ``maml_learner`` as a plain ``nn.Sequential``, with its weights."""
+    """The network of ``gradient_learner`` as a plain ``nn.Sequential``, with its weights."""
     blocks = [_block(inner, WIDTH, strided=True) for inner, _ in pairwise([1] + [WIDTH] * 4)]
     return with_weights(nn.Sequential(*blocks, Mean(), nn.Linear(WIDTH, way)), learner)
 
@@ -62,8 +64,8 @@ def plain_encoder(learner: AbstractLearner, channels: int) -> nn.Sequential:
 
 def with_weights(network: nn.Sequential, learner: AbstractLearner) -> nn.Sequential:
     """Copy a learner's tensors, in their order, which is that of the layers in both."""
-    ours = list(learner.state_dict().values())
     names = list(network.state_dict())
+    ours = list(learner.state_dict().values())[: len(names)]  # learned rates come after the network
     network.load_state_dict(dict(zip(names, ours, strict=True)))
     return network.train()
 

@@ -59,6 +59,11 @@ def one_task_at_a_time() -> bool:
     return _lifted_by.get() == "loop"
 
 
+def tasks_at_once() -> bool:
+    """Whether this code runs under the ``vmap`` of ``map_tasks``, where layouts are torch's own."""
+    return _lifted_by.get() == "vmap"
+
+
 @contextmanager
 def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
     token = variable.set(value)

@@ -13,8 +13,8 @@ from medmeta.training.step import StepGradient
 from medmeta.training.task_plan import TaskPlan
 from speed_rows.maml_peers import STEPS
 from speed_rows.networks import (
+    gradient_learner,
     headed_learner,
-    maml_learner,
     plain_encoder,
     plain_maml_network,
 )
@@ -23,7 +23,7 @@ from speed_rows.pictures import seeded_episode
 
 
 def test_plain_maml_network_answers_as_ours() -> None:
-    learner = maml_learner(3)
+    learner = gradient_learner("maml", 3)
     network = plain_maml_network(learner)
     images = torch.randn(6, 1, 28, 28)
     expected = learner.get_submodule("network")(images)
@@ -41,19 +41,21 @@ def test_plain_encoder_embeds_as_ours(training: bool) -> None:
 
 def test_another_seed_is_another_network() -> None:
     images = torch.randn(2, 1, 28, 28)
-    one, other = (plain_maml_network(maml_learner(seed))(images) for seed in (0, 1))
+    one, other = (plain_maml_network(gradient_learner("maml", seed))(images) for seed in (0, 1))
     assert not torch.allclose(one, other)
 
 
-@pytest.mark.parametrize("peer", sorted(STEPS))
+@pytest.mark.parametrize(("name", "peer"), sorted(STEPS))
 @pytest.mark.filterwarnings("ignore")  # old libraries on a new torch
-def test_peers_compute_our_meta_gradient(peer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peers_compute_our_meta_gradient(
+    name: str, peer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the library is installed: the same loss and gradient from the same tasks."""
     monkeypatch.setattr(sys, "path", list(sys.path))  # libraries leave it as they found it
     episode = seeded_episode(1, 2, 5, 1, 2, (1, 28, 28))
-    learner = maml_learner(0, inner_steps=2)
+    learner = gradient_learner(name, 0, inner_steps=2)
     try:
-        step = STEPS[peer](plain_maml_network(learner), 0.4, 2, first_order=False)
+        step = STEPS[name, peer](plain_maml_network(learner), 0.4, 2, first_order=False)
     except peers.PeerMissingError as error:
         pytest.skip(str(error))
     theirs = fingerprint(step.gradients(episode), (p.grad for p in step.parameters()))

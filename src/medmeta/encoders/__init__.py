@@ -17,6 +17,7 @@ from medmeta.encoders._interface import (
     EncoderSpec,
     Norm,
 )
+from medmeta.encoders._layout import channels_innermost
 from medmeta.encoders._norm import (
     keeps_running_statistics,
     uses_batch_statistics,
@@ -36,6 +37,7 @@ __all__ = [
     "ExternalEncoder",
     "Norm",
     "build_encoder",
+    "channels_innermost",
     "keeps_running_statistics",
     "uses_batch_statistics",
     "uses_fused_batch_statistics",

@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from medmeta.encoders._interface import AbstractEncoder
+from medmeta.encoders._layout import channels_innermost
 
 Embed = Literal["flatten", "mean", "stages"]
 """What is embedded: the last feature map flattened, its mean over space, or such means of the maps
@@ -38,7 +39,7 @@ class BlockEncoder(AbstractEncoder):
 
     def stages(self, inputs: Tensor) -> list[Tensor]:
         """Feature maps after each of the blocks."""
-        outputs = []
+        outputs, inputs = [], channels_innermost(inputs)
         for block in self.blocks:
             inputs = block(inputs)
             outputs.append(inputs)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor, cat, channels_last
+from torch import Tensor, cat
 
-from medmeta.encoders import AbstractEncoder
+from medmeta.encoders import AbstractEncoder, channels_innermost
 from medmeta.episode import Episode, Inputs, LabelledSet, Predictor, Target, any_tensor, map_inputs
 from medmeta.learner import AbstractLearner, HeadedLearner
 from medmeta.spans import span
@@ -47,7 +47,7 @@ class EmbeddingLearner(HeadedLearner):
         if self.coupled and n_tasks > 1:  # tasks must not help each other
             return cat([self.encode(_task(inputs, t)) for t in range(n_tasks)])
         lead = any_tensor(inputs).shape[:2]
-        flat = map_inputs(lambda x: _channels_last(x.flatten(0, 1)), inputs)
+        flat = map_inputs(lambda x: channels_innermost(x.flatten(0, 1)), inputs)
         with span("encode"):
             embeddings: Tensor = self.encoder(flat)
         return embeddings.reshape(*lead, -1)
@@ -77,17 +77,6 @@ class EmbeddingLearner(HeadedLearner):
 
 def _task(inputs: Inputs, t: int) -> Inputs:
     return map_inputs(lambda x: x[t : t + 1], inputs)
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    """The same images with channels innermost in memory, in which convolutions are faster."""
-    if images.ndim != 4:
-        return images
-    images = images.contiguous(memory_format=channels_last)
-    if images.shape[1] == 1:  # one channel lies either way, and torch would take it for the other
-        height, width = images.shape[2:]
-        images = images.as_strided(images.shape, (height * width, 1, width, 1))
-    return images
 
 
 def _joined(first: Inputs, second: Inputs) -> Inputs:

@@ -27,16 +27,12 @@ class LearnedRates(nn.Module):
     ) -> None:
         super().__init__()
         self.steps = steps
-        self.of = nn.ParameterDict(
-            {
-                _key(name): nn.Parameter(
-                    torch.full_like(weight, rate)
-                    if steps is None
-                    else weight.new_full((steps,), rate)
-                )
-                for name, weight in weights.items()
-            }
-        )
+        self.of = nn.ParameterDict()
+        for name, weight in weights.items():  # one by one: from a dict it would sort them
+            rates = (
+                torch.full_like(weight, rate) if steps is None else weight.new_full((steps,), rate)
+            )
+            self.of[_key(name)] = nn.Parameter(rates)
 
     def update(self, weights: Weights, gradients: Weights, step: int) -> Weights:
         """``w - α ∘ g`` with the rates ``α`` of this step."""
