@@ -51,10 +51,11 @@ class BatchStatistics2d(nn.Module):
             return torch.batch_norm(
                 inputs, self.weight, self.bias, None, None, training, momentum, eps, cudnn
             )
-        variance, mean = torch.var_mean(inputs, dim=(0, 2, 3), correction=0)
+        # In two passes: several times faster than torch.var_mean, which goes number by number.
+        centred = inputs - inputs.mean((0, 2, 3), keepdim=True)
+        variance = centred.square().mean((0, 2, 3))
         scale = self.weight * (variance + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        scaled = inputs * scale[:, None, None] + shift[:, None, None]
+        scaled = torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None])
         return scaled.to(inputs.dtype)
 
 
