@@ -49,7 +49,7 @@ def test_the_loss_is_the_cross_entropy_over_all_classes(classifier: Classifier) 
     wanted = -logits.log_softmax(1)[torch.arange(6), labels[0]].mean()
     found = learner.loss(episode).detach()
     assert found.shape == (1,)
-    assert float(found) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(found) == pytest.approx(float(wanted.detach()), rel=1e-5)
 
 
 @CLASSIFIERS

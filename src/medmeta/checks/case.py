@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from medmeta.check_tasks import TaskMaker
-from medmeta.episode import Episode, Target
+from medmeta.episode import Episode, LabelledSet, Target, map_inputs
 from medmeta.errors import ContractError
 from medmeta.learner import AbstractLearner
 
 TOLERANCE = 1e-4
 N_TASKS, N_WAY, N_SHOT, N_QUERY = 3, 3, 3, 4
+
+
+class GapError(ContractError):
+    """Two answers that should agree do not: by more than rounding, if double precision agrees."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +29,19 @@ class Case:
     learner: AbstractLearner
     target: Target
     maker: TaskMaker
+    double: bool = False
 
     @property
     def episode(self) -> Episode:
         """A small episode, the same at each call."""
-        return self.maker.episode(N_TASKS, n_shot=N_SHOT, n_query=N_QUERY, seed=1)
+        drawn = self.maker.episode(N_TASKS, n_shot=N_SHOT, n_query=N_QUERY, seed=1)
+        if not self.double:
+            return drawn
+        return Episode(_in_double(drawn.support), _in_double(drawn.query), drawn.target)
+
+    def in_double(self) -> Case:
+        """The same case in double precision."""
+        return replace(self, learner=copy.deepcopy(self.learner).double(), double=True)
 
     def logits(
         self,
@@ -44,6 +57,12 @@ class Case:
 
 
 Check = Callable[[Case], None]
+
+
+def _in_double(labelled: LabelledSet) -> LabelledSet:
+    labels = labelled.labels.double() if labelled.labels.is_floating_point() else labelled.labels
+    inputs = map_inputs(Tensor.double, labelled.inputs)
+    return LabelledSet(inputs, labels, labelled.task_ids)
 
 
 def expect_answers(logits: Tensor, episode: Episode) -> None:
@@ -66,4 +85,4 @@ def expect_close(
     gap = float((first - second).abs().max())
     allowed = tolerance * (1 + float(first.abs().max()))
     if not gap <= allowed:
-        raise ContractError(f"{complaint} (largest gap {gap:.2g}).")
+        raise GapError(f"{complaint} (largest gap {gap:.2g}).")
