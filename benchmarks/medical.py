@@ -1,0 +1,156 @@
+"""All learners on medical sources that none was trained on: one table, the same tasks for all.
+
+    python benchmarks/medical.py --part features              heads on features without training
+    python benchmarks/medical.py --part train --learner maml  train (or go on), then measure
+    python benchmarks/medical.py --part heads                 heads on the shared trained encoder
+    python benchmarks/medical.py --part support               networks that see the support only
+    python benchmarks/medical.py --part curve                 accuracy against images per class
+
+What is in ``docs/medical.json`` already is not measured again (``--again``); a training that was
+stopped goes on. The tables of ``docs/results.md`` are written anew after each row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medical_measuring import Asked, Bench
+from medical_recipes import (
+    BUDGET,
+    CHEAP_HEADS,
+    CURVE_SHOTS,
+    CURVE_SOURCE,
+    FEW_TASKS,
+    GROUPED,
+    SHARED,
+    SLOW_HEADS,
+    TASKS,
+    TRAINED,
+    TRAINED_ON,
+    TRANSDUCTIVE_HEADS,
+    UNTRAINED,
+)
+from medmeta.app.models import LoadedModel, load_model
+from medmeta.storage import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = "shared/data/classification"
+COMMAND = "python benchmarks/medical.py --part"
+
+
+def features(bench: Bench) -> None:
+    """Heads on raw pixels, hand-made features, the border alone, and a network as it was born."""
+    for one in UNTRAINED:
+        for head in CHEAP_HEADS:
+            asked = Asked(head, one.called, TASKS, command=f"{COMMAND} features")
+            bench.measure(asked, lambda one=one, head=head: bench.untrained(head, one))
+
+
+def trained(bench: Bench, names: Sequence[str]) -> None:
+    """Train each learner for the same number of tasks, and measure it."""
+    for name in names:
+        run = bench.runs / f"medical-{name}"
+        called = "Conv-4 by groups" if name == GROUPED else "Conv-4"
+        learner, command = name.removesuffix("_by_groups"), f"{COMMAND} train --learner {name}"
+        if bench.is_done(Asked(learner, called, TASKS, command)):
+            continue
+        asked = Asked(learner, called, TASKS, command, told=_train(name, learner, run, bench))
+        bench.measure(asked, lambda run=run: load_model(run))
+
+
+def _train(name: str, learner: str, run: Path, bench: Bench) -> dict[str, Any]:
+    """By the command line, going on where it was stopped; the seconds it took in all."""
+    clock = run.with_suffix(".seconds.json")
+    before = json.loads(clock.read_text())["seconds"] if clock.exists() else 0.0
+    sources = " ".join(shlex.quote(str(bench.data / f"{s}.npz")) for s in TRAINED_ON)
+    resume = " --resume" if run.exists() else ""
+    words = (
+        f"train --source {sources} --learner {learner} {BUDGET} {TRAINED[name]} --out {run}{resume}"
+    )
+    start = time.monotonic()
+    binary = Path(sys.executable).with_name("medmeta")
+    subprocess.run([binary, *shlex.split(words), "--json"], stdout=subprocess.PIPE, check=True)
+    spent = {"seconds": round(before + time.monotonic() - start, 1)}
+    write_json(clock, spent)
+    return {"training_seconds": spent["seconds"], "training": f"{BUDGET} {TRAINED[name]}".strip()}
+
+
+def heads(bench: Bench) -> None:
+    """Heads on the encoder that the prototypical learner trained, and on what is made of it."""
+    model = load_model(bench.runs / f"medical-{SHARED}")
+    slow = dict.fromkeys(SLOW_HEADS, FEW_TASKS)
+    for head in (*CHEAP_HEADS, *TRANSDUCTIVE_HEADS, *SLOW_HEADS):
+        asked = Asked(head, "Conv-4 of prototypical", slow.get(head, TASKS), f"{COMMAND} heads")
+        bench.measure(asked, lambda head=head: bench.with_head(model, head))
+    for called in ("all stages", "flips", "all stages, flips", "hand-made beside it"):
+        for head in ("ridge", "prototypical"):
+            asked = Asked(head, f"Conv-4, {called}", TASKS, f"{COMMAND} heads")
+            bench.measure(
+                asked, lambda head=head, called=called: bench.variant(model, head, called)
+            )
+
+
+def tuned_from(bench: Bench) -> list[tuple[str, LoadedModel | None]]:
+    """Where fine-tuning starts: at a trained network (normalised by groups), or at nothing."""
+    run = bench.runs / f"medical-{GROUPED}"
+    return [("Conv-4 by groups", load_model(run)), ("Conv-4 by groups, from nothing", None)]
+
+
+def support_only(bench: Bench) -> None:
+    """Fine-tuning the trained network on the support, and the same network from nothing."""
+    for called, start in tuned_from(bench):
+        asked = Asked("fine_tuning", called, FEW_TASKS, f"{COMMAND} support")
+        bench.measure(asked, lambda start=start: bench.fine_tuned(start))
+
+
+def curve(bench: Bench) -> None:
+    """How many labels each needs."""
+    model: LoadedModel = load_model(bench.runs / f"medical-{SHARED}")
+    command = f"{COMMAND} curve"
+    where: dict[str, Any] = {"sources": (CURVE_SOURCE,), "shots": CURVE_SHOTS}
+    hand_made = next(one for one in UNTRAINED if one.called == "hand-made")
+    bench.measure(
+        Asked("ridge", "hand-made", TASKS, command, **where),
+        lambda: bench.untrained("ridge", hand_made),
+    )
+    ridge = Asked("ridge", "Conv-4, hand-made beside it", TASKS, command, **where)
+    bench.measure(ridge, lambda: bench.variant(model, "ridge", "hand-made beside it"))
+    for called, start in tuned_from(bench):
+        asked = Asked("fine_tuning", called, FEW_TASKS, command, **where)
+        bench.measure(asked, lambda start=start: bench.fine_tuned(start))
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parts = ("features", "train", "heads", "support", "curve")
+    parser.add_argument("--part", nargs="+", choices=parts, default=["features"])
+    parser.add_argument("--learner", nargs="+", choices=list(TRAINED), default=list(TRAINED))
+    parser.add_argument("--data", type=Path, default=ROOT.parent / DATA)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--again", action="store_true", help="also what is done")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    bench = Bench(arguments.data, arguments.runs, ROOT / "docs", again=arguments.again)
+    for part in arguments.part:
+        if part == "train":
+            trained(bench, arguments.learner)
+        else:
+            {"features": features, "heads": heads, "support": support_only, "curve": curve}[part](
+                bench
+            )
+
+
+if __name__ == "__main__":
+    main()
