@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from medmeta.episode import Episode, InputSpec, LabelledSet, Target
 from medmeta.errors import SettingsError
 from medmeta.learners import build_learner, learner_spec
-from medmeta.learners.gradient.reptile import Reptile, ReptileConfig, mini_batches
+from medmeta.learners._mini_batches import mini_batches
+from medmeta.learners.gradient.reptile import Reptile, ReptileConfig
 from medmeta.tasks import TaskMap, preferring
 from tests.learners.gradient.tiny_tasks import TARGET, episode, gradients_of, network, task
 

@@ -16,7 +16,8 @@ from medmeta.episode import Episode, InputSpec, LabelledSet, Target
 from medmeta.errors import SettingsError
 from medmeta.learners import build_learner, learner_spec
 from medmeta.learners.gradient.reptile import mini_batches
-from medmeta.learners.optimiser.lstm import CoordinateLSTM, MetaLSTM, MetaLSTMConfig, preprocessed
+from medmeta.learners.optimiser._signals import log_and_sign
+from medmeta.learners.optimiser.lstm import CoordinateLSTM, MetaLSTM, MetaLSTMConfig
 from medmeta.tasks import TaskMap, preferring
 from tests.learners.gradient.tiny_tasks import TARGET, episode, gradients_of, network, task
 from tests.learners.optimiser import vector_tasks
@@ -149,7 +150,9 @@ def test_mini_batches_are_drawn_by_the_task_s_own_number() -> None:
 def test_numbers_are_read_by_size_and_sign() -> None:
     numbers = [3.0, -1e-3, math.exp(-10), -1e-6, 0.0, 1e6]
     wanted = torch.tensor([signal(x) for x in numbers], dtype=torch.float64)
-    torch.testing.assert_close(preprocessed(torch.tensor(numbers, dtype=torch.float64)), wanted)
+    torch.testing.assert_close(
+        log_and_sign(torch.tensor(numbers, dtype=torch.float64), 10.0), wanted
+    )
 
 
 def test_the_rule_begins_as_descent_at_a_small_rate_that_forgets_little() -> None:

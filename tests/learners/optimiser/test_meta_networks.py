@@ -14,6 +14,7 @@ from medmeta.episode import Episode, InputSpec, LabelledSet, Target
 from medmeta.errors import UnsupportedTaskError
 from medmeta.learners import build_head, build_learner
 from medmeta.learners.gradient.reptile import mini_batches
+from medmeta.learners.optimiser._signals import log_and_sign
 from medmeta.learners.optimiser.meta_networks import (
     FromGradients,
     FromOneGradient,
@@ -22,7 +23,6 @@ from medmeta.learners.optimiser.meta_networks import (
     backpropagated,
     cosines,
     example_gradients,
-    log_and_sign,
     through_mean,
 )
 
@@ -68,7 +68,7 @@ def test_gradients_are_those_of_autograd_for_each_image() -> None:
 
 def test_size_and_sign_by_hand() -> None:
     """Below e^-7 a number counts in proportion; above, by its logarithm."""
-    found = log_and_sign(torch.tensor([math.e, -math.exp(-6.0), math.exp(-8.0), 0.0]))
+    found = log_and_sign(torch.tensor([math.e, -math.exp(-6.0), math.exp(-8.0), 0.0]), 7.0)
     wanted = [[1 / 7, 1.0], [-6 / 7, -1.0], [-1.0, math.exp(-1.0)], [-1.0, 0.0]]
     assert found.flatten().tolist() == pytest.approx([x for row in wanted for x in row], rel=1e-5)
 
@@ -87,7 +87,7 @@ def test_the_lstm_reads_a_coordinate_s_gradients_in_turn() -> None:
     network, gradients = FromGradients(4).double(), normal(2, 3, 5, 6)
     found = network(gradients)
     assert found.shape == (2, 5, 6)
-    signals = log_and_sign(gradients[1, :, 4, 2])
+    signals = log_and_sign(gradients[1, :, 4, 2], 7.0)
     torch.testing.assert_close(found[1, 4, 2], network.output(network.reading(signals)[0][-1])[0])
     turned = network(gradients.flip(1))
     assert not torch.allclose(found, turned, atol=1e-4)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from medmeta.encoders import AbstractEncoder, uses_batch_statistics
 from medmeta.episode import InputSpec, LabelledSet, Target, any_tensor
 from medmeta.learners._inner_loop import Update, Weights, descend, trainable_weights
+from medmeta.learners._mini_batches import mini_batches
 from medmeta.learners._spec import LearnerSpec
 from medmeta.learners.gradient._adapting import AdaptingLearner, FixedLayerConfig, whole_network
-from medmeta.learners.gradient.reptile import mini_batches
 from medmeta.tasks import map_tasks
 
 

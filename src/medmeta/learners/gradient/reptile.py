@@ -13,6 +13,7 @@ from medmeta.encoders import AbstractEncoder, uses_batch_statistics
 from medmeta.episode import Episode, InputSpec, LabelledSet, Target, any_tensor
 from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._inner_loop import Update, Weights, descend, fixed_rate, trainable_weights
+from medmeta.learners._mini_batches import mini_batches, together
 from medmeta.learners._spec import LearnerSpec
 from medmeta.learners.gradient._adapting import AdaptingLearner, FixedLayerConfig, whole_network
 from medmeta.tasks import map_tasks
@@ -135,31 +136,6 @@ def fresh_adam(rate: float, *, decay: float = 0.999, eps: float = 1e-8) -> Updat
         return after
 
     return update
-
-
-def mini_batches(labelled: LabelledSet, steps: int, size: int | None) -> Tensor:
-    """Which images each step takes, ``(T, steps, size)``, drawn by each task's own id.
-
-    The images are gone through in an order drawn at random, and again in another when they are
-    used up. All of them where ``size`` is None or as many as there are.
-    """
-    n, device = labelled.n_examples, labelled.labels.device
-    if size is None or size >= n:
-        return torch.arange(n, device=device).expand(labelled.n_tasks, steps, n)
-    drawn = []
-    for task_id in labelled.task_ids.tolist():
-        random = torch.Generator().manual_seed(int(task_id))
-        passes = -(-steps * size // n)
-        order = [torch.randperm(n, generator=random) for _ in range(passes)]
-        drawn.append(torch.cat([torch.arange(0), *order])[: steps * size].reshape(steps, size))
-    return torch.stack(drawn).to(device)
-
-
-def together(support: LabelledSet, query: LabelledSet) -> LabelledSet:
-    """All images of each task: those of the support, then those of the query."""
-    inputs = torch.cat([any_tensor(support.inputs), any_tensor(query.inputs)], dim=1)
-    labels = torch.cat([support.labels, query.labels], dim=1)
-    return LabelledSet(inputs, labels, support.task_ids)
 
 
 def _build(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -13,9 +12,10 @@ from medmeta.encoders import AbstractEncoder, uses_batch_statistics
 from medmeta.episode import InputSpec, LabelledSet, Target, any_tensor
 from medmeta.learner import TrainingDefaults
 from medmeta.learners._inner_loop import Weights, trainable_weights
+from medmeta.learners._mini_batches import mini_batches
 from medmeta.learners._spec import LearnerSpec
 from medmeta.learners.gradient._adapting import AdaptingLearner, FixedLayerConfig, whole_network
-from medmeta.learners.gradient.reptile import mini_batches
+from medmeta.learners.optimiser._signals import log_and_sign
 from medmeta.learners.optimiser._unrolled import Memory, State, unroll_tasks
 
 LOG_RANGE = 10.0  # the p of the paper's appendix: gradients below e^-p count as small
@@ -76,7 +76,10 @@ class CoordinateLSTM(nn.Module):
         """The next weights and memory of one task."""
         weights, memory = state
         old, slopes = _flat(weights), _flat(gradients)
-        signals = torch.cat([preprocessed(slopes), preprocessed(loss).expand(len(slopes), 2)], 1)
+        signals = torch.cat(
+            [log_and_sign(slopes, LOG_RANGE), log_and_sign(loss, LOG_RANGE).expand(len(slopes), 2)],
+            1,
+        )
         hidden, cell = self._plain_lstm(signals, memory["hidden"], memory["cell"])
         forget = self._gate(self.forget, hidden, old, memory["forget"])
         rate = self._gate(self.input, hidden, old, memory["input"])
@@ -144,21 +147,6 @@ class MetaLSTM(AdaptingLearner):
             learned=tuple(self.rule.parameters()),
             method=self.task_map,
         )
-
-
-def preprocessed(numbers: Tensor) -> Tensor:
-    """Size and sign of numbers ``(...)`` that differ by orders of magnitude: ``(..., 2)``.
-
-    ``(log|x| / p, sign x)`` where ``|x| ≥ e^-p``, else ``(-1, e^p x)``; Andrychowicz et al. 2016,
-    appendix A, with p = 10.
-
-    >>> preprocessed(torch.tensor([1.0, -math.exp(-5.0), 0.0]))
-    tensor([[ 0.0000,  1.0000],
-            [-0.5000, -1.0000],
-            [-1.0000,  0.0000]])
-    """
-    size = numbers.abs().clamp(min=math.exp(-LOG_RANGE)).log() / LOG_RANGE
-    return torch.stack([size, (numbers * math.exp(LOG_RANGE)).clamp(-1, 1)], -1)
 
 
 def _flat(tensors: Weights) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -11,9 +9,10 @@ from torch import Tensor, nn
 
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
+from medmeta.learners._mini_batches import mini_batches
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
-from medmeta.learners.gradient.reptile import mini_batches
+from medmeta.learners.optimiser._signals import log_and_sign
 
 LOG_RANGE = 7.0  # gradients below e^-7 count as small
 TINY = 1e-6  # as good as no squared length
@@ -51,7 +50,7 @@ class FromOneGradient(nn.Module):
 
     def forward(self, gradients: Tensor) -> Tensor:
         """Of any shape, to the same shape."""
-        weights: Tensor = self.output(self.layers(log_and_sign(gradients)))
+        weights: Tensor = self.output(self.layers(log_and_sign(gradients, LOG_RANGE)))
         return weights[..., 0]
 
 
@@ -68,7 +67,7 @@ class FromGradients(nn.Module):
 
     def forward(self, gradients: Tensor) -> Tensor:
         """``(T, samples, H, D)`` to ``(T, H, D)``."""
-        in_turn = log_and_sign(gradients.transpose(0, 1).flatten(1))
+        in_turn = log_and_sign(gradients.transpose(0, 1).flatten(1), LOG_RANGE)
         _, (last, _) = self.reading(in_turn)
         weights: Tensor = self.output(last[0])
         return weights.reshape(gradients[:, 0].shape)
@@ -191,21 +190,6 @@ def cosines(queries: Tensor, keys: Tensor) -> Tensor:
     """Cosine similarities ``(T, Q, S)`` of ``(T, Q, D)`` with ``(T, S, D)``."""
     lengths = queries.square().sum(-1)[..., None] * keys.square().sum(-1)[:, None]
     return queries @ keys.mT * (lengths + TINY).rsqrt()
-
-
-def log_and_sign(numbers: Tensor) -> Tensor:
-    """Size and sign ``(..., 2)`` of numbers that differ by orders of magnitude.
-
-    ``(log|x| / 7, sign x)`` where ``|x| ≥ e^-7``, else ``(-1, e^7 x)``: Andrychowicz et al. 2016,
-    appendix A.
-
-    >>> log_and_sign(torch.tensor([1.0, -math.exp(-3.5), 0.0]))
-    tensor([[ 0.0000,  1.0000],
-            [-0.5000, -1.0000],
-            [-1.0000,  0.0000]])
-    """
-    size = numbers.abs().clamp(min=math.exp(-LOG_RANGE)).log() / LOG_RANGE
-    return torch.stack([size, (numbers * math.exp(LOG_RANGE)).clamp(-1, 1)], dim=-1)
 
 
 def _build_head(

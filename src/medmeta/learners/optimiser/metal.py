@@ -15,9 +15,9 @@ from medmeta.encoders import AbstractEncoder, uses_batch_statistics
 from medmeta.episode import Episode, InputSpec, LabelledSet, Target, any_tensor
 from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._inner_loop import Weights, trainable_weights
+from medmeta.learners._mini_batches import together
 from medmeta.learners._spec import LearnerSpec
 from medmeta.learners.gradient._adapting import AdaptingLearner, DescentConfig, whole_network
-from medmeta.learners.gradient.reptile import together
 from medmeta.learners.optimiser._unrolled import State, all_examples, unroll_tasks
 from medmeta.tasks import map_tasks
 
