@@ -147,8 +147,8 @@ def check_task_fits(learner: AbstractLearner, target: Target) -> None:
         )
     if target.kind == "classes" and target.size < 2:
         raise UnsupportedTaskError(
-            f"{name} tells at least two classes apart, and this task has {target.size}. Give images "
-            "of another class, or values if there is something to measure."
+            f"{name} tells at least two classes apart, and this task has {target.size}. Give "
+            "images of another class, or values if there is something to measure."
         )
     if traits.max_way is not None and target.size > traits.max_way:
         raise UnsupportedTaskError(
