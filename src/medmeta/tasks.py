@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 TaskMap = Literal["loop", "vmap"]
 _preferred: ContextVar[TaskMap] = ContextVar("preferred task map", default="vmap")
+_twice: ContextVar[bool] = ContextVar("gradient of a gradient", default=False)
 _lifted_by: ContextVar[TaskMap | None] = ContextVar("task map at work", default=None)
 
 
@@ -57,6 +58,18 @@ def one_task_at_a_time() -> bool:
     Operators whose derivatives are wrong or slow under ``vmap`` may be used then.
     """
     return _lifted_by.get() == "loop"
+
+
+@contextmanager
+def differentiated_twice() -> Iterator[None]:
+    """What runs within will be differentiated, and its gradient once more."""
+    with _set(_twice, True):
+        yield
+
+
+def is_differentiated_twice() -> bool:
+    """Whether this code runs within ``differentiated_twice``."""
+    return _twice.get()
 
 
 def tasks_at_once() -> bool:

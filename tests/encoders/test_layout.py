@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medmeta.encoders import EncoderConfig, build_encoder, channels_innermost
 from medmeta.episode import InputSpec
-from medmeta.tasks import map_tasks
+from medmeta.tasks import differentiated_twice, map_tasks
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -47,3 +47,10 @@ def test_vectors_and_volumes_come_back_as_they_are() -> None:
     for shape in ((2, 5), (2, 1, 4, 4, 4)):
         inputs = torch.rand(shape)
         assert channels_innermost(inputs) is inputs
+
+
+def test_what_is_differentiated_twice_keeps_torch_s_own_layout() -> None:
+    images = torch.rand(2, 3, 5, 7)
+    with differentiated_twice():
+        assert channels_innermost(images) is images
+    assert channels_innermost(images) is not images

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from medmeta.learners._recompute import recomputed
-from medmeta.tasks import TaskMap, map_tasks, one_task_at_a_time
+from medmeta.tasks import TaskMap, differentiated_twice, map_tasks, one_task_at_a_time
 
 Weights = dict[str, Tensor]
 LossOfWeights = Callable[[Weights], Tensor]
@@ -111,7 +112,8 @@ def loss_and_gradients(
             name: w if second_order and w.requires_grad else w.detach().requires_grad_()
             for name, w in weights.items()
         }
-        value = loss(known)
+        with differentiated_twice() if second_order else nullcontext():
+            value = loss(known)
         found = torch.autograd.grad(
             value, list(known.values()), create_graph=second_order, materialize_grads=True
         )
