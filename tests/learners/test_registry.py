@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -84,3 +87,11 @@ def test_a_network_of_one_s_own_is_the_encoder(name: str) -> None:
     own = nn.Sequential(nn.Flatten(), nn.Linear(768, 6))
     learner = build_learner(name, None, IMAGE, TARGET, encoder=own)
     assert own[1].weight in set(learner.parameters())
+
+
+def test_naming_the_learners_imports_no_slow_library() -> None:
+    """Scikit-learn takes a second to import, and most commands fit none of its estimators."""
+    slow = "('sklearn', 'scipy.stats', 'skimage')"
+    code = f"import sys, medmeta.learners; print([m for m in {slow} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

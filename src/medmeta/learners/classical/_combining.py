@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch.nn.functional as F
-from scipy.optimize import nnls
 from torch import Tensor
 
 EM_STEPS = 200
@@ -47,6 +46,8 @@ def stacked_value_weights(answers: np.ndarray, values: np.ndarray) -> np.ndarray
     >>> stacked_value_weights(np.array([[1.0, 2.0], [5.0, -5.0]]), np.array([1.0, 2.0])).round(3)
     array([1., 0.])
     """
+    from scipy.optimize import nnls
+
     weights = np.asarray(nnls(answers.T, values)[0])
     total = weights.sum()
     return weights / total if total > 0 else np.full(len(answers), 1 / len(answers))

@@ -1,4 +1,7 @@
-"""One scikit-learn estimator per task on embeddings: what all classical heads share."""
+"""One scikit-learn estimator per task on embeddings: what all classical heads share.
+
+Scikit-learn is imported where an estimator is made: it takes a second, and most commands make none.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from medmeta.episode import Inputs, LabelledSet, Predictor, Target, TargetKind, any_tensor
@@ -124,6 +126,8 @@ def on_grid(values: np.ndarray) -> np.ndarray:
 
 
 def _fitted(estimator: Any, images: np.ndarray, wanted: np.ndarray) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         # A few images are fitted in the steps that there are; the answer is no worse for it.
         warnings.simplefilter("ignore", ConvergenceWarning)

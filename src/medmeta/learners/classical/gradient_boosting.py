@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
-from sklearn.ensemble import GradientBoostingClassifier
-from sklearn.tree import DecisionTreeRegressor
 
 from medmeta.episode import InputSpec, Target
 from medmeta.learner import AbstractLearner
@@ -36,6 +34,8 @@ class GradientBoostingHead(EstimatorHead):
 
     def classifier(self, seed: int) -> Any:
         """Scikit-learn's: one tree per class and round."""
+        from sklearn.ensemble import GradientBoostingClassifier
+
         return GradientBoostingClassifier(
             n_estimators=self.config.rounds,
             max_depth=self.config.depth,
@@ -64,6 +64,8 @@ class BoostedTrees:
 
     def fit(self, images: np.ndarray, values: np.ndarray) -> BoostedTrees:
         """``images`` ``(S, D)``, ``values`` ``(S,)``."""
+        from sklearn.tree import DecisionTreeRegressor
+
         self.mean = float(values.mean())
         left = values - self.mean
         for _ in range(self.config.rounds):

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
-from sklearn.svm import SVC, SVR
 
 from medmeta.episode import InputSpec, Target
 from medmeta.learner import AbstractLearner
@@ -36,10 +35,14 @@ class KernelSVMHead(EstimatorHead):
 
     def classifier(self, seed: int) -> Any:
         """Scikit-learn's, all pairs of classes summed up."""
+        from sklearn.svm import SVC
+
         return SVC(kernel=self.config.kernel, C=self.config.slack, tol=1e-7, random_state=seed)
 
     def regressor(self, seed: int) -> Any:
         """Scikit-learn's, with its ε of 0.1 of the standardised values' spread."""
+        from sklearn.svm import SVR
+
         machine = SVR(kernel=self.config.kernel, C=self.config.slack, tol=1e-7)
         machine.random_state = seed  # no option, but without it NumPy's own chance is drawn
         return machine

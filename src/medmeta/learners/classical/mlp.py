@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from medmeta.episode import InputSpec, Target
 from medmeta.learner import AbstractLearner
@@ -39,10 +38,14 @@ class MLPHead(EstimatorHead):
 
     def classifier(self, seed: int) -> Any:
         """Scikit-learn's, fitted on all images at once by L-BFGS."""
+        from sklearn.neural_network import MLPClassifier
+
         return MLPClassifier(**self._options(seed))
 
     def regressor(self, seed: int) -> Any:
         """Scikit-learn's, fitted on all images at once by L-BFGS."""
+        from sklearn.neural_network import MLPRegressor
+
         return MLPRegressor(**self._options(seed))
 
     def _options(self, seed: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
-from sklearn.neighbors import NearestCentroid
 
 from medmeta.episode import InputSpec, Target
 from medmeta.learner import AbstractLearner
@@ -53,6 +52,8 @@ class Centroids:
 
     def fit(self, images: np.ndarray, labels: np.ndarray) -> Any:
         """``images`` ``(S, D)``, ``labels`` ``(S,)``; the fitted classifier."""
+        from sklearn.neighbors import NearestCentroid
+
         one_each = len(np.unique(labels)) == len(labels)
         return NearestCentroid(shrink_threshold=None if one_each else self.shrink).fit(
             images, labels

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from medmeta.episode import InputSpec, Target
 from medmeta.learner import AbstractLearner
@@ -36,10 +35,14 @@ class RandomForestHead(EstimatorHead):
 
     def classifier(self, seed: int) -> Any:
         """Scikit-learn's, on one thread."""
+        from sklearn.ensemble import RandomForestClassifier
+
         return RandomForestClassifier(**self._options(seed))
 
     def regressor(self, seed: int) -> Any:
         """Scikit-learn's, on one thread."""
+        from sklearn.ensemble import RandomForestRegressor
+
         return RandomForestRegressor(**self._options(seed))
 
     def _options(self, seed: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
-from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 from medmeta.episode import InputSpec, Target
 from medmeta.learner import AbstractLearner
@@ -36,6 +35,8 @@ class SGDHead(EstimatorHead):
 
     def classifier(self, seed: int) -> Any:
         """Scikit-learn's, with the logistic loss and averaged weights."""
+        from sklearn.linear_model import SGDClassifier
+
         return SGDClassifier(
             loss="log_loss",
             alpha=self.config.penalty,
@@ -61,6 +62,8 @@ class LeastSquaresByDescent:
 
     def fit(self, images: np.ndarray, values: np.ndarray) -> Any:
         """``images`` ``(S, D)``, ``values`` ``(S,)``; the fitted regressor."""
+        from sklearn.linear_model import SGDRegressor
+
         regressor = SGDRegressor(
             alpha=self.config.penalty,
             max_iter=self.config.passes,
