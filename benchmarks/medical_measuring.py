@@ -170,7 +170,7 @@ class Bench:
                 encoder = {"name": features.encoder, "options": features.options}
                 options = {"encoder": encoder, "regularisation": penalty}
                 model = untrained_model("ridge", options, IMAGES, MOST_CLASSES)
-                found = [evaluated(model, self.source(s), 5, 60, way=(2, 5)) for s in TRAINED_ON]
+                found = [evaluated(model, self.source(s), 5, 60) for s in TRAINED_ON]
                 scores[penalty] = sum(f.evaluation.summary["accuracy"].mean for f in found)
             self._penalties[features.called] = max(scores, key=lambda p: scores[p])
         return self._penalties[features.called]
@@ -219,11 +219,8 @@ class Bench:
         return made
 
 
-def evaluated(
-    model: LoadedModel, source: Source, shot: int, tasks: int, *, way: tuple[int, int] | None = None
-) -> EvaluatedSource:
-    """The model on tasks of one source; all its classes at once unless ``way`` says otherwise."""
-    ways = {} if way is None else {"way": f"{way[0]}-{way[1]}"}
+def evaluated(model: LoadedModel, source: Source, shot: int, tasks: int) -> EvaluatedSource:
+    """The model on tasks of one source, all its classes at once."""
     request = EvaluationRequest(
         shots=(shot,),
         query=N_QUERY,
@@ -231,7 +228,6 @@ def evaluated(
         drop_small=True,
         baselines=False,
         seed=SEED,
-        **ways,
     )
     (row,) = evaluate_model(LoadedModel(model.learner, model.card, None), [source], request)
     return row
