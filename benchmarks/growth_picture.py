@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 
 # Okabe and Ito's colours for all kinds of colour vision, without those that white swallows.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#222222", "#56b4e9")
-WIDTH, HEIGHT = 360, 240
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 34, 40
+WIDTH, HEIGHT = 380, 256
+LEFT, RIGHT, TOP, BOTTOM = 56, 22, 48, 40
 COLUMNS = 2
+LETTERS = 50  # of a title in one line
 
 
 def exponent(points: Sequence[Sequence[float]]) -> float:
@@ -50,10 +52,9 @@ def _panel(curve: Mapping[str, Any], colour: str) -> str:
     places = [(x_axis.place(n), y_axis.place(cost)) for n, cost in points]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places]
-    title = f"{curve['work']} (exponent {curve['exponent']:.2f})"
     return "".join(
         [
-            f'<text x="{LEFT}" y="16" font-weight="600" font-size="10">{escape(title)}</text>',
+            *_title(curve["work"]),
             *(_x_tick(x_axis, value) for value in x_axis.ticks),
             *(_y_tick(y_axis, value) for value in y_axis.ticks),
             f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>',
@@ -61,8 +62,19 @@ def _panel(curve: Mapping[str, Any], colour: str) -> str:
             f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">'
             f"{escape(curve['axis'])}</text>",
             f'<text x="{LEFT}" y="{TOP - 6}" fill="#555555">{escape(curve["unit"])}</text>',
+            f'<text x="{WIDTH - RIGHT}" y="{TOP - 6}" fill="#555555" text-anchor="end">'
+            f"exponent {curve['exponent']:.2f}</text>",
         ]
     )
+
+
+def _title(work: str) -> list[str]:
+    """In lines that fit the panel."""
+    return [
+        f'<text x="{LEFT}" y="{14 + 13 * number}" font-weight="600" font-size="10">'
+        f"{escape(line)}</text>"
+        for number, line in enumerate(textwrap.wrap(work, LETTERS))
+    ]
 
 
 class _Axis:
