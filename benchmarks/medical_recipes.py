@@ -54,9 +54,16 @@ CHEAP_HEADS = (
     "logistic",
     "svm",
     "kernel_svm",
-    "random_forest",
 )
-SLOW_HEADS = ("baseline", "baseline_plus_plus", "mlp", "sgd", "gradient_boosting", "ensemble")
+SLOW_HEADS = (
+    "random_forest",
+    "baseline",
+    "baseline_plus_plus",
+    "mlp",
+    "sgd",
+    "gradient_boosting",
+    "ensemble",
+)
 TRANSDUCTIVE_HEADS = ("bd_cspn", "laplacian_shot", "tim", "pt_map")
 
 
