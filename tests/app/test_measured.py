@@ -48,6 +48,17 @@ def test_a_row_for_each_head_and_shot(own_run: Path, workplace: Path) -> None:
     assert shown.out.count("its own") == 3  # two rows, and the run's head
 
 
+def test_the_table_tells_transductive_heads_apart(own_run: Path, workplace: Path) -> None:
+    heads = {("ridge",): "inductive", ("bd_cspn",): "transductive"}
+    told = ("evaluate", own_run, "--source", workplace / "mine", *FEW, "--head")
+    for named, mode in heads.items():
+        assert f", {mode}" in medmeta(*told, *named).out
+    both = medmeta(*told, "ridge", "bd_cspn").out
+    assert "one by one (inductive)" in " ".join(both.split())
+    rows = [line.split() for line in both.splitlines() if line.startswith("mine ")]
+    assert [line[2] for line in rows] == ["one", "all", "one", "all"]
+
+
 def test_the_figures_are_those_of_the_head(own_run: Path, workplace: Path) -> None:
     model = load_model(own_run)
     source = open_source(workplace / "mine", preprocessing=model.preprocessing)

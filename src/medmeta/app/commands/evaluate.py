@@ -210,14 +210,24 @@ def _check_nothing_set(learner: str | None, encoder: str | None, set_: list[str]
         )
 
 
+TOLD_APART = "; queries answered one by one (inductive) or all together (transductive)"
+
+
+def _mode(row: EvaluatedSource) -> str:
+    return "transductive" if row.evaluation.protocol.transductive else "inductive"
+
+
 def _show(rows: list[EvaluatedSource]) -> None:
     table, headed = [], any(row.head for row in rows)
-    for row in rows:
+    modes = [_mode(row) for row in rows]
+    mixed = len(set(modes)) > 1
+    for row, mode in zip(rows, modes, strict=True):
         content = row.to_dict()
         protocol, summary = row.evaluation.protocol, content["summary"]
         main = summary.get("accuracy") or summary["r_squared"]
         beside = content["baselines"]
         named = [row.head["name"] if row.head else "its own"] if headed else []
+        named += [{"inductive": "one", "transductive": "all"}[mode]] if mixed else []
         table.append(
             [
                 row.evaluation.source,
@@ -232,12 +242,13 @@ def _show(rows: list[EvaluatedSource]) -> None:
                 percent((beside.get("ridge on raw pixels") or {}).get("mean")),
             ]
         )
-    mode = "transductive" if rows[0].evaluation.protocol.transductive else "inductive"
     valued = rows[0].evaluation.protocol.kind == "values"
     show_table(
-        f"{'R²' if valued else 'Accuracy'}, % [95 % interval of the mean over tasks], {mode}",
-        ["source", *(["head"] if headed else []), "classes are", "way", "shot", "mean [95 %]",
-         "worst tenth", "AUROC", "chance", "raw ridge"],
+        f"{'R²' if valued else 'Accuracy'}, % [95 % interval of the mean over tasks]"
+        + (TOLD_APART if mixed else f", {modes[0]}"),
+        ["source", *(["head"] if headed else []), *(["queries"] if mixed else []),
+         "classes are", "way", "shot", "mean [95 %]", "worst tenth", "AUROC", "chance",
+         "raw ridge"],
         table,
     )  # fmt: skip
     for note in dict.fromkeys(f"{r.evaluation.source}: {n}" for r in rows for n in r.notes):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medmeta.app.commands.options import AllowExternal, AsJson
-from medmeta.app.terminal import emit_json, out, show_facts, show_table
+from medmeta.app.terminal import emit_json, out, say, show_facts, show_table
 
 
 def register(app: typer.Typer) -> None:
@@ -117,8 +117,11 @@ def learners(
         ]
         if as_json:
             emit_json([dict(zip(header, row, strict=True)) for row in rows])
-        else:
-            show_table("Learners", header, rows)
+            return
+        for family in dict.fromkeys(spec.family for spec in LEARNERS.values()):
+            members = [(row[0], row[2], row[3], row[4]) for row in rows if row[1] == family]
+            show_table(family, ("name", "takes", "head", "summary"), members)
+        say("One with its paper and options: medmeta learners NAME")
         return
     spec = learner_spec(name)
     options = {
