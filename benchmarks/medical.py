@@ -150,6 +150,7 @@ def main() -> None:
             {"features": features, "heads": heads, "support": support_only, "curve": curve}[part](
                 bench
             )
+    bench.compare_all()
 
 
 if __name__ == "__main__":

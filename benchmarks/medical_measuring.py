@@ -113,13 +113,28 @@ class Bench:
                     print(row["learner"], row["encoder"], source, shot, row["accuracy"], flush=True)
                     write_rows(self.results, self.page, [row])
 
+    def compare_all(self) -> None:
+        """Differences anew, also of rows that were measured before the reference was."""
+        rows = []
+        for row in known_rows(self.results):
+            asked = Asked(row["learner"], row["encoder"], row["tasks"], row["command"])
+            held = self._record(asked, row["source"], row["shot"])
+            if held.exists():
+                found = np.load(held, allow_pickle=False)
+                gap = self._beside_reference(asked, row["source"], row["shot"], found)
+                rows.append({**row, "difference": gap})
+        write_rows(self.results, self.page, rows)
+
+    def _record(self, asked: Asked, source: str, shot: int) -> Path:
+        name = f"{asked.learner}-{asked.encoder}-{source}-{shot}.npy".replace("/", "_")
+        return self.records / name
+
     def _row(self, asked: Asked, model: LoadedModel, source: str, shot: int) -> Row:
         start = time.monotonic()
         found = evaluated(model, self.source(source), shot, asked.tasks)
         spent = time.monotonic() - start
         accuracies = found.evaluation.records["accuracy"]
-        name = f"{asked.learner}-{asked.encoder}-{source}-{shot}.npy".replace("/", "_")
-        np.save(self.records / name, accuracies, allow_pickle=False)
+        np.save(self._record(asked, source, shot), accuracies, allow_pickle=False)
         summary = found.evaluation.summary["accuracy"]
         return {
             "learner": asked.learner,

@@ -86,7 +86,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {_name(row)} | {test} | {accuracy} | {row['paper'] or '–'} | "
             f"{row['rerun'] or '–'} | {trained} | {mode} | {row['steps']:,} | "
-            f"{row['seconds'] / 60:.0f} |"
+            f"{row.get('processor_seconds', row['seconds']) / 60:.0f} |"
         )
     return "\n".join(lines)
 
