@@ -184,6 +184,15 @@ def errors_of(learner: AbstractLearner, tasks: ValueTasks, n_tasks: int) -> Floa
     return np.concatenate(errors)[:n_tasks]
 
 
+def _told(number: float, digits: int) -> float | None:
+    """Rounded to so many digits; None of what diverged.
+
+    >>> _told(1.23456, 3), _told(float("inf"), 3)
+    (1.23, None)
+    """
+    return float(f"{number:.{digits}g}") if abs(number) < 1e6 else None
+
+
 def scored(
     bench: Bench, name: str, recipe: Recipe, trained: AbstractLearner, sitting: Sitting
 ) -> list[dict[str, Any]]:
@@ -200,8 +209,8 @@ def scored(
                 {
                     "points": points,
                     "steps_at_test": steps or None,
-                    "mse": float(f"{summary.mean:.4g}"),
-                    "interval": float(f"{summary.high - summary.mean:.2g}"),
+                    "mse": _told(summary.mean, 4),
+                    "interval": _told(summary.high - summary.mean, 2),
                     "tasks": summary.tasks,
                 }
             )

@@ -57,11 +57,17 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         lines.append(
             f"| {row['task']} | {row['points']} | {row['learner']} | "
-            f"{row['steps_at_test'] or '–'} | {row['mse']:.3g} ± {row['interval']:.2g} | "
+            f"{row['steps_at_test'] or '–'} | {_error(row)} | "
             f"{row['paper'] or '–'} | {_trained_on(row)} | {_steps(row)} | "
             f"{row['seconds'] / 60:.1f} |"
         )
     return "\n".join(lines)
+
+
+def _error(row: dict[str, Any]) -> str:
+    if row["mse"] is None or row["interval"] is None:
+        return "diverges"
+    return f"{row['mse']:.3g} ± {row['interval']:.2g}"
 
 
 def _trained_on(row: dict[str, Any]) -> str:
