@@ -16,6 +16,7 @@ from medmeta.learner import task_loss
 from medmeta.learners import build_learner
 from medmeta.learners.gradient.maml import MAML, MAMLConfig
 from medmeta.tasks import TaskMap, preferring
+from tests.learners.gradient.tiny_tasks import episode
 
 TARGET = Target("classes", 3)
 IMAGE = InputSpec(3, (16, 16))
@@ -27,17 +28,6 @@ def tiny(seed: int = 0, outputs: int = 3, **options: Any) -> MAML:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, outputs)).double()
     return MAML(network, MAMLConfig(**options), target=TARGET, max_way=outputs, input_kind="vector")
-
-
-def episode(n_tasks: int = 2, seed: int = 1) -> Episode:
-    random = torch.Generator().manual_seed(seed)
-
-    def labelled(n: int) -> LabelledSet:
-        images = torch.randn(n_tasks, n, 4, generator=random, dtype=torch.float64)
-        labels = torch.randint(3, (n_tasks, n), generator=random)
-        return LabelledSet(images, labels, torch.arange(n_tasks))
-
-    return Episode(labelled(6), labelled(5), TARGET)
 
 
 def meta_gradient(learner: MAML, tasks: Episode) -> dict[str, Tensor]:

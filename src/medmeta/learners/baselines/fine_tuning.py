@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders import AbstractEncoder, uses_batch_statistics
-from medmeta.episode import InputSpec, LabelledSet, Target, any_tensor
+from medmeta.episode import LabelledSet, Target, any_tensor
 from medmeta.learners._inner_loop import Update, Weights, descend, trainable_weights
 from medmeta.learners._mini_batches import mini_batches
-from medmeta.learners._spec import LearnerSpec
-from medmeta.learners.gradient._adapting import AdaptingLearner, FixedLayerConfig, whole_network
+from medmeta.learners.gradient._adapting import (
+    AdaptingLearner,
+    Fitting,
+    FixedLayerConfig,
+    whole_network_spec,
+)
 from medmeta.tasks import map_tasks
 
 
@@ -42,20 +45,12 @@ class FineTuning(AdaptingLearner):
     section 5, with one rate for all layers.
     """
 
+    config: FineTuningConfig
+
     def __init__(
-        self,
-        network: nn.Module,
-        config: FineTuningConfig,
-        *,
-        target: Target,
-        max_way: int,
-        input_kind: str = "image",
-        coupled: bool = False,
+        self, network: nn.Module, config: FineTuningConfig, **fitting: Unpack[Fitting]
     ) -> None:
-        super().__init__(
-            network, target=target, max_way=max_way, input_kind=input_kind, coupled=coupled
-        )
-        self.config = config
+        super().__init__(network, config, **fitting)
         self.traits = replace(
             self.traits, trainable=False, differentiable=False, order_free=config.batch is None
         )
@@ -118,25 +113,11 @@ def fresh_weights(like: Weights, seed: int) -> Weights:
     return fresh
 
 
-def _build(
-    config: FineTuningConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
-) -> FineTuning:
-    return FineTuning(
-        whole_network("fine_tuning", config, encoder, target),
-        config,
-        target=target,
-        max_way=max(config.max_way or 0, target.size),
-        input_kind=input_spec.kind,
-        coupled=uses_batch_statistics(encoder),
-    )
-
-
-SPEC = LearnerSpec(
+SPEC = whole_network_spec(
+    FineTuning,
     name="fine_tuning",
     family="baselines",
     summary="the whole network trained on the support, from one start or from nothing",
     paper="Guo et al. 2020, A Broader Study of Cross-Domain Few-Shot Learning",
     config=FineTuningConfig,
-    build=_build,
-    default_norm="group",
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import torch
 from pydantic import Field
@@ -13,9 +14,10 @@ from torch.func import functional_call
 from medmeta.encoders import (
     AbstractEncoder,
     keeps_running_statistics,
+    uses_batch_statistics,
     uses_fused_batch_statistics,
 )
-from medmeta.episode import Inputs, LabelledSet, Predictor, Target, any_tensor
+from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.errors import SettingsError
 from medmeta.learner import AbstractLearner, Traits, check_task_fits, task_loss
 from medmeta.learners._inner_loop import (
@@ -25,7 +27,7 @@ from medmeta.learners._inner_loop import (
     descend_tasks,
     trainable_weights,
 )
-from medmeta.learners._spec import EncodedConfig
+from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.tasks import TaskMap, map_tasks
 
 DEFAULT_RATE = {"classes": 0.4, "values": 0.01}
@@ -51,34 +53,41 @@ class DescentConfig(FixedLayerConfig):
         return self.inner_rate or DEFAULT_RATE[target.kind]
 
 
+class Fitting(TypedDict):
+    """What an adapted network is built for.
+
+    ``coupled`` says that it normalises by the batch at hand.
+    """
+
+    target: Target
+    max_way: int
+    input_kind: NotRequired[str]
+    coupled: NotRequired[bool]
+
+
 class AdaptingLearner(AbstractLearner):
     """A network whose weights are adapted to each task.
 
     ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``; a task of ``n_way`` classes uses its
-    first columns. ``coupled`` says that the network normalises by the batch at hand. A subclass
-    writes ``adapted``.
+    first columns. A subclass writes ``adapted``.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        *,
-        target: Target,
-        max_way: int,
-        input_kind: str = "image",
-        coupled: bool = False,
+        self, network: nn.Module, config: FixedLayerConfig, **fitting: Unpack[Fitting]
     ) -> None:
         super().__init__()
         self.network = network
+        self.config = config
+        target = fitting["target"]
         # Torch's own layer for batch statistics has a wrong second derivative under vmap.
         self.task_map: TaskMap | None = "loop" if uses_fused_batch_statistics(network) else None
         self.traits = Traits(
-            transductive=coupled,
+            transductive=fitting.get("coupled", False),
             maps_tasks=True,
-            max_way=max_way if target.kind == "classes" else None,
+            max_way=fitting["max_way"] if target.kind == "classes" else None,
             label_equivariant=False,
             targets=frozenset({target.kind}),
-            input_kinds=frozenset({input_kind}),
+            input_kinds=frozenset({fitting.get("input_kind", "image")}),
         )
 
     @abstractmethod
@@ -118,20 +127,7 @@ class AdaptingLearner(AbstractLearner):
 class DescendingLearner(AdaptingLearner):
     """Adapts by steps that are differentiated through; a subclass writes ``update``."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        config: DescentConfig,
-        *,
-        target: Target,
-        max_way: int,
-        input_kind: str = "image",
-        coupled: bool = False,
-    ) -> None:
-        super().__init__(
-            network, target=target, max_way=max_way, input_kind=input_kind, coupled=coupled
-        )
-        self.config = config
+    config: DescentConfig
 
     @abstractmethod
     def update(self, target: Target) -> Update:
@@ -165,6 +161,33 @@ def output_layer(config: FixedLayerConfig, embedding_size: int, target: Target) 
     layer = nn.Linear(embedding_size, max(config.max_way or 0, target.size))
     torch.nn.init.zeros_(layer.bias)
     return layer
+
+
+def whole_network_spec(
+    learner: Callable[..., AdaptingLearner],
+    *,
+    name: str,
+    family: str,
+    summary: str,
+    paper: str,
+    config: type[FixedLayerConfig],
+) -> LearnerSpec:
+    """A learner that adapts the whole network: an encoder with an output layer."""
+
+    def build(
+        settings: Any, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
+    ) -> AdaptingLearner:
+        network = whole_network(name, settings, encoder, target)
+        return learner(
+            network,
+            settings,
+            target=target,
+            max_way=network[-1].out_features,
+            input_kind=input_spec.kind,
+            coupled=uses_batch_statistics(encoder),
+        )
+
+    return LearnerSpec(name, family, summary, paper, config, build, default_norm="group")
 
 
 def whole_network(

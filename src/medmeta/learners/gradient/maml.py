@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from medmeta.encoders import AbstractEncoder, uses_batch_statistics
-from medmeta.episode import Episode, InputSpec, Target, any_tensor
+from medmeta.episode import Episode, Target, any_tensor
 from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._inner_loop import Update, Weights, descend, fixed_rate, trainable_weights
-from medmeta.learners._spec import LearnerSpec
-from medmeta.learners.gradient._adapting import DescendingLearner, DescentConfig, whole_network
+from medmeta.learners.gradient._adapting import (
+    DescendingLearner,
+    DescentConfig,
+    Fitting,
+    whole_network_spec,
+)
 from medmeta.learners.gradient._learned_rates import LearnedRates
 from medmeta.tasks import map_tasks
 
@@ -66,34 +69,17 @@ class MAML(DescendingLearner):
     """Adapts all weights by gradient descent on the support; learns where it starts.
 
     ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``. Finn, Abbeel and Levine 2017,
-    algorithm 2; first order as in its section 5.2. ``coupled`` says that the network normalises
-    by the batch at hand. Learned rates and the loss of several steps: Antoniou, Edwards and
-    Storkey 2019 (MAML++), section 4 and equation 4.
+    algorithm 2; first order as in its section 5.2. Learned rates and the loss of several steps:
+    Antoniou, Edwards and Storkey 2019 (MAML++), section 4 and equation 4.
     """
 
     config: MAMLConfig
 
-    def __init__(
-        self,
-        network: nn.Module,
-        config: MAMLConfig,
-        *,
-        target: Target,
-        max_way: int,
-        input_kind: str = "image",
-        coupled: bool = False,
-    ) -> None:
-        super().__init__(
-            network,
-            config,
-            target=target,
-            max_way=max_way,
-            input_kind=input_kind,
-            coupled=coupled,
-        )
+    def __init__(self, network: nn.Module, config: MAMLConfig, **fitting: Unpack[Fitting]) -> None:
+        super().__init__(network, config, **fitting)
         self.rates: LearnedRates | None = None
         if config.learn_rates == "per_layer_per_step":
-            weights, rate = trainable_weights(network), config.rate_for(target)
+            weights, rate = trainable_weights(network), config.rate_for(fitting["target"])
             self.rates = LearnedRates(weights, rate, steps=config.inner_steps)
 
     def update(self, target: Target) -> Update:
@@ -142,25 +128,11 @@ class MAML(DescendingLearner):
         return losses_of
 
 
-def _build(
-    config: MAMLConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
-) -> MAML:
-    return MAML(
-        whole_network("maml", config, encoder, target),
-        config,
-        target=target,
-        max_way=max(config.max_way or 0, target.size),
-        input_kind=input_spec.kind,
-        coupled=uses_batch_statistics(encoder),
-    )
-
-
-SPEC = LearnerSpec(
+SPEC = whole_network_spec(
+    MAML,
     name="maml",
     family="gradient",
     summary="an initialisation from which a few gradient steps solve a new task",
     paper="Finn, Abbeel and Levine 2017, Model-Agnostic Meta-Learning",
     config=MAMLConfig,
-    build=_build,
-    default_norm="group",
 )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from medmeta.encoders import AbstractEncoder, uses_batch_statistics
-from medmeta.episode import InputSpec, Target
+from medmeta.episode import Target
 from medmeta.learner import TrainingDefaults
 from medmeta.learners._inner_loop import Update, trainable_weights
-from medmeta.learners._spec import LearnerSpec
-from medmeta.learners.gradient._adapting import DescendingLearner, DescentConfig, whole_network
+from medmeta.learners.gradient._adapting import (
+    DescendingLearner,
+    DescentConfig,
+    Fitting,
+    whole_network_spec,
+)
 from medmeta.learners.gradient._learned_rates import LearnedRates
 
 
@@ -36,25 +40,13 @@ class MetaSGD(DescendingLearner):
     equation 2 and algorithm 1: ``θ' = θ - α ∘ ∇L(θ)``, both θ and α learned.
     """
 
+    config: MetaSGDConfig
+
     def __init__(
-        self,
-        network: nn.Module,
-        config: MetaSGDConfig,
-        *,
-        target: Target,
-        max_way: int,
-        input_kind: str = "image",
-        coupled: bool = False,
+        self, network: nn.Module, config: MetaSGDConfig, **fitting: Unpack[Fitting]
     ) -> None:
-        super().__init__(
-            network,
-            config,
-            target=target,
-            max_way=max_way,
-            input_kind=input_kind,
-            coupled=coupled,
-        )
-        self.rates = LearnedRates(trainable_weights(network), config.rate_for(target))
+        super().__init__(network, config, **fitting)
+        self.rates = LearnedRates(trainable_weights(network), config.rate_for(fitting["target"]))
 
     def update(self, target: Target) -> Update:
         """``w - α ∘ g``."""
@@ -65,25 +57,11 @@ class MetaSGD(DescendingLearner):
         return tuple(self.rates.parameters())
 
 
-def _build(
-    config: MetaSGDConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
-) -> MetaSGD:
-    return MetaSGD(
-        whole_network("meta_sgd", config, encoder, target),
-        config,
-        target=target,
-        max_way=max(config.max_way or 0, target.size),
-        input_kind=input_spec.kind,
-        coupled=uses_batch_statistics(encoder),
-    )
-
-
-SPEC = LearnerSpec(
+SPEC = whole_network_spec(
+    MetaSGD,
     name="meta_sgd",
     family="gradient",
     summary="an initialisation and a rate for each weight, with which a step solves a new task",
     paper="Li, Zhou, Chen and Li 2017, Meta-SGD: Learning to Learn Quickly for Few-Shot Learning",
     config=MetaSGDConfig,
-    build=_build,
-    default_norm="group",
 )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders import AbstractEncoder, uses_batch_statistics
-from medmeta.episode import Episode, InputSpec, LabelledSet, Target, any_tensor
+from medmeta.episode import Episode, LabelledSet, Target, any_tensor
 from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._inner_loop import Update, Weights, descend, fixed_rate, trainable_weights
 from medmeta.learners._mini_batches import mini_batches, together
-from medmeta.learners._spec import LearnerSpec
-from medmeta.learners.gradient._adapting import AdaptingLearner, FixedLayerConfig, whole_network
+from medmeta.learners.gradient._adapting import (
+    AdaptingLearner,
+    Fitting,
+    FixedLayerConfig,
+    whole_network_spec,
+)
 from medmeta.tasks import map_tasks
 
 DEFAULT_RATE = {"adam": 1e-3, "sgd": 0.1}
@@ -52,20 +55,12 @@ class Reptile(AdaptingLearner):
     algorithm 2 (batched): with plain descent at rate ε the update is ``θ + ε · mean(θ' - θ)``.
     """
 
+    config: ReptileConfig
+
     def __init__(
-        self,
-        network: nn.Module,
-        config: ReptileConfig,
-        *,
-        target: Target,
-        max_way: int,
-        input_kind: str = "image",
-        coupled: bool = False,
+        self, network: nn.Module, config: ReptileConfig, **fitting: Unpack[Fitting]
     ) -> None:
-        super().__init__(
-            network, target=target, max_way=max_way, input_kind=input_kind, coupled=coupled
-        )
-        self.config = config
+        super().__init__(network, config, **fitting)
         self.traits = replace(
             self.traits, order_free=config.inner_batch is None, differentiable=False
         )
@@ -138,25 +133,11 @@ def fresh_adam(rate: float, *, decay: float = 0.999, eps: float = 1e-8) -> Updat
     return update
 
 
-def _build(
-    config: ReptileConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
-) -> Reptile:
-    return Reptile(
-        whole_network("reptile", config, encoder, target),
-        config,
-        target=target,
-        max_way=max(config.max_way or 0, target.size),
-        input_kind=input_spec.kind,
-        coupled=uses_batch_statistics(encoder),
-    )
-
-
-SPEC = LearnerSpec(
+SPEC = whole_network_spec(
+    Reptile,
     name="reptile",
     family="gradient",
     summary="an initialisation that moves towards the weights that tasks end in; no second order",
     paper="Nichol, Achiam and Schulman 2018, On First-Order Meta-Learning Algorithms",
     config=ReptileConfig,
-    build=_build,
-    default_norm="group",
 )

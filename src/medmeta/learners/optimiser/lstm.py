@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders import AbstractEncoder, uses_batch_statistics
-from medmeta.episode import InputSpec, LabelledSet, Target, any_tensor
+from medmeta.episode import LabelledSet, Target, any_tensor
 from medmeta.learner import TrainingDefaults
 from medmeta.learners._inner_loop import Weights, trainable_weights
 from medmeta.learners._mini_batches import mini_batches
-from medmeta.learners._spec import LearnerSpec
-from medmeta.learners.gradient._adapting import AdaptingLearner, FixedLayerConfig, whole_network
+from medmeta.learners.gradient._adapting import (
+    AdaptingLearner,
+    Fitting,
+    FixedLayerConfig,
+    whole_network_spec,
+)
 from medmeta.learners.optimiser._signals import log_and_sign
 from medmeta.learners.optimiser._unrolled import Memory, State, unroll_tasks
 
@@ -108,20 +112,12 @@ class MetaLSTM(AdaptingLearner):
     constants, and nothing is differentiated twice.
     """
 
+    config: MetaLSTMConfig
+
     def __init__(
-        self,
-        network: nn.Module,
-        config: MetaLSTMConfig,
-        *,
-        target: Target,
-        max_way: int,
-        input_kind: str = "image",
-        coupled: bool = False,
+        self, network: nn.Module, config: MetaLSTMConfig, **fitting: Unpack[Fitting]
     ) -> None:
-        super().__init__(
-            network, target=target, max_way=max_way, input_kind=input_kind, coupled=coupled
-        )
-        self.config = config
+        super().__init__(network, config, **fitting)
         self.rule = CoordinateLSTM(
             config.hidden, forget_bias=config.forget_bias, input_bias=config.input_bias
         )
@@ -161,25 +157,11 @@ def _shaped_as(tensors: Weights, flat: Tensor) -> Weights:
     }
 
 
-def _build(
-    config: MetaLSTMConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
-) -> MetaLSTM:
-    return MetaLSTM(
-        whole_network("meta_lstm", config, encoder, target),
-        config,
-        target=target,
-        max_way=max(config.max_way or 0, target.size),
-        input_kind=input_spec.kind,
-        coupled=uses_batch_statistics(encoder),
-    )
-
-
-SPEC = LearnerSpec(
+SPEC = whole_network_spec(
+    MetaLSTM,
     name="meta_lstm",
     family="optimiser",
     summary="an LSTM that learned how far each weight moves and how much of it is kept",
     paper="Ravi and Larochelle 2017, Optimization as a Model for Few-Shot Learning",
     config=MetaLSTMConfig,
-    build=_build,
-    default_norm="group",
 )

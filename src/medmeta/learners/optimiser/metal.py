@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders import AbstractEncoder, uses_batch_statistics
-from medmeta.episode import Episode, InputSpec, LabelledSet, Target, any_tensor
+from medmeta.episode import Episode, LabelledSet, Target, any_tensor
 from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._inner_loop import Weights, trainable_weights
 from medmeta.learners._mini_batches import together
-from medmeta.learners._spec import LearnerSpec
-from medmeta.learners.gradient._adapting import AdaptingLearner, DescentConfig, whole_network
+from medmeta.learners.gradient._adapting import (
+    AdaptingLearner,
+    DescentConfig,
+    Fitting,
+    whole_network_spec,
+)
 from medmeta.learners.optimiser._unrolled import State, all_examples, unroll_tasks
 from medmeta.tasks import map_tasks
 
@@ -80,21 +83,11 @@ class METAL(AdaptingLearner):
     Metz et al. 2019, a network shared by all coordinates.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        config: METALConfig,
-        *,
-        target: Target,
-        max_way: int,
-        input_kind: str = "image",
-        coupled: bool = False,
-    ) -> None:
-        super().__init__(
-            network, target=target, max_way=max_way, input_kind=input_kind, coupled=coupled
-        )
-        self.config = config
-        self.first_rate = config.rate_for(target)
+    config: METALConfig
+
+    def __init__(self, network: nn.Module, config: METALConfig, **fitting: Unpack[Fitting]) -> None:
+        super().__init__(network, config, **fitting)
+        self.first_rate = config.rate_for(fitting["target"])
         self.meta_network = MetaNetwork(config.hidden)
         # The logarithms of α and β over where they begin: both stay positive, β may begin at zero.
         self.log_factors = nn.Parameter(torch.zeros(2), requires_grad=config.learn_rates)
@@ -194,25 +187,11 @@ def stratified_folds(labels: Tensor, folds: int) -> Iterator[tuple[Tensor, Tenso
         yield order[:, dealt != fold], order[:, dealt == fold]
 
 
-def _build(
-    config: METALConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
-) -> METAL:
-    return METAL(
-        whole_network("metal", config, encoder, target),
-        config,
-        target=target,
-        max_way=max(config.max_way or 0, target.size),
-        input_kind=input_spec.kind,
-        coupled=uses_batch_statistics(encoder),
-    )
-
-
-SPEC = LearnerSpec(
+SPEC = whole_network_spec(
+    METAL,
     name="metal",
     family="optimiser",
     summary="descent whose step is corrected by a network, trained by cross-validation in tasks",
     paper="steps as of Finn, Abbeel and Levine 2017, a network as of Andrychowicz et al. 2016",
     config=METALConfig,
-    build=_build,
-    default_norm="group",
 )
