@@ -11,7 +11,6 @@ each with the exponent fitted to the points: cost grows as the size to this powe
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from growth_curves import CURVES, Curve
 from growth_picture import exponent, picture
 from machine_limits import describe_machine, load_average
 from medmeta.storage import write_bytes, write_json
-from page_tables import replace_between
+from page_tables import kept_rows, replace_between
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "growth.json"
@@ -74,7 +73,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    listed = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    listed = kept_rows(RESULTS)
     held = {curve["name"]: curve for curve in listed}
     known = {curve.name for curve in CURVES}
     wanted = set(arguments.curves.split(",")) if arguments.curves else known - set(held)

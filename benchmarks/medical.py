@@ -32,6 +32,7 @@ from medical_recipes import (
     CURVE_SOURCE,
     FEW_TASKS,
     GROUPED,
+    HAND_MADE,
     SHARED,
     SLOW_HEADS,
     TASKS,
@@ -118,10 +119,9 @@ def curve(bench: Bench) -> None:
     model: LoadedModel = load_model(bench.runs / f"medical-{SHARED}")
     command = f"{COMMAND} curve"
     where: dict[str, Any] = {"sources": (CURVE_SOURCE,), "shots": CURVE_SHOTS}
-    hand_made = next(one for one in UNTRAINED if one.called == "hand-made")
     bench.measure(
         Asked("ridge", "hand-made", TASKS, command, **where),
-        lambda: bench.untrained("ridge", hand_made),
+        lambda: bench.untrained("ridge", HAND_MADE),
     )
     ridge = Asked("ridge", "Conv-4, hand-made beside it", TASKS, command, **where)
     bench.measure(ridge, lambda: bench.variant(model, "ridge", "hand-made beside it"))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from medical_recipes import (
+    HAND_MADE,
     N_QUERY,
     PENALTIES,
     REFERENCE,
@@ -19,10 +20,9 @@ from medical_recipes import (
     SHOTS,
     TESTED_ON,
     TRAINED_ON,
-    UNTRAINED,
     Features,
 )
-from medical_table import Row, key, known_rows, write_rows
+from medical_table import Row, key, write_rows
 from medmeta.app.baselines import untrained_model
 from medmeta.app.evaluate_run import EvaluatedSource, EvaluationRequest, evaluate_model
 from medmeta.app.models import LoadedModel
@@ -30,11 +30,13 @@ from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source
 from medmeta.encoders import AbstractEncoder, EncoderConfig, build_encoder
+from medmeta.encoders.joined import Joined, JoinedOptions
 from medmeta.encoders.mirrored import MirrorAveraged
 from medmeta.episode import InputSpec, Target
 from medmeta.evaluation.intervals import paired_difference
 from medmeta.learner import AbstractLearner
 from medmeta.learners import EmbeddingLearner, build_head
+from page_tables import kept_rows
 
 IMAGES = Preprocessing(channels=3, size=64)
 SPEC = InputSpec(3, (64, 64))
@@ -58,22 +60,23 @@ class Asked:
         return (self.learner, self.encoder, source, shot)
 
 
-class JoinedEmbeddings(AbstractEncoder):
-    """Embeddings of several encoders of one image, each at length 1."""
+class AllStages(AbstractEncoder):
+    """Another encoder's stages, pooled and joined, in place of its embedding."""
 
-    def __init__(self, parts: list[Callable[[torch.Tensor], torch.Tensor]], size: int) -> None:
+    def __init__(self, encoder: AbstractEncoder) -> None:
         super().__init__()
-        self.parts = parts
-        self.embedding_size = size
+        self.encoder = encoder
+        with torch.no_grad():
+            pooled = encoder.pooled_stages(torch.zeros(1, *SPEC.shape))
+        self.embedding_size = pooled.shape[1]
 
     def stages(self, inputs: torch.Tensor) -> list[torch.Tensor]:
-        """The one that all have in common, ``(N, embedding_size, 1)``."""
-        unit = torch.nn.functional.normalize
-        return [torch.cat([unit(part(inputs), dim=1) for part in self.parts], dim=1)[..., None]]
+        """The pooled stages ``(N, embedding_size, 1)``, as the one stage."""
+        return [self.encoder.pooled_stages(inputs)[..., None]]
 
     def summarise(self, feature_map: torch.Tensor) -> torch.Tensor:
-        """Drop the one position, and make the mean square 1."""
-        return feature_map.flatten(1) * (self.embedding_size / len(self.parts)) ** 0.5
+        """Drop the one position."""
+        return feature_map.flatten(1)
 
 
 class Bench:
@@ -96,7 +99,7 @@ class Bench:
 
     def is_done(self, asked: Asked) -> bool:
         """Whether all its rows are there already."""
-        known = {key(row) for row in known_rows(self.results)}
+        known = {key(row) for row in kept_rows(self.results)}
         wanted = {asked.key(source, shot) for source in asked.sources for shot in asked.shots}
         return wanted <= known and not self.again
 
@@ -104,7 +107,7 @@ class Bench:
         """Measure what is not known yet, and write it."""
         if self.is_done(asked):
             return
-        known = set() if self.again else {key(row) for row in known_rows(self.results)}
+        known = set() if self.again else {key(row) for row in kept_rows(self.results)}
         model = build()
         for source in asked.sources:
             for shot in asked.shots:
@@ -116,7 +119,7 @@ class Bench:
     def compare_all(self) -> None:
         """Differences anew, also of rows that were measured before the reference was."""
         rows = []
-        for row in known_rows(self.results):
+        for row in kept_rows(self.results):
             asked = Asked(row["learner"], row["encoder"], row["tasks"], row["command"])
             held = self._record(asked, row["source"], row["shot"])
             if held.exists():
@@ -198,17 +201,14 @@ class Bench:
         """A head on what is made of the run's encoder: all stages, flips, features beside it."""
         encoder = _encoder(model)
         if "all stages" in called:
-            size = int(encoder.pooled_stages(torch.zeros(1, *SPEC.shape)).shape[1])
-            pooled = encoder.pooled_stages
-            encoder = JoinedEmbeddings([pooled], size)
+            encoder = AllStages(encoder)
         if "flips" in called:
             encoder = MirrorAveraged(encoder)
         if "hand-made" in called:
-            features = next(one for one in UNTRAINED if one.called == "hand-made")
-            config = EncoderConfig(name=features.encoder, options=features.options)
+            config = EncoderConfig(name=HAND_MADE.encoder, options=HAND_MADE.options)
             made = build_encoder(config, SPEC, norm="running")
-            size = encoder.embedding_size + made.embedding_size
-            encoder = JoinedEmbeddings([encoder, made], size)
+            options = JoinedOptions(parts=("conv4", HAND_MADE.encoder))
+            encoder = Joined(options, SPEC, "running", [encoder, made])
         return self._on(model, head, encoder.eval())
 
     def _on(self, model: LoadedModel, head: str, encoder: AbstractEncoder) -> LoadedModel:

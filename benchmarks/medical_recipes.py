@@ -76,14 +76,15 @@ class Features:
     options: dict[str, Any]
 
 
+HAND_MADE = Features("hand-made", "hog_colour", {})
 UNTRAINED = (
     Features("raw pixels", "pixels", {}),
-    Features("hand-made", "hog_colour", {}),
+    HAND_MADE,
     Features("border only", "border", {}),
     Features("pixels + hand-made", "joined", {"parts": ["pixels", "hog_colour"]}),
     Features("Conv-4, not trained", "conv4", {}),
 )
-REFERENCE = ("ridge", "hand-made")
+REFERENCE = ("ridge", HAND_MADE.called)
 """Whom all others are compared with, task by task."""
 
 PENALTIES = (0.01, 0.1, 1.0, 10.0)

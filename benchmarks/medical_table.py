@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medical_recipes import REFERENCE, SHOTS, TESTED_ON
 from medmeta.storage import write_json
-from page_tables import replace_between
+from page_tables import kept_rows, replace_between
 
 BEGIN, END = "<!-- medical table: begin -->", "<!-- medical table: end -->"
 CURVE_BEGIN, CURVE_END = "<!-- label curve: begin -->", "<!-- label curve: end -->"
 Row = dict[str, Any]
-
-
-def known_rows(results: Path) -> list[Row]:
-    """What was measured before."""
-    rows: list[Row] = json.loads(results.read_text()) if results.exists() else []
-    return rows
 
 
 def key(row: Row) -> tuple[str, str, str, int]:
@@ -29,7 +22,7 @@ def key(row: Row) -> tuple[str, str, str, int]:
 
 def write_rows(results: Path, page: Path, rows: Sequence[Row]) -> None:
     """Merge rows into the JSON (a row replaces its like) and rewrite the page's tables."""
-    merged = {key(row): row for row in known_rows(results)} | {key(row): row for row in rows}
+    merged = {key(row): row for row in kept_rows(results)} | {key(row): row for row in rows}
     ordered = [merged[k] for k in sorted(merged)]
     write_json(results, ordered)
     replace_between(page, BEGIN, END, main_table(ordered))

@@ -29,7 +29,7 @@ from medmeta.learner import AbstractLearner
 from medmeta.learners import EmbeddingLearner, build_head
 from omniglot_recipes import HEADS, RECIPES, SHARED_ENCODER, Recipe, Test
 from omniglot_split import load_split
-from omniglot_table import is_done, known_rows, write_table
+from omniglot_table import is_done, write_table
 from omniglot_training import (
     Place,
     held_out_curve,
@@ -38,6 +38,7 @@ from omniglot_training import (
     train,
     with_best_test_steps,
 )
+from page_tables import kept_rows
 from training_clock import TrainingClock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,7 +146,7 @@ def main() -> None:
         if name == "heads":
             for head in arguments.heads:
                 if arguments.again or not is_done(
-                    known_rows(RESULTS), f"{COMMAND} heads --heads {head}"
+                    kept_rows(RESULTS), f"{COMMAND} heads --heads {head}"
                 ):
                     write_table(RESULTS, PAGE, head_rows(head, HEADS[head], place))
             continue
@@ -154,7 +155,7 @@ def main() -> None:
             settings = recipe.settings.model_copy(update={"steps": arguments.steps})
             recipe = dataclasses.replace(recipe, settings=settings)
         steps = recipe.settings.steps
-        if arguments.again or not is_done(known_rows(RESULTS), f"{COMMAND} {name}", steps):
+        if arguments.again or not is_done(kept_rows(RESULTS), f"{COMMAND} {name}", steps):
             write_table(RESULTS, PAGE, trained_rows(name, recipe, place))
 
 

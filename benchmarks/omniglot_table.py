@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from medmeta.storage import write_json
-from page_tables import replace_between
+from page_tables import kept_rows, replace_between
 
 BEGIN, END = "<!-- omniglot table: begin -->", "<!-- omniglot table: end -->"
 
@@ -35,12 +34,6 @@ PUBLISHED: dict[tuple[str, str, bool], dict[tuple[int, int], tuple[float | None,
 }
 
 
-def known_rows(results: Path) -> list[dict[str, Any]]:
-    """What was measured before."""
-    rows: list[dict[str, Any]] = json.loads(results.read_text()) if results.exists() else []
-    return rows
-
-
 def is_done(rows: list[dict[str, Any]], command: str, steps: int | None = None) -> bool:
     """Whether rows of this command are there, after as many training steps.
 
@@ -55,7 +48,7 @@ def is_done(rows: list[dict[str, Any]], command: str, steps: int | None = None) 
 def write_table(results: Path, page: Path, rows: list[dict[str, Any]]) -> None:
     """Merge rows into the JSON (a row replaces its like) and rewrite the page's table."""
     fresh = {_key(row): _with_published(row) for row in rows}
-    merged = {_key(row): row for row in known_rows(results)} | fresh
+    merged = {_key(row): row for row in kept_rows(results)} | fresh
     ordered = [merged[key] for key in sorted(merged)]
     write_json(results, ordered)
     replace_between(page, BEGIN, END, _table(ordered))

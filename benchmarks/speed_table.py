@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medmeta.storage import write_json
-from page_tables import replace_between
+from page_tables import kept_rows, replace_between
 
 TOLD = ("spread", "pace", "threads", "memory_mb", "settled_mb", "agreement", "beside", "why")
 BEGIN, END = "<!-- speed table: begin -->", "<!-- speed table: end -->"
@@ -16,8 +15,7 @@ BEGIN, END = "<!-- speed table: begin -->", "<!-- speed table: end -->"
 
 def known_rows(results: Path) -> list[str]:
     """Names of the rows that were measured."""
-    held = json.loads(results.read_text()) if results.exists() else []
-    return [row["name"] for row in held]
+    return [row["name"] for row in kept_rows(results)]
 
 
 def write_rows(
@@ -27,7 +25,7 @@ def write_rows(
 
     Rows that are no longer in ``order`` are dropped.
     """
-    known = json.loads(results.read_text()) if results.exists() else []
+    known = kept_rows(results)
     merged = {row["name"]: row for row in [*known, *rows]}
     ordered = [merged[name] for name in order if name in merged]
     write_json(results, ordered)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from medmeta.storage import write_json
-from page_tables import replace_between
+from page_tables import kept_rows, replace_between
 
 BEGIN, END = "<!-- values table: begin -->", "<!-- values table: end -->"
 
@@ -30,8 +29,7 @@ def key_of(row: dict[str, Any]) -> Key:
 
 def known_rows(results: Path) -> dict[Key, dict[str, Any]]:
     """What stands in the JSON."""
-    rows = json.loads(results.read_text()) if results.exists() else []
-    return {key_of(row): row for row in rows}
+    return {key_of(row): row for row in kept_rows(results)}
 
 
 def write_table(results: Path, page: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,0 +1,59 @@
+"""Tables of results: what is kept, what is done, and the arithmetic of their columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import medical_table
+import omniglot_table
+from medical_recipes import REFERENCE, SHOTS, TESTED_ON
+from page_tables import kept_rows
+
+
+def cell(learner: str, encoder: str, accuracy: float, gap: float | None) -> list[dict[str, Any]]:
+    """The same row for every source and shot."""
+    difference = None if gap is None else {"mean": gap, "low": gap - 1, "high": gap + 1}
+    row = {"learner": learner, "encoder": encoder, "accuracy": accuracy, "interval": 1.0}
+    row |= {"difference": difference, "transductive": False, "seconds_per_task": 0.5}
+    return [{**row, "source": source, "shot": shot} for source in TESTED_ON for shot in SHOTS]
+
+
+def lines(table: str) -> list[list[str]]:
+    """Cells of the rows below the heading."""
+    return [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_learners_stand_by_their_mean_beside_the_reference() -> None:
+    rows = (
+        cell(*REFERENCE, 50.0, None) + cell("worse", "x", 46.0, -4.0) + cell("best", "x", 53.0, 3.0)
+    )
+    best, reference, worse = lines(medical_table.main_table(rows))
+    assert (best[0], reference[0], worse[0]) == ("best", REFERENCE[0], "worse")
+    assert best[-4:] == ["53.0", "+3.0", "12, worse in 0", "0.5"]
+    assert reference[-3] == "reference"
+    assert worse[-3:-1] == ["-4.0", "0, worse in 12"]
+
+
+def test_a_learner_that_lacks_a_cell_is_not_ranked() -> None:
+    rows = cell(*REFERENCE, 50.0, None) + cell("begun", "x", 60.0, 10.0)[:-1]
+    assert [line[0] for line in lines(medical_table.main_table(rows))] == [REFERENCE[0]]
+
+
+def test_a_row_takes_the_place_of_its_like(tmp_path: Path) -> None:
+    results, page = tmp_path / "medical.json", tmp_path / "results.md"
+    assert kept_rows(results) == []
+    first, second = cell("one", "x", 40.0, None), cell("one", "x", 41.0, None)[:1]
+    medical_table.write_rows(results, page, first)
+    medical_table.write_rows(results, page, second)
+    kept = kept_rows(results)
+    assert len(kept) == len(first)
+    assert sorted(row["accuracy"] for row in kept) == [40.0] * (len(first) - 1) + [41.0]
+
+
+def test_what_is_done_is_told_by_command_and_steps() -> None:
+    rows = [{"command": "one", "steps": 10}]
+    assert omniglot_table.is_done(rows, "one")
+    assert omniglot_table.is_done(rows, "one", 10)
+    assert not omniglot_table.is_done(rows, "one", 20)
+    assert not omniglot_table.is_done(rows, "two")
