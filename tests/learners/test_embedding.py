@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medmeta.check_tasks import TaskMaker
 from medmeta.encoders import AbstractEncoder
-from medmeta.episode import InputSpec, Target
+from medmeta.episode import Episode, InputSpec, Target
 from medmeta.learner import AbstractLearner, HeadedLearner, adapt_task, task_loss
 from medmeta.learners import EmbeddingLearner, build_learner
 from medmeta.learners.metric.prototypical import PrototypicalConfig, PrototypicalHead
@@ -99,3 +99,18 @@ def test_encoders_get_images_with_channels_innermost(channels: int) -> None:
     assert seen[0].stride() == (35 * channels, 1, 7 * channels, channels)
     assert torch.equal(seen[0], images.flatten(0, 1))
     torch.testing.assert_close(embeddings[..., 0], images.mean((2, 3, 4)))
+
+
+def test_with_batch_statistics_the_head_s_own_loss_counts_and_both_sets_teach() -> None:
+    """Support and query are encoded apart, as when it predicts; the loss is that of pairs."""
+    learner = make("batch", "siamese")
+    assert isinstance(learner, EmbeddingLearner)
+    support, query = (
+        part.with_inputs(learner.encode(part.inputs)) for part in (EPISODE.support, EPISODE.query)
+    )
+    wanted, found = learner.head.loss(Episode(support, query, TARGET)), learner.loss(EPISODE)
+    torch.testing.assert_close(found, wanted)
+    weights = list(learner.encoder.parameters())
+    torch.testing.assert_close(
+        torch.autograd.grad(found.sum(), weights), torch.autograd.grad(wanted.sum(), weights)
+    )

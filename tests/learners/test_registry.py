@@ -89,6 +89,17 @@ def test_a_network_of_one_s_own_is_the_encoder(name: str) -> None:
     assert own[1].weight in set(learner.parameters())
 
 
+@pytest.mark.parametrize(("asked", "built"), [(2, 3), (None, 3), (5, 5)])
+@pytest.mark.parametrize(
+    "name", [n for n in LEARNERS if "max_way" in LEARNERS[n].config.model_fields]
+)
+def test_the_output_layer_is_never_smaller_than_the_task(
+    name: str, asked: int | None, built: int
+) -> None:
+    learner = build_learner(name, {"max_way": asked}, IMAGE, TARGET)
+    assert learner.traits.max_way == built
+
+
 def test_naming_the_learners_imports_no_slow_library() -> None:
     """Scikit-learn takes a second to import, and most commands fit none of its estimators."""
     slow = "('sklearn', 'scipy.stats', 'skimage')"
