@@ -15,7 +15,7 @@ N_QUERY, TASKS, FEW_TASKS, SEED = 8, 300, 60, 2026
 # The same for all that train: so many steps of two tasks.
 BUDGET = (
     "--encoder conv4 --augment light --way 2-5 --shot 1-10 --query 8 --tasks-per-step 2 "
-    "--schedule cosine --precision bfloat16 --steps 1500 --validation none --seed 0 --drop-small"
+    "--schedule cosine --precision bfloat16 --steps 800 --validation none --seed 0 --drop-small"
 )
 
 TRAINED: dict[str, str] = {

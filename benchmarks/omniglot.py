@@ -1,6 +1,7 @@
 """Omniglot by its own split: train on the background characters, test on the evaluation ones.
 
     python benchmarks/omniglot.py --learner prototypical maml     trained, then tested
+    python benchmarks/omniglot.py --learner metal:fine_tuning     plainly, from METAL's start
     python benchmarks/omniglot.py --learner heads                 heads on the shared encoder
     python benchmarks/omniglot.py --list                          the recipes, and what is done
 
@@ -27,11 +28,21 @@ from medmeta.episode import InputSpec, Target
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner
 from medmeta.learners import EmbeddingLearner, build_head
-from omniglot_recipes import HEADS, RECIPES, SHARED_ENCODER, Recipe, Test
+from omniglot_recipes import (
+    FINE_TUNED,
+    FINE_TUNING,
+    HEADS,
+    RECIPES,
+    SHARED_ENCODER,
+    Recipe,
+    Test,
+)
 from omniglot_split import load_split
 from omniglot_table import is_done, write_table
 from omniglot_training import (
     Place,
+    best_fine_tuning,
+    fine_tuned,
     held_out_curve,
     shared_encoder,
     test_protocol,
@@ -99,6 +110,30 @@ def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]
     return tested(learner, test, recipe.tests, told)
 
 
+def fine_tuned_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]]:
+    """Test plain fine-tuning from where a trained learner starts."""
+    run = place.run(name)
+    clock = TrainingClock(run / "seconds.json")
+    if not clock.finished:
+        raise SystemExit(f"train it first: {COMMAND} {name}")
+    _, _, test = load_split(place.data, recipe.held_out)
+    options, tried = best_fine_tuning(recipe, place, run, FINE_TUNING)
+    told = {
+        "learner": "fine_tuning",
+        "variant": f"from the start that {name} learned",
+        "steps": recipe.settings.steps,
+        **clock.read(),
+        "threads": place.threads,
+        "seed": recipe.settings.seed,
+        "trained_way": recipe.way,
+        "trained_shot": recipe.shot,
+        "options": options,
+        "held_out_accuracy_by_options": tried,
+        "command": f"{COMMAND} {name}:fine_tuning",
+    }
+    return tested(fine_tuned(recipe, place, run, options), test, recipe.tests, told)
+
+
 def head_rows(name: str, tests: tuple[Test, ...], place: Place) -> list[dict[str, Any]]:
     """Test a head on the shared encoder; nothing is trained across tasks."""
     recipe = RECIPES[SHARED_ENCODER]
@@ -127,7 +162,8 @@ def head_rows(name: str, tests: tuple[Test, ...], place: Place) -> list[dict[str
 def main() -> None:
     """Train and test learners, and write what they reached."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--learner", nargs="+", choices=[*RECIPES, "heads"], default=[])
+    named = [*RECIPES, *(f"{name}:fine_tuning" for name in FINE_TUNED), "heads"]
+    parser.add_argument("--learner", nargs="+", choices=named, default=[], metavar="NAME")
     parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=list(HEADS))
     parser.add_argument("--list", action="store_true", help="name the recipes and leave")
     parser.add_argument("--again", action="store_true", help="also what is done")
@@ -149,6 +185,11 @@ def main() -> None:
                     kept_rows(RESULTS), f"{COMMAND} heads --heads {head}"
                 ):
                     write_table(RESULTS, PAGE, head_rows(head, HEADS[head], place))
+            continue
+        if name.endswith(":fine_tuning"):
+            start = name.removesuffix(":fine_tuning")
+            if arguments.again or not is_done(kept_rows(RESULTS), f"{COMMAND} {name}"):
+                write_table(RESULTS, PAGE, fine_tuned_rows(start, RECIPES[start], place))
             continue
         recipe = RECIPES[name]
         if arguments.steps:

@@ -102,7 +102,7 @@ def _reptile(norm: str, variant: str) -> Recipe:
         learner="reptile",
         config={"max_way": 5, "encoder": {"norm": norm, "options": {"downsample": "stride"}}},
         settings=_settings(
-            12000,
+            6000,
             optimiser="sgd",
             learning_rate=1.0,
             schedule="linear",
@@ -131,21 +131,21 @@ RECIPES: dict[str, Recipe] = {
         n_query=5,
         tests=ALSO_TWENTY,
     ),
-    "matching": _episodic("matching", 6000, tests=ALSO_TWENTY),
-    "siamese": _episodic("siamese", 6000, {"balanced": True}),
+    "matching": _episodic("matching", 4000, tests=ALSO_TWENTY),
+    "siamese": _episodic("siamese", 4000, {"balanced": True}),
     "relation": _episodic(
         "relation",
-        4000,
+        3000,
         {"encoder": {"norm": "running", "options": {"pools": 2}}, "width": 64},
         way=5,
         n_query=19,
     ),
-    "ridge": _episodic("ridge", 6000, tests=ALSO_TWENTY),
-    "memory_network": _episodic("memory_network", 6000),
-    "meta_memory": _episodic("meta_memory", 6000),
+    "ridge": _episodic("ridge", 4000, tests=ALSO_TWENTY),
+    "memory_network": _episodic("memory_network", 4000),
+    "meta_memory": _episodic("meta_memory", 4000),
     "anil": _episodic(
         "anil",
-        3000,
+        2000,
         {"max_way": 5, "encoder": {"norm": "running", "options": STRIDED}},
         way=5,
         n_query=5,
@@ -155,24 +155,31 @@ RECIPES: dict[str, Recipe] = {
     ),
     "maml": _gradient("maml", 9000, {"inner_rate": 1.0, "inner_steps": 1}),
     "maml_inductive": _gradient(
-        "maml", 6000, {"inner_rate": 1.0, "inner_steps": 1}, norm="group", n_query=5
+        "maml", 3000, {"inner_rate": 1.0, "inner_steps": 1}, norm="group", n_query=5
     ),
     "fomaml": _gradient(
         "maml",
-        6000,
+        4000,
         {"inner_rate": 1.0, "inner_steps": 1, "first_order": True},
         variant="first order",
     ),
-    "meta_sgd": _gradient("meta_sgd", 6000, {"inner_rate": 0.4, "inner_steps": 1}),
+    "meta_sgd": _gradient("meta_sgd", 4000, {"inner_rate": 0.4, "inner_steps": 1}),
     "reptile": _reptile("group", ""),
     "reptile_transductive": _reptile("batch", ""),
     # Learned optimisers read every single weight: a narrow network, and fewer steps.
     "meta_lstm": _gradient("meta_lstm", 600, {"input_bias": 0.0}, **LEARNED_OPTIMISER),
     "metal": _gradient("metal", 600, {}, **{**LEARNED_OPTIMISER, "n_query": 1}),
-    "meta_networks": _gradient(
-        "meta_networks", 4000, {}, norm="group", n_query=5, tasks_per_step=8, test_steps=()
+    "maml_as_metal": _gradient(
+        "maml",
+        600,
+        {"inner_rate": 0.4, "inner_steps": 1},
+        variant="network, steps and tasks as METAL's",
+        **{**LEARNED_OPTIMISER, "n_query": 1},
     ),
-    "mann": _gradient("mann", 4000, {}, norm="group", n_query=5, tasks_per_step=16, test_steps=()),
+    "meta_networks": _gradient(
+        "meta_networks", 2000, {}, norm="group", n_query=5, tasks_per_step=8, test_steps=()
+    ),
+    "mann": _gradient("mann", 2000, {}, norm="group", n_query=5, tasks_per_step=16, test_steps=()),
     "leo": Recipe(
         learner="leo",
         config={"encoder": POOLED},
@@ -187,6 +194,17 @@ RECIPES: dict[str, Recipe] = {
 
 SHARED_ENCODER = "prototypical"
 """The recipe whose encoder the heads below, and the learners on frozen embeddings, are used on."""
+
+FINE_TUNED = ("meta_lstm", "metal", "maml_as_metal")
+"""Recipes from whose learned start plain fine-tuning is tested too, as ``NAME:fine_tuning``."""
+
+FINE_TUNING: tuple[dict[str, Any], ...] = tuple(
+    {"rate": rate, "momentum": momentum, "test_steps": steps}
+    for rate in (0.01, 0.1, 0.4, 1.0)
+    for momentum in (0.0, 0.9)
+    for steps in (1, 5, 20)
+)
+"""Its options, of which those best on held-out characters are taken."""
 
 HEADS: dict[str, tuple[Test, ...]] = {
     "nearest_centroid": FEW,

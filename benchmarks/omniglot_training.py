@@ -189,3 +189,29 @@ def with_best_test_steps(
         scores[steps] = score(made[steps].eval(), validation, protocol)
     best = max(scores, key=lambda s: scores[s])
     return made[best], {str(s): round(100 * v, 2) for s, v in scores.items()}
+
+
+def fine_tuned(recipe: Recipe, place: Place, run: Path, options: dict[str, Any]) -> AbstractLearner:
+    """Plain fine-tuning from the network that a recipe's learner learned to start from."""
+    kept = {name: recipe.config[name] for name in ("encoder", "max_way")}
+    target = Target("classes", recipe.way)
+    started = with_weights_of(fresh_learner(recipe, place), run).state_dict()
+    learner = build_learner("fine_tuning", kept | options, SPEC, target)
+    learner.load_state_dict({name: started[name] for name in learner.state_dict()})
+    return learner.eval()
+
+
+def best_fine_tuning(
+    recipe: Recipe, place: Place, run: Path, candidates: tuple[dict[str, Any], ...]
+) -> tuple[dict[str, Any], list[tuple[dict[str, Any], float]]]:
+    """The options that do best on held-out background characters, and what each reached there."""
+    _, validation, _ = load_split(place.data, recipe.held_out)
+    assert validation is not None
+    tried = []
+    for options in candidates:
+        learner = fine_tuned(recipe, place, run, options)
+        protocol = test_protocol(
+            validation, *recipe.tests[0], learner=learner, seed=VALIDATION_SEED
+        ).model_copy(update={"episodes": 200})
+        tried.append((options, round(100 * score(learner, validation, protocol), 2)))
+    return max(tried, key=lambda one: one[1])[0], tried
