@@ -13,14 +13,10 @@ from torch.nn.utils.parametrizations import weight_norm
 from medmeta.episode import InputSpec, LabelledSet, Target
 from medmeta.learners import build_head
 from medmeta.learners.baselines._descent import drawn_uniformly, mini_batches
+from tests.learners.normal_numbers import normal
 
 SIZE, TARGET = 6, Target("classes", 3)
 LABELS = torch.tensor([[0, 1, 2, 0, 1, 2], [2, 0, 1, 1, 0, 2]])
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=random, dtype=torch.float64)
 
 
 IDS = torch.tensor([7, 8])

@@ -13,13 +13,9 @@ from medmeta.learners import build_head
 from medmeta.learners.classical.meta_svm import MetaSVMConfig, MetaSVMHead
 from medmeta.learners.heads.svm import svm_duals
 from tests.learners.classical.source_tasks import SIZE, TARGET, accuracy, trained
+from tests.learners.normal_numbers import normal
 
 SPEC = InputSpec(SIZE, ())
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=random, dtype=torch.float64)
 
 
 def test_the_kernel_by_hand() -> None:

@@ -15,11 +15,7 @@ from medmeta.learners.heads.logistic import (
     mean_length,
 )
 from medmeta.learners.heads.ridge import with_constant
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=random, dtype=torch.float64)
+from tests.learners.normal_numbers import normal
 
 
 def one_hot(labels: torch.Tensor, n_way: int) -> torch.Tensor:

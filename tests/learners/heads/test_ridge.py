@@ -11,11 +11,7 @@ from sklearn.linear_model import Ridge
 
 from medmeta.episode import LabelledSet, Target
 from medmeta.learners.heads.ridge import RidgeConfig, RidgeHead, ridge_weights, with_constant
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=random, dtype=torch.float64)
+from tests.learners.normal_numbers import normal
 
 
 @pytest.mark.parametrize("n_examples", [4, 7, 8, 30])

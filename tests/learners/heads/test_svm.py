@@ -9,11 +9,7 @@ from scipy.optimize import minimize
 
 from medmeta.episode import LabelledSet, Target
 from medmeta.learners.heads.svm import SVMConfig, SVMHead, project, svm_duals
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=random, dtype=torch.float64)
+from tests.learners.normal_numbers import normal
 
 
 def task(n_way: int, n_shot: int, size: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

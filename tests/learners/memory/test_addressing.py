@@ -6,14 +6,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from medmeta.learners.memory._addressing import cosine_address, cosines, erase_and_add
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=random, dtype=torch.float64)
+from tests.learners.normal_numbers import normal
 
 
 def test_an_address_by_hand() -> None:

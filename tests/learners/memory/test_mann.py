@@ -21,14 +21,10 @@ from medmeta.learners.memory.mann import (
     accuracy_by_instance,
     bound,
 )
+from tests.learners.normal_numbers import normal
 
 TWO, THREE = Target("classes", 2), Target("classes", 3)
 SMALL = {"controller": 6, "slots": 5, "slot_size": 4, "heads": 2}
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=random, dtype=torch.float64)
 
 
 def small_head(*, streaming: bool = False, max_way: int = 3) -> MANNHead:

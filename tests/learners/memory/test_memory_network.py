@@ -18,15 +18,11 @@ from medmeta.learners.memory.memory_network import (
 )
 from tests.learners.gradient.tiny_tasks import assert_slopes_are_differences
 from tests.learners.memory.nuisance_tasks import FIVE, SIZE, accuracy, train
+from tests.learners.normal_numbers import normal
 
 THREE = Target("classes", 3)
 LABELS = torch.tensor([[2, 0, 1, 0, 0, 1], [0, 1, 2, 2, 2, 2]])
 TYINGS = ("adjacent", "layer_wise")
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=random, dtype=torch.float64)
 
 
 def head(size: int = 5, **options: Any) -> MemoryNetworkHead:

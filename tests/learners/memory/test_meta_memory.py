@@ -15,15 +15,11 @@ from medmeta.learners import build_head
 from medmeta.learners.memory.meta_memory import Memory, MetaMemoryConfig, MetaMemoryHead, saturated
 from tests.learners.gradient.tiny_tasks import assert_slopes_are_differences, gradients_of
 from tests.learners.memory.nuisance_tasks import FIVE, SIZE, accuracy, episode, train
+from tests.learners.normal_numbers import normal
 
 TWO, THREE = Target("classes", 2), Target("classes", 3)
 LABELS = torch.tensor([[2, 0, 1, 0, 0, 1], [0, 1, 2, 2, 2, 2]])
 WRITINGS = ("one_by_one", "together")
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=random, dtype=torch.float64)
 
 
 def head(size: int = 5, **options: Any) -> MetaMemoryHead:

@@ -17,13 +17,9 @@ from medmeta.learners.metric.matching import (
     MatchingHead,
     class_log_attention,
 )
+from tests.learners.normal_numbers import normal
 
 TWO = Target("classes", 2)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=random, dtype=torch.float64)
 
 
 def test_attention_by_hand() -> None:

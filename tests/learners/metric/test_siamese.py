@@ -7,25 +7,20 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 from sklearn.metrics import log_loss
-from torch import Tensor
 
 from medmeta.episode import Episode, InputSpec, LabelledSet, Target
 from medmeta.learners import build_head
 from medmeta.learners.metric.siamese import SiameseConfig, SiameseHead, weighted_distances
+from tests.learners.normal_numbers import normal
 
 TWO = Target("classes", 2)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=random, dtype=torch.float64)
 
 
 def trained_head(size: int, *, balanced: bool = False) -> SiameseHead:
     """A head with weights of both signs and a bias, in double precision."""
     head = SiameseHead(SiameseConfig(balanced=balanced), size).double()
     with torch.no_grad():
-        head.weights.copy_(normal(size, seed=7))
+        head.weights.copy_(0.1 * normal(size, seed=7))
         head.bias.fill_(0.5)
     return head
 
@@ -52,14 +47,14 @@ def test_the_gradient_of_the_distances() -> None:
 def test_logits_are_mean_log_odds_over_uneven_classes() -> None:
     head = SiameseHead(SiameseConfig(), 1)
     with torch.no_grad():
-        head.weights.fill_(-2.0)
-        head.bias.fill_(3.0)
+        head.weights.fill_(-0.2)
+        head.bias.fill_(0.3)
     support = LabelledSet(
         torch.tensor([[[0.0], [1.0], [5.0]]]), torch.tensor([[0, 0, 1]]), torch.zeros(1)
     )
     found = head.adapt(support, TWO)(torch.tensor([[[2.0]]])).detach()
-    # Log-odds 3 - 2·2, 3 - 2·1 and 3 - 2·3.
-    assert found.tolist() == [[[(-1.0 + 1.0) / 2, -3.0]]]
+    # Ten times 0.3 - 0.2·2, 0.3 - 0.2·1 and 0.3 - 0.2·3.
+    assert found[0, 0].tolist() == pytest.approx([(-1.0 + 1.0) / 2, -3.0], abs=1e-6)
 
 
 def test_far_classes_are_still_told_apart() -> None:
@@ -68,7 +63,7 @@ def test_far_classes_are_still_told_apart() -> None:
     support = LabelledSet(torch.tensor([[[0.0], [1.0]]]), torch.tensor([[0, 1]]), torch.zeros(1))
     found = head.adapt(support, TWO)(torch.tensor([[[100.0]]]))
     assert found.sigmoid().tolist() == [[[0.0, 0.0]]]
-    assert found.tolist() == [[[-1000.0, -990.0]]]
+    assert found.tolist() == [[[-995.0, -985.0]]]
 
 
 @pytest.mark.parametrize("balanced", [False, True])
@@ -88,7 +83,7 @@ def test_the_loss_is_that_of_scikit_learn_over_all_pairs(balanced: bool) -> None
         same, p_same = [], []
         for q in range(3):
             for s in range(5):
-                log_odds = float((weights * (queries[t, q] - images[t, s]).abs()).sum()) + 0.5
+                log_odds = 10 * float(weights @ (queries[t, q] - images[t, s]).abs() + 0.5)
                 p_same.append(1 / (1 + np.exp(-log_odds)))
                 same.append(int(asked[t, q] == labels[t, s]))
         share = np.where(same, np.mean(same), 1 - np.mean(same))
@@ -103,7 +98,8 @@ def test_a_balanced_loss_of_one_kind_of_pair_is_half_of_it(label: int) -> None:
     support = LabelledSet(one, torch.tensor([[0]]), torch.zeros(1))
     query = LabelledSet(one, torch.tensor([[label]]), torch.zeros(1))
     loss = head.loss(Episode(support, query, TWO))
-    assert float(loss.detach()) == pytest.approx(np.log(2) / 2)  # even odds, at distance 0
+    log_odds = 5.0 if label == 0 else -5.0  # of the truth, for two images that are alike
+    assert float(loss.detach()) == pytest.approx(np.log(1 + np.exp(-log_odds)) / 2)
 
 
 def test_untrained_it_prefers_the_nearer_image_in_embeddings_of_any_size() -> None:
@@ -115,7 +111,7 @@ def test_untrained_it_prefers_the_nearer_image_in_embeddings_of_any_size() -> No
             torch.zeros(1),
         )
         found = head.adapt(support, TWO)(torch.full((1, 1, size), 0.25))[0, 0].detach()
-        assert found.tolist() == pytest.approx([-2.5, -7.5])
+        assert found.tolist() == pytest.approx([2.5, -2.5])
 
 
 def test_half_precision_is_compared_in_single() -> None:
@@ -124,4 +120,4 @@ def test_half_precision_is_compared_in_single() -> None:
     support = LabelledSet(images, torch.tensor([[0, 1]]), torch.zeros(1))
     found = head.adapt(support, TWO)(torch.tensor([[[100.5]]]).bfloat16())
     assert found.dtype == torch.float32
-    assert found.tolist() == [[[-5.0, -5.0]]]
+    assert found.tolist() == [[[0.0, 0.0]]]

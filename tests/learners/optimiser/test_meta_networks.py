@@ -25,13 +25,9 @@ from medmeta.learners.optimiser.meta_networks import (
     example_gradients,
     through_mean,
 )
+from tests.learners.normal_numbers import normal
 
 THREE = Target("classes", 3)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=random, dtype=torch.float64)
 
 
 def small_head(*, max_way: int = 3, samples: int = 2) -> MetaNetworksHead:

@@ -7,11 +7,7 @@ import torch
 from torch import Tensor
 
 from medmeta.learners.transductive._balance import balancing_offsets
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=random, dtype=torch.float64)
+from tests.learners.normal_numbers import normal
 
 
 def shares(scores: Tensor) -> Tensor:

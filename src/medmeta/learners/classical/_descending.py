@@ -67,13 +67,13 @@ class DescendingHead(AbstractLearner):
         weights = descend_tasks(
             self._loss_of_task(target),
             self.start(embeddings, target.size),
-            (scale.apply(embeddings), support.labels),
+            (scale.apply_to_length(embeddings), support.labels),
             self.rates.update,
             self.stopping.best + 1,
         )
 
         def predict(inputs: Inputs) -> Tensor:
-            return self.outputs(weights, scale.apply(at_least_single(any_tensor(inputs))))
+            return self.outputs(weights, scale.apply_to_length(at_least_single(any_tensor(inputs))))
 
         return predict
 
@@ -85,8 +85,8 @@ class DescendingHead(AbstractLearner):
         scale = SupportScale.of(embeddings)
         losses: Tensor = map_tasks(
             self._losses_on_the_way(episode.target, self.start(embeddings, episode.target.size)),
-            *(scale.apply(embeddings), episode.support.labels),
-            *(scale.apply(queries), episode.query.labels),
+            *(scale.apply_to_length(embeddings), episode.support.labels),
+            *(scale.apply_to_length(queries), episode.query.labels),
         )
         return self.stopping.expected(losses)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from medmeta.episode import Inputs, LabelledSet, Predictor, Target, TargetKind, any_tensor
 from medmeta.learner import AbstractLearner, Traits, check_task_fits
 from medmeta.learners._precision import at_least_single
+from medmeta.learners.classical._support_scale import SupportScale
 
 Answers = Callable[[np.ndarray], np.ndarray]
 LEAST_PROBABILITY = 1e-4
@@ -59,25 +60,22 @@ class EstimatorHead(AbstractLearner):
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Fit the estimators; the predictor holds one per task."""
         check_task_fits(self, target)
-        embeddings, labels = _array(any_tensor(support.inputs)), _array(support.labels)
+        embeddings = any_tensor(support.inputs).detach().cpu().double()
+        scale = SupportScale.of(embeddings)
+        images, labels = _array(scale.apply(embeddings)), _array(support.labels)
+        fit = self._fit_classes if target.kind == "classes" else self._fit_values
         answers = [
-            self._fit(embeddings[t], labels[t], target, task_seed(support.task_ids[t]))
+            fit(images[t], labels[t], target.size, task_seed(support.task_ids[t]))
             for t in range(support.n_tasks)
         ]
 
         def predict(inputs: Inputs) -> Tensor:
             queries = at_least_single(any_tensor(inputs))
-            found = [answer(q) for answer, q in zip(answers, _array(queries), strict=True)]
+            asked = _array(scale.apply(queries.detach().cpu().double()))
+            found = [answer(q) for answer, q in zip(answers, asked, strict=True)]
             return torch.from_numpy(np.stack(found)).to(queries)
 
         return predict
-
-    def _fit(self, images: np.ndarray, labels: np.ndarray, target: Target, seed: int) -> Answers:
-        mean, spread = images.mean(0), images.std(0)
-        spread[spread <= 1e-6 * np.abs(mean)] = 1.0  # nothing but rounding
-        fit = self._fit_classes if target.kind == "classes" else self._fit_values
-        answer = fit((images - mean) / spread, labels, target.size, seed)
-        return lambda queries: answer((queries - mean) / spread)
 
     def _fit_classes(
         self, images: np.ndarray, labels: np.ndarray, n_way: int, seed: int

@@ -6,12 +6,23 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-LEAST_SPREAD = 0.1  # of the root mean square over the features: a still feature is no great one
+PRIOR_IMAGES = 100
+"""How many images weigh as much as the belief that all features spread alike.
+
+Of 5, 20, 100 and more, this was best for centroids and support vector machines at 1 and 5 images
+per class, on sources to train on. Each feature's own spread alone (0) costs them 1 to 7 points: a
+spread measured on five images is mostly chance.
+"""
 
 
 @dataclass(frozen=True)
 class SupportScale:
-    """Mean ``(T, 1, D)`` and spread of each feature over a support, times the root of D."""
+    """Mean ``(T, 1, D)`` of a support, and the spread that each feature is divided by.
+
+    The variance of a feature over ``S`` images is shrunken to the mean variance of all features,
+    which counts as ``PRIOR_IMAGES`` images. With one or two images per class distances stay
+    nearly as they were; with hundreds each feature counts alike.
+    """
 
     mean: Tensor
     spread: Tensor
@@ -20,12 +31,17 @@ class SupportScale:
     def of(cls, embeddings: Tensor) -> SupportScale:
         """Measure the support's embeddings ``(T, S, D)``."""
         mean = embeddings.mean(1, keepdim=True)
-        squares = (embeddings - mean).square().mean(1, keepdim=True)
-        least = LEAST_SPREAD**2 * squares.mean(-1, keepdim=True)
+        own = (embeddings - mean).square().mean(1, keepdim=True)
+        n = embeddings.shape[1]
+        shrunken = (n * own + PRIOR_IMAGES * own.mean(-1, keepdim=True)) / (n + PRIOR_IMAGES)
         rounding = 1e-10 * mean.square().mean(-1, keepdim=True)
-        spread = (squares + least + rounding).clamp(min=1e-24).sqrt()
-        return cls(mean, spread * embeddings.shape[-1] ** 0.5)
+        return cls(mean, (shrunken + rounding).clamp(min=1e-24).sqrt())
 
     def apply(self, embeddings: Tensor) -> Tensor:
-        """Embeddings ``(T, Q, D)`` in these units: of the support, mean square length about 1."""
+        """Embeddings ``(T, Q, D)`` in these units: of the support, mean square about 1."""
         return (embeddings - self.mean) / self.spread
+
+    def apply_to_length(self, embeddings: Tensor) -> Tensor:
+        """The same over the root of D: of the support, mean square length about 1."""
+        root: float = embeddings.shape[-1] ** 0.5
+        return self.apply(embeddings) / root

@@ -80,7 +80,7 @@ class MetaSVMHead(AbstractLearner):
         return share * products + (1 - share) * (-self.log_width.exp() * distances).exp()
 
     def _features(self, embeddings: Tensor, scale: SupportScale) -> Tensor:
-        return solving_precision(scale.apply(embeddings) * (0.5 * self.log_factors).exp())
+        return solving_precision(scale.apply_to_length(embeddings) * (0.5 * self.log_factors).exp())
 
 
 def _build_head(config: MetaSVMConfig, embedding: InputSpec, target: Target) -> AbstractLearner:

@@ -12,7 +12,11 @@ from medmeta.learners._class_sums import class_means
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 
-FIRST_WEIGHT = -10.0  # on the mean difference: untrained, the nearer pair is the likelier one
+# Log-odds of an untrained head: 5 for a pair all alike, less 10 for each unit of the mean
+# difference. Weights and bias are learned in these units: Adam takes steps of equal size whatever
+# a parameter's unit, and would need thousands of them to bring the bias where it belongs.
+UNIT = 10.0
+FIRST_BIAS = 0.5
 
 
 class SiameseConfig(HeadConfig):
@@ -38,14 +42,14 @@ class SiameseHead(AbstractLearner):
     >>> support = LabelledSet(images, labels, torch.zeros(1))
     >>> head = SiameseHead(SiameseConfig(), 1).requires_grad_(False)
     >>> head.adapt(support, Target("classes", 2))(torch.tensor([[[0.5]]]))
-    tensor([[[ -5., -15.]]])
+    tensor([[[  0., -10.]]])
     """
 
     def __init__(self, config: SiameseConfig, size: int) -> None:
         super().__init__()
         self.balanced = config.balanced
-        self.weights = nn.Parameter(torch.full((size,), FIRST_WEIGHT / size))
-        self.bias = nn.Parameter(torch.zeros(()))
+        self.weights = nn.Parameter(torch.full((size,), -1.0 / size))
+        self.bias = nn.Parameter(torch.tensor(FIRST_BIAS))
         self.traits = Traits(input_kinds=frozenset({"vector"}))
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
@@ -70,7 +74,7 @@ class SiameseHead(AbstractLearner):
     def _log_odds(self, queries: Inputs, support: Inputs) -> Tensor:
         """That each query is of each support image's class: ``(T, Q, S)``."""
         first, second = at_least_single(any_tensor(queries)), at_least_single(any_tensor(support))
-        return weighted_distances(first, second, self.weights) + self.bias
+        return UNIT * (weighted_distances(first, second, self.weights) + self.bias)
 
 
 def weighted_distances(queries: Tensor, images: Tensor, weights: Tensor) -> Tensor:
