@@ -135,10 +135,8 @@ RECIPES: dict[str, Recipe] = {
     "siamese": _episodic("siamese", 4000, {"balanced": True}),
     "relation": _episodic(
         "relation",
-        3000,
+        6000,
         {"encoder": {"norm": "running", "options": {"pools": 2}}, "width": 64},
-        way=5,
-        n_query=19,
     ),
     "ridge": _episodic("ridge", 4000, tests=ALSO_TWENTY),
     "memory_network": _episodic("memory_network", 4000),

@@ -26,14 +26,15 @@ class RelationConfig(EncodedConfig):
     """Options of Relation Networks.
 
     ``width``: channels of the relation module's two convolutions; ``hidden``: units between its
-    two linear layers. ``shots``: a class is the sum of its support's feature maps, as in the
-    paper, or their mean, which is of one size where the number of images varies.
+    two linear layers. ``shots``: a class is the mean of its support's feature maps, or their
+    sum, as in the paper. For one number of images the two can do the same; a network that learned
+    from sums of one image is at chance with sums of five, one that learned from means is not.
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3)
     width: int = Field(64, ge=8, le=1024)
     hidden: int = Field(8, ge=1, le=1024)
-    shots: Literal["sum", "mean"] = "sum"
+    shots: Literal["mean", "sum"] = "mean"
 
 
 class MapEncoder(AbstractEncoder):
