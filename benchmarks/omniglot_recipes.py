@@ -143,13 +143,13 @@ RECIPES: dict[str, Recipe] = {
     "meta_memory": _episodic("meta_memory", 4000),
     "anil": _episodic(
         "anil",
-        2000,
-        {"max_way": 5, "encoder": {"norm": "running", "options": STRIDED}},
+        6000,
+        {"max_way": 5},
         way=5,
         n_query=5,
-        tasks_per_step=16,
+        tasks_per_step=8,
         held_out=HELD_OUT_CHARACTERS,
-        test_steps=(5, 10),
+        test_steps=(5, 10, 20),
     ),
     "maml": _gradient("maml", 9000, {"inner_rate": 1.0, "inner_steps": 1}),
     "maml_inductive": _gradient(

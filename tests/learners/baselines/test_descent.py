@@ -23,6 +23,17 @@ IDS = torch.tensor([7, 8])
 SUPPORT, QUERIES = LabelledSet(normal(2, 6, SIZE), LABELS, IDS), normal(2, 4, SIZE, seed=1)
 
 
+class PlainCosines(nn.Module):
+    """What section 3.3 of the paper says: directions, and no lengths."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 10 * F.normalize(images, dim=1) @ F.normalize(self.weight, dim=1).T
+
+
 class Cosines(nn.Module):
     """As in the authors' code: weight normalisation on unit images."""
 
@@ -38,8 +49,9 @@ class Cosines(nn.Module):
 
 def plain(name: str, t: int) -> nn.Module:
     bound = SIZE**-0.5
-    if name == "baseline_plus_plus":
-        return Cosines(drawn_uniformly(SUPPORT, (3, SIZE), bound)[t].double())
+    if name != "baseline":
+        cosines = Cosines if name == "with lengths" else PlainCosines
+        return cosines(drawn_uniformly(SUPPORT, (3, SIZE), bound)[t].double())
     drawn = drawn_uniformly(SUPPORT, (3, SIZE + 1), bound)[t].double()
     layer = nn.Linear(SIZE, 3).double()
     layer.weight.data.copy_(drawn[:, :-1])
@@ -47,11 +59,15 @@ def plain(name: str, t: int) -> nn.Module:
     return layer
 
 
-@pytest.mark.parametrize("name", ["baseline", "baseline_plus_plus"])
+@pytest.mark.parametrize("name", ["baseline", "baseline_plus_plus", "with lengths"])
 @pytest.mark.parametrize("options", [{}, {"dampening": 0.0, "weight_decay": 0.1, "batch": 6}])
 def test_torch_s_optimiser_ends_there_too(name: str, options: dict[str, Any]) -> None:
     epochs = 10
-    head = build_head(name, {"epochs": epochs, **options}, InputSpec(SIZE, ()), TARGET)
+    of_head: dict[str, Any] = {"epochs": epochs, **options}
+    if name == "with lengths":
+        of_head |= {"learned_lengths": True, "scale": 2.0}
+    known = "baseline_plus_plus" if name == "with lengths" else name
+    head = build_head(known, of_head, InputSpec(SIZE, ()), TARGET)
     found = head.adapt(SUPPORT, TARGET)(QUERIES)
     for t in range(2):
         network = plain(name, t)
