@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from medical_recipes import (
     TRAINED_ON,
     TRANSDUCTIVE_HEADS,
     UNTRAINED,
+    WHOLE_NETWORK,
 )
 from medmeta.app.models import LoadedModel, load_model
 from medmeta.storage import write_json
@@ -54,7 +56,7 @@ def features(bench: Bench) -> None:
     for one in UNTRAINED:
         for head in CHEAP_HEADS:
             asked = Asked(head, one.called, TASKS, command=f"{COMMAND} features")
-            bench.measure(asked, lambda one=one, head=head: bench.untrained(head, one))
+            bench.measure(asked, partial(bench.untrained, head, one))
 
 
 def trained(bench: Bench, names: Sequence[str]) -> None:
@@ -63,10 +65,11 @@ def trained(bench: Bench, names: Sequence[str]) -> None:
         run = bench.runs / f"medical-{name}"
         called = "Conv-4 by groups" if name == GROUPED else "Conv-4"
         learner, command = name.removesuffix("_by_groups"), f"{COMMAND} train --learner {name}"
-        if bench.is_done(Asked(learner, called, TASKS, command)):
+        tasks = FEW_TASKS if name in WHOLE_NETWORK else TASKS
+        if bench.is_done(Asked(learner, called, tasks, command)):
             continue
-        asked = Asked(learner, called, TASKS, command, told=_train(name, learner, run, bench))
-        bench.measure(asked, lambda run=run: load_model(run))
+        asked = Asked(learner, called, tasks, command, told=_train(name, learner, run, bench))
+        bench.measure(asked, partial(load_model, run))
 
 
 def _train(name: str, learner: str, run: Path, bench: Bench) -> dict[str, Any]:
@@ -92,13 +95,11 @@ def heads(bench: Bench) -> None:
     slow = dict.fromkeys(SLOW_HEADS, FEW_TASKS)
     for head in (*CHEAP_HEADS, *TRANSDUCTIVE_HEADS, *SLOW_HEADS):
         asked = Asked(head, "Conv-4 of prototypical", slow.get(head, TASKS), f"{COMMAND} heads")
-        bench.measure(asked, lambda head=head: bench.with_head(model, head))
+        bench.measure(asked, partial(bench.with_head, model, head))
     for called in ("all stages", "flips", "all stages, flips", "hand-made beside it"):
         for head in ("ridge", "prototypical"):
             asked = Asked(head, f"Conv-4, {called}", TASKS, f"{COMMAND} heads")
-            bench.measure(
-                asked, lambda head=head, called=called: bench.variant(model, head, called)
-            )
+            bench.measure(asked, partial(bench.variant, model, head, called))
 
 
 def tuned_from(bench: Bench) -> list[tuple[str, LoadedModel | None]]:
@@ -111,7 +112,7 @@ def support_only(bench: Bench) -> None:
     """Fine-tuning the trained network on the support, and the same network from nothing."""
     for called, start in tuned_from(bench):
         asked = Asked("fine_tuning", called, FEW_TASKS, f"{COMMAND} support")
-        bench.measure(asked, lambda start=start: bench.fine_tuned(start))
+        bench.measure(asked, partial(bench.fine_tuned, start))
 
 
 def curve(bench: Bench) -> None:
@@ -121,13 +122,13 @@ def curve(bench: Bench) -> None:
     where: dict[str, Any] = {"sources": (CURVE_SOURCE,), "shots": CURVE_SHOTS}
     bench.measure(
         Asked("ridge", "hand-made", TASKS, command, **where),
-        lambda: bench.untrained("ridge", HAND_MADE),
+        partial(bench.untrained, "ridge", HAND_MADE),
     )
     ridge = Asked("ridge", "Conv-4, hand-made beside it", TASKS, command, **where)
-    bench.measure(ridge, lambda: bench.variant(model, "ridge", "hand-made beside it"))
+    bench.measure(ridge, partial(bench.variant, model, "ridge", "hand-made beside it"))
     for called, start in tuned_from(bench):
         asked = Asked("fine_tuning", called, FEW_TASKS, command, **where)
-        bench.measure(asked, lambda start=start: bench.fine_tuned(start))
+        bench.measure(asked, partial(bench.fine_tuned, start))
 
 
 def main() -> None:

@@ -40,6 +40,17 @@ TRAINED: dict[str, str] = {
 }
 """Learners that are trained, with what their training has of its own."""
 
+WHOLE_NETWORK = (
+    "maml",
+    "meta_sgd",
+    "reptile",
+    "meta_lstm",
+    "metal",
+    "meta_networks",
+    "mann",
+)
+"""Of these, seconds per task: tested on the first ``FEW_TASKS`` of the same tasks."""
+
 SHARED = "prototypical"
 """The learner whose encoder the heads are used on."""
 

@@ -161,7 +161,7 @@ RECIPES: dict[str, Recipe] = {
         {"inner_rate": 1.0, "inner_steps": 1, "first_order": True},
         variant="first order",
     ),
-    "meta_sgd": _gradient("meta_sgd", 4000, {"inner_rate": 0.4, "inner_steps": 1}),
+    "meta_sgd": _gradient("meta_sgd", 2500, {"inner_rate": 0.4, "inner_steps": 1}),
     "reptile": _reptile("group", ""),
     "reptile_transductive": _reptile("batch", ""),
     # Learned optimisers read every single weight: a narrow network, and fewer steps.
