@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
-from medmeta.app.models import LoadedModel, load_model, with_head
+from medmeta.app.models import LoadedModel, input_spec_from, load_model, with_head
 from medmeta.data.sources import open_source
 from medmeta.episode import InputSpec, Target
 from medmeta.evaluation.evaluate import evaluate
@@ -66,7 +66,9 @@ def test_the_figures_are_those_of_the_head(own_run: Path, workplace: Path) -> No
         shots=(1,), query=2, episodes=6, heads=("ridge",), head_options={"ridge": {"scale": 3.0}}
     )
     (row,) = evaluate_model(model, [source], request)
-    head = with_head(model.learner, "ridge", {"scale": 3.0}, Target("classes", 3))
+    head = with_head(
+        model.learner, "ridge", {"scale": 3.0}, input_spec_from(model.card), Target("classes", 3)
+    )
     alone = evaluate(head, source, row.evaluation.protocol)
     np.testing.assert_allclose(
         row.evaluation.records["log_loss"], alone.records["log_loss"], rtol=1e-5

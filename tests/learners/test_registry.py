@@ -7,11 +7,21 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from medmeta.episode import InputSpec, Target
+from medmeta.encoders import AbstractEncoder, EncoderConfig, build_encoder
+from medmeta.episode import InputSpec, LabelledSet, Target
 from medmeta.errors import SettingsError, UnknownNameError, UnsupportedTaskError
-from medmeta.learners import LEARNERS, build_head, build_learner, configuration, learner_spec
+from medmeta.learners import (
+    LEARNERS,
+    build_head,
+    build_learner,
+    build_on,
+    configuration,
+    learner_spec,
+    names_on_encoders,
+)
 
 IMAGE, TARGET = InputSpec(3, (16, 16)), Target("classes", 3)
 
@@ -106,3 +116,31 @@ def test_naming_the_learners_imports_no_slow_library() -> None:
     code = f"import sys, medmeta.learners; print([m for m in {slow} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def group_encoder() -> AbstractEncoder:
+    torch.manual_seed(0)
+    return build_encoder(EncoderConfig(options={"width": 8}), IMAGE, norm="group")
+
+
+@pytest.mark.parametrize("name", [n for n, spec in LEARNERS.items() if spec.tunes])
+def test_tuning_starts_at_the_encoder_and_leaves_it_as_it_is(name: str) -> None:
+    encoder = group_encoder()
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    support = LabelledSet(torch.rand(1, 3, 3, 16, 16), torch.tensor([[0, 1, 2]]), torch.zeros(1))
+    answers = []
+    for steps in (0, 60):
+        torch.manual_seed(0)
+        learner = build_on(encoder, name, {"test_steps": steps}, IMAGE, TARGET).eval()
+        answers.append(learner.adapt(support, TARGET)(support.inputs)[0])
+    loss = [F.cross_entropy(a, support.labels[0]) for a in answers]
+    assert loss[1] < 0.5 * loss[0]
+    assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
+
+
+def test_what_must_be_trained_is_not_put_on_an_encoder() -> None:
+    others = set(LEARNERS) - set(names_on_encoders())
+    assert {"maml", "relation"} <= others
+    for name in others:
+        with pytest.raises(UnsupportedTaskError, match=f"{name} is not a head.*--init RUN"):
+            build_on(group_encoder(), name, None, IMAGE, TARGET)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medmeta.app.models import LoadedModel, with_head
+from medmeta.app.models import LoadedModel, input_spec_from, with_head
 from medmeta.app.run_request import parse_way
 from medmeta.episode import Target
 from medmeta.errors import SettingsError
@@ -53,7 +53,9 @@ def measured_learners(
         given = request.head_options.get(name, {})
         head = {"name": name, "options": configuration(name, given).model_dump(mode="json")}
         torch.manual_seed(0)
-        found.append(Measured(with_head(model.learner, name, given, target).eval(), head))
+        images = input_spec_from(model.card)
+        learner = with_head(model.learner, name, given, images, target)
+        found.append(Measured(learner.eval(), head))
     return found
 
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from medmeta.app.cards import EvaluationCard, ModelCard, check_card
 from medmeta.app.run_folder import SEEN, load_seen
 from medmeta.data.preprocess import Preprocessing
-from medmeta.encoders import AbstractEncoder, uses_batch_statistics
+from medmeta.encoders import AbstractEncoder
 from medmeta.episode import InputSpec, Target
 from medmeta.errors import CheckpointError, MedmetaError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner
-from medmeta.learners import EmbeddingLearner, build_head, build_learner, head_names
+from medmeta.learners import build_learner, build_on, names_on_encoders
 from medmeta.storage import CARD, load_folder, read_json
 from medmeta.training.checkpoint import (
     WEIGHTS,
@@ -128,9 +128,13 @@ def blamed_on(file: Path) -> Iterator[None]:
 
 
 def with_head(
-    learner: AbstractLearner, name: str, options: Mapping[str, Any], target: Target
+    learner: AbstractLearner,
+    name: str,
+    options: Mapping[str, Any],
+    input_spec: InputSpec,
+    target: Target,
 ) -> AbstractLearner:
-    """The learner's encoder under another head.
+    """The learner's encoder under another head, or tuned within each task.
 
     Raises ``UnsupportedTaskError`` where the learner is not an encoder with a head.
     """
@@ -139,12 +143,9 @@ def with_head(
         raise UnsupportedTaskError(
             f"{type(learner).__name__} has no encoder of its own to put --head {name} on; use a "
             "run of 'medmeta pretrain' or of a learner that is a head itself "
-            f"({', '.join(head_names())}), or leave out --head."
+            f"({', '.join(names_on_encoders())}), or leave out --head."
         )
-    head = build_head(name, options, InputSpec(encoder.embedding_size, ()), target)
-    (kind,) = learner.traits.input_kinds
-    coupled = uses_batch_statistics(encoder)  # the old head may have been transductive
-    return EmbeddingLearner(encoder, head, input_kind=kind, coupled=coupled)
+    return build_on(encoder, name, options, input_spec, target)
 
 
 def load_model(

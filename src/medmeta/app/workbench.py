@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.app.cards import PredictorCard, check_card
-from medmeta.app.models import LoadedModel, assemble, blamed_on, with_head
+from medmeta.app.models import LoadedModel, assemble, blamed_on, input_spec_from, with_head
 from medmeta.app.predictor import SUPPORT, SavedPredictor
 from medmeta.data.preprocess import Preprocessing, as_float
 from medmeta.data.source import Source
@@ -71,7 +71,7 @@ def adapt(
     if head is not None:
         options = configuration(head, head_options).model_dump(mode="json")
         chosen = {"name": head, "options": options}
-        learner = with_head(learner, head, options, target).eval()
+        learner = with_head(learner, head, options, input_spec_from(model.card), target).eval()
     card = {
         "format": PREDICTOR_FORMAT,
         "medmeta": __version__,
@@ -121,7 +121,8 @@ def load_predictor(
     with blamed_on(folder / CARD):
         built = assemble({**card, "target": card["model_target"]}, allow_external=allow_external)
         if card["head"]:
-            built = with_head(built, card["head"]["name"], card["head"]["options"], target)
+            head = card["head"]
+            built = with_head(built, head["name"], head["options"], input_spec_from(card), target)
     weights = tensors_from_bytes(parts[WEIGHTS], where=folder / WEIGHTS)
     load_weights(built, weights, where=folder / WEIGHTS)
     support = tensors_from_bytes(parts[SUPPORT], where=folder / SUPPORT)

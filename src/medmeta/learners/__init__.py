@@ -10,7 +10,12 @@ from typing import Any
 
 from torch import nn
 
-from medmeta.encoders import AbstractEncoder, ExternalEncoder, build_encoder
+from medmeta.encoders import (
+    AbstractEncoder,
+    ExternalEncoder,
+    build_encoder,
+    uses_batch_statistics,
+)
 from medmeta.episode import InputSpec, Target, TargetKind
 from medmeta.errors import UnknownNameError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, check_task_fits
@@ -55,9 +60,11 @@ __all__ = [
     "UnionClassifier",
     "build_head",
     "build_learner",
+    "build_on",
     "configuration",
     "head_names",
     "learner_spec",
+    "names_on_encoders",
     "targets_of",
 ]
 
@@ -180,8 +187,43 @@ def targets_of(name: str) -> tuple[TargetKind, ...]:
 
 
 def head_names() -> tuple[str, ...]:
-    """The learners that are usable as ``--head`` of any trained encoder, sorted."""
+    """The learners with a head that answers embeddings, sorted."""
     return tuple(sorted(name for name, spec in LEARNERS.items() if spec.build_head))
+
+
+def names_on_encoders() -> tuple[str, ...]:
+    """The learners that ``build_on`` takes: heads, and those that tune the encoder; sorted."""
+    return tuple(sorted(name for name, spec in LEARNERS.items() if spec.serves_on_encoders))
+
+
+def _no_head(name: str) -> UnsupportedTaskError:
+    return UnsupportedTaskError(
+        f"{name} is not a head; heads are {', '.join(names_on_encoders())}. (To train {name} from "
+        f"the encoder of a run: 'medmeta train --learner {name} --init RUN'.)"
+    )
+
+
+def build_on(
+    encoder: AbstractEncoder,
+    name: str,
+    config: Mapping[str, Any] | None,
+    input_spec: InputSpec,
+    target: Target,
+) -> AbstractLearner:
+    """Another learner on an encoder that is trained: a head, or one that tunes it in each task.
+
+    Raises ``UnsupportedTaskError`` where the learner is neither.
+    """
+    spec = learner_spec(name)
+    if spec.build_head is not None:
+        head = build_head(name, config, InputSpec(encoder.embedding_size, ()), target)
+        coupled = uses_batch_statistics(encoder)
+        return EmbeddingLearner(encoder, head, input_kind=input_spec.kind, coupled=coupled)
+    if not spec.tunes:
+        raise _no_head(name)
+    learner = spec.build(configuration(name, config), encoder, input_spec, target)
+    check_task_fits(learner, target)
+    return StandardisedValues(learner) if target.kind == "values" else learner
 
 
 def build_head(
@@ -193,7 +235,7 @@ def build_head(
     """
     spec = learner_spec(name)
     if spec.build_head is None:
-        raise UnsupportedTaskError(f"{name} is not a head; heads are {', '.join(head_names())}.")
+        raise _no_head(name)
     head = spec.build_head(configuration(name, config), embedding_spec, target)
     check_task_fits(head, target)
     return StandardisedValues(head) if target.kind == "values" else head

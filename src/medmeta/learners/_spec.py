@@ -34,6 +34,8 @@ class LearnerSpec:
     ``build(config, encoder, input_spec, target)`` makes it from a ready encoder;
     ``build_head(config, embedding_spec, target)`` makes its head alone, for use on any trained
     encoder; None where it has none. ``default_norm`` is how its encoder normalises unless told.
+    ``tunes``: it trains the encoder within each task and learns nothing across them, so it serves
+    on any trained encoder as a head does.
     """
 
     name: str
@@ -44,6 +46,12 @@ class LearnerSpec:
     build: BuildLearner
     build_head: BuildHead | None = None
     default_norm: Norm = "running"
+    tunes: bool = False
+
+    @property
+    def serves_on_encoders(self) -> bool:
+        """Whether it is usable as ``--head`` of any trained encoder."""
+        return self.build_head is not None or self.tunes
 
     @classmethod
     def of_head(

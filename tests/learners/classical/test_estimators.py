@@ -15,6 +15,7 @@ from sklearn.ensemble import (
 )
 from sklearn.neighbors import NearestCentroid
 from sklearn.svm import SVC
+from threadpoolctl import threadpool_info
 
 from medmeta.episode import InputSpec, LabelledSet, Target
 from medmeta.errors import UnsupportedTaskError
@@ -217,3 +218,18 @@ def test_a_head_of_classes_refuses_values() -> None:
 def test_a_target_of_one_class_is_refused(name: str) -> None:
     with pytest.raises(UnsupportedTaskError, match="at least two classes"):
         head(name, Target("classes", 1))
+
+
+def test_numpy_keeps_to_one_thread_while_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    fit = SVC.fit
+
+    def spy(self: SVC, *given: Any) -> Any:
+        seen.extend(x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas")
+        return fit(self, *given)
+
+    monkeypatch.setattr(SVC, "fit", spy)
+    target, before = Target("classes", 3), threadpool_info()
+    head("kernel_svm", target).adapt(support(LABELS, 1), target)
+    assert set(seen) == {1}
+    assert threadpool_info() == before

@@ -109,7 +109,7 @@ def learners(
                 spec.name,
                 spec.family,
                 ", ".join(targets_of(spec.name)),
-                "yes" if spec.build_head else "no",
+                "yes" if spec.serves_on_encoders else "no",
                 spec.summary,
                 spec.paper,
             )
@@ -138,7 +138,7 @@ def learners(
         "summary": spec.summary,
         "paper": spec.paper,
         "takes": ", ".join(targets_of(name)),
-        "usable as --head": spec.build_head is not None,
+        "usable as --head": spec.serves_on_encoders,
         "normalisation": spec.default_norm,
         "training": f"{defaults.optimiser}, learning rate {defaults.learning_rate:g}, "
         f"{defaults.tasks_per_step} tasks per step",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from medmeta.episode import Inputs, LabelledSet, Predictor, Target, TargetKind, any_tensor
@@ -64,15 +65,17 @@ class EstimatorHead(AbstractLearner):
         scale = SupportScale.of(embeddings)
         images, labels = _array(scale.apply(embeddings)), _array(support.labels)
         fit = self._fit_classes if target.kind == "classes" else self._fit_values
-        answers = [
-            fit(images[t], labels[t], target.size, task_seed(support.task_ids[t]))
-            for t in range(support.n_tasks)
-        ]
+        with _one_thread():
+            answers = [
+                fit(images[t], labels[t], target.size, task_seed(support.task_ids[t]))
+                for t in range(support.n_tasks)
+            ]
 
         def predict(inputs: Inputs) -> Tensor:
             queries = at_least_single(any_tensor(inputs))
             asked = _array(scale.apply(queries.detach().cpu().double()))
-            found = [answer(q) for answer, q in zip(answers, asked, strict=True)]
+            with _one_thread():
+                found = [answer(q) for answer, q in zip(answers, asked, strict=True)]
             return torch.from_numpy(np.stack(found)).to(queries)
 
         return predict
@@ -100,6 +103,14 @@ class EstimatorHead(AbstractLearner):
         values = on_grid(labels)
         fitted = [_fitted(self.regressor(seed), images, values[:, v]) for v in range(size)]
         return lambda queries: np.stack([f.predict(queries) for f in fitted], axis=1)
+
+
+def _one_thread() -> threadpool_limits:
+    """Keep NumPy and SciPy to one thread: others would wait on matrices too small to share.
+
+    (On a machine with other work that made a small network's fit seven times slower.)
+    """
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 def two_columns(decisions: np.ndarray) -> np.ndarray:

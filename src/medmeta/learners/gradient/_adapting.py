@@ -171,6 +171,7 @@ def whole_network_spec(
     summary: str,
     paper: str,
     config: type[FixedLayerConfig],
+    tunes: bool = False,
 ) -> LearnerSpec:
     """A learner that adapts the whole network: an encoder with an output layer."""
 
@@ -187,7 +188,9 @@ def whole_network_spec(
             coupled=uses_batch_statistics(encoder),
         )
 
-    return LearnerSpec(name, family, summary, paper, config, build, default_norm="group")
+    return LearnerSpec(
+        name, family, summary, paper, config, build, default_norm="group", tunes=tunes
+    )
 
 
 def whole_network(
