@@ -44,9 +44,9 @@ from omniglot_training import (
     best_fine_tuning,
     fine_tuned,
     held_out_curve,
-    shared_encoder,
     test_protocol,
     train,
+    trained_encoder,
     with_best_test_steps,
 )
 from page_tables import kept_rows
@@ -141,7 +141,7 @@ def head_rows(name: str, tests: tuple[Test, ...], place: Place) -> list[dict[str
     spent = TrainingClock(place.run(SHARED_ENCODER) / "seconds.json").read()
     rows = []
     for one in tests:
-        encoder = shared_encoder(place)
+        encoder = trained_encoder(place)
         embedding = InputSpec(encoder.embedding_size, ())
         head = build_head(name, None, embedding, Target("classes", one[0]))
         told = {

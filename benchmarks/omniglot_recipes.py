@@ -26,7 +26,9 @@ class Recipe:
     ``learner`` is its name in the registry, ``variant`` what else is to be said of it.
     ``held_out`` background characters are kept from training to draw the learning curve and to
     choose the inner steps at test; none where the last weights are taken as they are.
-    ``frozen``: it learns on the embeddings of the shared encoder, which stays as it is.
+    ``frozen``: the recipe on whose encoder's embeddings it learns; that encoder stays as it is.
+    ``union_batch``: its encoder learns to tell all background classes apart, in batches of so many
+    images, and the learner answers tasks with it; ways and shots are then of no account.
     """
 
     learner: str
@@ -40,7 +42,8 @@ class Recipe:
     held_out: int = 0
     test_steps: tuple[int, ...] = ()
     variant: str = ""
-    frozen: bool = False
+    frozen: str = ""
+    union_batch: int = 0
     notes: str = field(default="")
 
 
@@ -178,15 +181,27 @@ RECIPES: dict[str, Recipe] = {
         "meta_networks", 2000, {}, norm="group", n_query=5, tasks_per_step=8, test_steps=()
     ),
     "mann": _gradient("mann", 2000, {}, norm="group", n_query=5, tasks_per_step=16, test_steps=()),
+    # As the paper on LEO trained the network whose embeddings it learns on.
+    "pretrained": Recipe(
+        learner="prototypical",
+        config={"encoder": POOLED},
+        settings=_settings(4000, precision="bfloat16", clip_norm=0.0),
+        way=5,
+        shot=1,
+        n_query=15,
+        variant="encoder trained to tell all classes apart",
+        union_batch=128,
+    ),
     "leo": Recipe(
         learner="leo",
         config={"encoder": POOLED},
-        settings=_settings(3000, learning_rate=1e-3, clip_norm=0.1, precision="bfloat16"),
+        settings=_settings(3000, learning_rate=5e-3, clip_norm=0.1, precision="bfloat16"),
         way=5,
         shot=1,
         n_query=5,
         tasks_per_step=8,
-        frozen=True,
+        frozen="pretrained",
+        variant="on the encoder of pretrained",
     ),
 }
 

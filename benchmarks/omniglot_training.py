@@ -15,9 +15,10 @@ from medmeta.episode import InputSpec, Target
 from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
+from medmeta.episodes.union import UnionBatches
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner
-from medmeta.learners import EmbeddingLearner, build_head, build_learner
+from medmeta.learners import EmbeddingLearner, UnionClassifier, build_head, build_learner
 from medmeta.training.checkpoint import load_weights, model_folder, tensors_from_bytes
 from medmeta.training.loop import Report, Trainer
 from medmeta.training.metrics_log import read_metrics
@@ -92,20 +93,18 @@ def fresh_learner(recipe: Recipe, place: Place, **others: Any) -> AbstractLearne
     config = {**recipe.config, **others}
     if not recipe.frozen:
         return build_learner(recipe.learner, config, SPEC, target)
-    encoder = shared_encoder(place)
+    encoder = trained_encoder(place, recipe.frozen)
     options = {name: value for name, value in config.items() if name != "encoder"}
     head = build_head(recipe.learner, options, InputSpec(encoder.embedding_size, ()), target)
     return EmbeddingLearner(encoder, head)
 
 
-def shared_encoder(place: Place) -> AbstractEncoder:
-    """The encoder that the heads are tested on, frozen; raises ``SystemExit`` if not trained."""
-    run = place.run(SHARED_ENCODER)
+def trained_encoder(place: Place, name: str = SHARED_ENCODER) -> AbstractEncoder:
+    """The encoder that a recipe trained, frozen; raises ``SystemExit`` if it is not trained."""
+    run = place.run(name)
     if not (run / "seconds.json").exists() or not TrainingClock(run / "seconds.json").finished:
-        raise SystemExit(
-            f"train it first: python benchmarks/omniglot.py --learner {SHARED_ENCODER}"
-        )
-    recipe = RECIPES[SHARED_ENCODER]
+        raise SystemExit(f"train it first: python benchmarks/omniglot.py --learner {name}")
+    recipe = RECIPES[name]
     learner = with_weights_of(
         build_learner(recipe.learner, recipe.config, SPEC, Target("classes", recipe.way)), run
     )
@@ -127,17 +126,7 @@ def train(name: str, recipe: Recipe, place: Place) -> tuple[AbstractLearner, dic
     run = place.run(name)
     torch.manual_seed(recipe.settings.seed)
     learner = fresh_learner(recipe, place)
-    sampler = TaskSampler(
-        [training],
-        Protocol(
-            sources=(training.name,),
-            n_way=(recipe.way, recipe.way),
-            n_shot=(recipe.shot, recipe.shot),
-            n_query=recipe.n_query,
-            tasks_per_batch=recipe.tasks_per_step,
-            seed=recipe.settings.seed,
-        ),
-    )
+    trained, batches = _trained_on(recipe, learner, training)
     clock = TrainingClock(run / "seconds.json")
 
     def told(report: Report) -> None:
@@ -157,15 +146,36 @@ def train(name: str, recipe: Recipe, place: Place) -> tuple[AbstractLearner, dic
         return score(candidate, validation, protocol)
 
     Trainer(
-        learner,
-        EpisodeLoader(sampler),
+        trained,
+        batches,
         recipe.settings,
         run,
         {"learner": recipe.learner, "options": recipe.config},
         validate=validate if validation is not None else None,
         report=told,
+        kept=learner,
     ).fit()
     return with_weights_of(learner, run), clock.write(finished=True)
+
+
+def _trained_on(
+    recipe: Recipe, learner: AbstractLearner, training: Source
+) -> tuple[AbstractLearner, EpisodeLoader | UnionBatches]:
+    """What is trained and what it sees: tasks, or batches of all classes together."""
+    seed = recipe.settings.seed
+    if recipe.union_batch:
+        union = UnionBatches([training], recipe.union_batch, seed=seed)
+        assert isinstance(learner, EmbeddingLearner)
+        return UnionClassifier(learner, len(union.classes), "linear"), union
+    protocol = Protocol(
+        sources=(training.name,),
+        n_way=(recipe.way, recipe.way),
+        n_shot=(recipe.shot, recipe.shot),
+        n_query=recipe.n_query,
+        tasks_per_batch=recipe.tasks_per_step,
+        seed=seed,
+    )
+    return learner, EpisodeLoader(TaskSampler([training], protocol))
 
 
 def held_out_curve(run: Path) -> list[tuple[int, float]]:
