@@ -86,7 +86,7 @@ def line_learner(name: str, options: dict[str, Any]) -> AbstractLearner:
 PLAIN: dict[str, Any] = {"clip_norm": 0.0}
 ADAM = {**PLAIN, "optimiser": "adam", "learning_rate": 1e-3}
 TOWARDS = {**PLAIN, "optimiser": "sgd", "learning_rate": 1.0, "schedule": "cosine"}
-SGD_INSIDE = {"inner_optimiser": "sgd", "inner_rate": 0.02, "inner_steps": 10, "inner_batch": 10}
+SGD_INSIDE = {"inner_optimiser": "sgd", "inner_rate": 0.01, "inner_steps": 10, "inner_batch": 10}
 
 
 def sinusoid_recipes(steps: int) -> dict[str, Recipe]:
