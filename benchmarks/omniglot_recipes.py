@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from medmeta.training.settings import TrainingSettings
@@ -44,7 +44,6 @@ class Recipe:
     variant: str = ""
     frozen: str = ""
     union_batch: int = 0
-    notes: str = field(default="")
 
 
 def _settings(steps: int, **others: Any) -> TrainingSettings:
@@ -206,7 +205,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 SHARED_ENCODER = "prototypical"
-"""The recipe whose encoder the heads below, and the learners on frozen embeddings, are used on."""
+"""The recipe whose encoder the heads below are used on."""
 
 FINE_TUNED = ("meta_lstm", "metal", "maml_as_metal")
 """Recipes from whose learned start plain fine-tuning is tested too, as ``NAME:fine_tuning``."""

@@ -82,9 +82,13 @@ def test_protocol(
     )
 
 
-def score(learner: AbstractLearner, source: Source, protocol: Protocol) -> float:
-    """Mean accuracy over tasks."""
-    return evaluate(learner, source, protocol).summary["accuracy"].mean
+def held_out_score(
+    recipe: Recipe, learner: AbstractLearner, validation: Source, *, tasks: int = 1000
+) -> float:
+    """Mean accuracy over tasks of held-out background characters, like those of the first test."""
+    protocol = test_protocol(validation, *recipe.tests[0], learner=learner, seed=VALIDATION_SEED)
+    shorter = protocol.model_copy(update={"episodes": tasks})
+    return evaluate(learner, validation, shorter).summary["accuracy"].mean
 
 
 def fresh_learner(recipe: Recipe, place: Place, **others: Any) -> AbstractLearner:
@@ -140,10 +144,7 @@ def train(name: str, recipe: Recipe, place: Place) -> tuple[AbstractLearner, dic
 
     def validate(candidate: AbstractLearner) -> float:
         assert validation is not None
-        protocol = test_protocol(
-            validation, *recipe.tests[0], learner=candidate, seed=VALIDATION_SEED
-        ).model_copy(update={"episodes": 300})
-        return score(candidate, validation, protocol)
+        return held_out_score(recipe, candidate, validation, tasks=300)
 
     Trainer(
         trained,
@@ -193,10 +194,7 @@ def with_best_test_steps(
     for steps in recipe.test_steps:
         made[steps] = fresh_learner(recipe, place, test_steps=steps)
         made[steps].load_state_dict(learner.state_dict())
-        protocol = test_protocol(
-            validation, *recipe.tests[0], learner=learner, seed=VALIDATION_SEED
-        )
-        scores[steps] = score(made[steps].eval(), validation, protocol)
+        scores[steps] = held_out_score(recipe, made[steps].eval(), validation)
     best = max(scores, key=lambda s: scores[s])
     return made[best], {str(s): round(100 * v, 2) for s, v in scores.items()}
 
@@ -220,8 +218,6 @@ def best_fine_tuning(
     tried = []
     for options in candidates:
         learner = fine_tuned(recipe, place, run, options)
-        protocol = test_protocol(
-            validation, *recipe.tests[0], learner=learner, seed=VALIDATION_SEED
-        ).model_copy(update={"episodes": 200})
-        tried.append((options, round(100 * score(learner, validation, protocol), 2)))
+        found = held_out_score(recipe, learner, validation, tasks=200)
+        tried.append((options, round(100 * found, 2)))
     return max(tried, key=lambda one: one[1])[0], tried

@@ -144,3 +144,11 @@ def test_what_must_be_trained_is_not_put_on_an_encoder() -> None:
     for name in others:
         with pytest.raises(UnsupportedTaskError, match=f"{name} is not a head.*--init RUN"):
             build_on(group_encoder(), name, None, IMAGE, TARGET)
+
+
+def test_one_that_tunes_an_encoder_is_no_head_by_itself() -> None:
+    name = next(n for n, spec in LEARNERS.items() if spec.tunes)
+    with pytest.raises(UnsupportedTaskError) as caught:
+        build_head(name, None, InputSpec(8, ()), TARGET)
+    told = str(caught.value).split("heads are ")[1]
+    assert name not in told

@@ -5,17 +5,12 @@ A learner is added by one file and one name in ``LEARNERS``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from medmeta.encoders import (
-    AbstractEncoder,
-    ExternalEncoder,
-    build_encoder,
-    uses_batch_statistics,
-)
+from medmeta.encoders import AbstractEncoder, ExternalEncoder, build_encoder
 from medmeta.episode import InputSpec, Target, TargetKind
 from medmeta.errors import UnknownNameError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, check_task_fits
@@ -163,7 +158,17 @@ def build_learner(
         )
     else:
         network = ExternalEncoder(encoder, input_spec)
-    learner = spec.build(settings, network, input_spec, target)
+    return _built(spec, settings, network, input_spec, target)
+
+
+def _built(
+    spec: LearnerSpec,
+    settings: EncodedConfig,
+    encoder: AbstractEncoder,
+    input_spec: InputSpec,
+    target: Target,
+) -> AbstractLearner:
+    learner = spec.build(settings, encoder, input_spec, target)
     check_task_fits(learner, target)
     if target.kind == "values" and not learner.traits.has_head:
         return StandardisedValues(learner)
@@ -196,13 +201,6 @@ def names_on_encoders() -> tuple[str, ...]:
     return tuple(sorted(name for name, spec in LEARNERS.items() if spec.serves_on_encoders))
 
 
-def _no_head(name: str) -> UnsupportedTaskError:
-    return UnsupportedTaskError(
-        f"{name} is not a head; heads are {', '.join(names_on_encoders())}. (To train {name} from "
-        f"the encoder of a run: 'medmeta train --learner {name} --init RUN'.)"
-    )
-
-
 def build_on(
     encoder: AbstractEncoder,
     name: str,
@@ -215,15 +213,18 @@ def build_on(
     Raises ``UnsupportedTaskError`` where the learner is neither.
     """
     spec = learner_spec(name)
-    if spec.build_head is not None:
-        head = build_head(name, config, InputSpec(encoder.embedding_size, ()), target)
-        coupled = uses_batch_statistics(encoder)
-        return EmbeddingLearner(encoder, head, input_kind=input_spec.kind, coupled=coupled)
-    if not spec.tunes:
-        raise _no_head(name)
-    learner = spec.build(configuration(name, config), encoder, input_spec, target)
-    check_task_fits(learner, target)
-    return StandardisedValues(learner) if target.kind == "values" else learner
+    if not spec.serves_on_encoders:
+        raise _no_head(name, names_on_encoders())
+    return _built(spec, configuration(name, config), encoder, input_spec, target)
+
+
+def _no_head(name: str, heads: Sequence[str]) -> UnsupportedTaskError:
+    command = f"medmeta train --learner {name} --init RUN"
+    trained = f" (To train {name} from the encoder of a run: '{command}'.)"
+    return UnsupportedTaskError(
+        f"{name} is not a head; heads are {', '.join(heads)}."
+        + ("" if learner_spec(name).tunes else trained)
+    )
 
 
 def build_head(
@@ -235,7 +236,7 @@ def build_head(
     """
     spec = learner_spec(name)
     if spec.build_head is None:
-        raise _no_head(name)
+        raise _no_head(name, head_names())
     head = spec.build_head(configuration(name, config), embedding_spec, target)
     check_task_fits(head, target)
     return StandardisedValues(head) if target.kind == "values" else head

@@ -32,9 +32,8 @@ class BaselinePlusPlusHead(AbstractLearner):
 
     Takes embeddings ``(T, S, D)``. Chen et al. 2019, section 3.3. The authors' code also learns
     lengths, by weight normalisation: where embeddings lie in nearly one direction, as those of
-    rectified units do, the longest class wins (on Omniglot's encoder 70.6 % at one image per
-    class). Its first weights and the order of the images are drawn by each task's own id. Nothing
-    is learned across tasks: the encoder comes ready trained.
+    rectified units do, the longest class wins. Its first weights and the order of the images are
+    drawn by each task's own id. Nothing is learned across tasks: the encoder comes ready trained.
     """
 
     def __init__(self, config: BaselinePlusPlusConfig) -> None:

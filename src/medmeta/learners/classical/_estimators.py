@@ -8,11 +8,13 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from medmeta.episode import Inputs, LabelledSet, Predictor, Target, TargetKind, any_tensor
@@ -105,12 +107,21 @@ class EstimatorHead(AbstractLearner):
         return lambda queries: np.stack([f.predict(queries) for f in fitted], axis=1)
 
 
-def _one_thread() -> threadpool_limits:
+@cache
+def _libraries() -> ThreadpoolController:
+    """NumPy's and SciPy's, found once: looking for them takes longer than a small fit."""
+    import scipy.linalg  # noqa: F401  (what is not loaded is not found)
+
+    return ThreadpoolController()
+
+
+def _one_thread() -> AbstractContextManager[Any]:
     """Keep NumPy and SciPy to one thread: others would wait on matrices too small to share.
 
     (On a machine with other work that made a small network's fit seven times slower.)
     """
-    return threadpool_limits(limits=1, user_api="blas")
+    limited: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
+    return limited
 
 
 def two_columns(decisions: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ PRIOR_IMAGES = 100
 """How many images weigh as much as the belief that all features spread alike.
 
 Of 5, 20, 100 and more, this was best for centroids and support vector machines at 1 and 5 images
-per class, on sources to train on. Each feature's own spread alone (0) costs them 1 to 7 points: a
-spread measured on five images is mostly chance.
+per class, on sources to train on, and each feature's own spread alone (0) the worst: a spread
+measured on five images is mostly chance.
 """
 
 
