@@ -124,10 +124,15 @@ def pretrain(
 def _kept(request: PretrainRequest, config: EncodedConfig, target: Target) -> EmbeddingLearner:
     """The learner that is the run's model, with fresh weights."""
     if request.head not in head_names():
+        afterwards = (
+            f"use {request.head} afterwards: 'medmeta evaluate RUN --head {request.head}'"
+            if learner_spec(request.head).serves_on_encoders
+            else f"meta-train {request.head} afterwards: 'medmeta train --learner {request.head} "
+            "--init RUN'"
+        )
         raise UnsupportedTaskError(
             f"--head {request.head} is not a head; heads are {', '.join(head_names())}. "
-            f"(To meta-train {request.head} afterwards: 'medmeta train --learner {request.head} "
-            "--init RUN'.)"
+            f"(To {afterwards}.)"
         )
     learner = build_learner(
         request.head, config, request.input_spec, target, allow_external=request.allow_external

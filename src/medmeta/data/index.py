@@ -6,7 +6,7 @@ with a list of the distinct texts, so that ten million rows cost memory per row,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -73,7 +73,9 @@ class SourceIndex:
 
     Exactly one of ``labels`` and ``values`` is set. ``paths`` are absolute, and empty for a source
     that has its pixels in one array (npz, synthetic): then ``array_rows`` say which row of it.
-    ``file_sizes`` are bytes, -1 where there is no file. ``split`` is the manifest's own split.
+    ``file_sizes`` are bytes, -1 where there is no file. ``splits`` is the manifest's own split.
+    ``others`` are further columns by name, such as ``device``, ``sex`` and ``volume`` (rows of one
+    volume are its slices); ``column`` finds these and the named ones alike.
     """
 
     name: str
@@ -88,6 +90,7 @@ class SourceIndex:
     splits: Column
     file_sizes: NDArray[np.int64]
     problems: tuple[Problem, ...] = field(default=())
+    others: Mapping[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.file_sizes)
@@ -96,6 +99,20 @@ class SourceIndex:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes; empty for a source of values."""
         return self.labels.names if self.labels is not None else ()
+
+    def column(self, name: str) -> Column:
+        """The column called ``patient``, ``site``, ``modality``, ``split``, or as in ``others``.
+
+        Nothing is known in a column that is not there.
+        """
+        named = {
+            "patient": self.patients,
+            "site": self.sites,
+            "modality": self.modalities,
+            "split": self.splits,
+        }
+        found = named.get(name) or self.others.get(name)
+        return Column.unknown(len(self)) if found is None else found
 
     def take(self, rows: NDArray[np.intp]) -> SourceIndex:
         """The same table with these rows only."""
@@ -110,4 +127,5 @@ class SourceIndex:
             modalities=self.modalities.take(rows),
             splits=self.splits.take(rows),
             file_sizes=self.file_sizes[rows],
+            others={name: column.take(rows) for name, column in self.others.items()},
         )

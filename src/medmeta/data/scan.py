@@ -1,0 +1,37 @@
+"""A scan: a picture, or a volume of slices, found in a medical file and not decoded yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from medmeta.data.index import Problem
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What DICOM or NIfTI files hold, as far as it is known before any pixel is decoded.
+
+    ``where`` names it in messages, from its source's folder. ``files`` has one file for each slice,
+    in order along the volume, or one file that holds all ``n_slices``. ``shape`` is ``(H, W)`` of a
+    slice; ``spacing`` is in mm, between slices, rows and columns, None where it is not known.
+    ``modality`` is as DICOM abbreviates it (CT, MR, US). ``patient``, ``study`` and ``series`` are
+    pseudonyms, never what the header says; ``others`` are columns to group by (``device``,
+    ``sex``). ``problems`` are what is worth saying of this scan alone.
+    """
+
+    kind: Literal["dicom", "nifti"]
+    where: str
+    files: tuple[Path, ...]
+    n_slices: int
+    shape: tuple[int, int]
+    spacing: tuple[float | None, float | None, float | None] = (None, None, None)
+    modality: str | None = None
+    photometric: str | None = None
+    patient: str | None = None
+    study: str | None = None
+    series: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
