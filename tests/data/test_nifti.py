@@ -126,7 +126,9 @@ def test_a_header_pair_is_one_volume(tmp_path):
     path = written(tmp_path / "a.hdr", np.ones((4, 5, 3), np.uint8), kind=nibabel.Nifti1Pair)
     body = path.with_suffix(".img")
     assert scanned(path).files == (path, body)
-    assert is_body(body) and is_nifti(path) and not is_body(path)
+    assert is_nifti(path)
+    assert is_body(body)
+    assert not is_body(path)
     body.unlink()
     assert "without its voxels" in refused(path)
 

@@ -8,6 +8,7 @@ the left of sagittal ones, and the head is at the top.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 from medmeta.data.index import Problem
 from medmeta.data.nifti_header import (
+    MAX_BYTES,
     NiftiHeader,
-    check_time,
+    library,
     nifti_files,
     opened,
     read_header,
@@ -119,7 +121,7 @@ def read_nifti_slices(
     """
     try:
         header = read_header(scan.files[0])
-        check_time(header, time_point)
+        _check_time(header, time_point)
         limits = header.shown if window is None else window_limits(window)
         tally = VoxelTally(int(np.prod(header.shape))) if limits is None else None
         raw = _gathered(header, numbers, plane=plane, time_point=time_point, tally=tally)
@@ -143,17 +145,30 @@ def nifti_values(
     """One slice ``(H, W)`` as it was measured: scaled by the header's slope and intercept."""
     try:
         header = read_header(scan.files[0])
-        check_time(header, time_point)
+        _check_time(header, time_point)
         return _gathered(header, (number,), plane=plane, time_point=time_point, tally=None)[0]
     except UnreadableImageError as error:
         raise UnreadableImageError(f"{scan.where}: {error}") from error.__cause__
 
 
+def _check_time(header: NiftiHeader, time_point: int) -> None:
+    """Raise ``UnreadableImageError`` where there is no such volume, or it lies too far in."""
+    if not 1 <= time_point <= header.times:
+        has = "1 volume" if header.times == 1 else f"{header.times} volumes"
+        raise UnreadableImageError(
+            f"has {has}, so there is no number {time_point}; name another with --time-point."
+        )
+    volume = math.prod(header.shape) * header.dtype.itemsize
+    if header.body.name.lower().endswith(".gz") and time_point * volume > MAX_BYTES:
+        raise UnreadableImageError(
+            f"would have to be unpacked for {time_point * volume / 1e9:.1f} GB up to volume "
+            f"{time_point}; unpack it first, or save that volume by itself."
+        )
+
+
 def _turns(header: NiftiHeader) -> NDArray[np.float64]:
     """For each axis of the file the canonical one, and 1 or -1 as they run alike or against."""
-    from nibabel.orientations import io_orientation
-
-    turns: NDArray[np.float64] = io_orientation(header.affine)
+    turns: NDArray[np.float64] = library().orientations.io_orientation(header.affine)
     if not np.isfinite(turns).all():
         raise UnreadableImageError("has an affine that cannot be followed; write it again.")
     return turns
@@ -214,8 +229,6 @@ def _blocks(
     header: NiftiHeader, time_point: int, wanted: set[int] | None
 ) -> Iterator[tuple[int, NDArray[Any]]]:
     """Parts ``(X, Y, k)`` of a volume in the file's order, a few MB each; or some slices only."""
-    from nibabel.arrayproxy import ArrayProxy
-
     x, y, z = header.shape
     step = 1
     if wanted is None:
@@ -227,17 +240,13 @@ def _blocks(
             yield first, _planes(block) if header.dtype.names else block
 
 
-def _block(
-    file: IO[bytes], header: NiftiHeader, time_point: int, part: slice
-) -> NDArray[Any]:
+def _block(file: IO[bytes], header: NiftiHeader, time_point: int, part: slice) -> NDArray[Any]:
     """Some slices along the file's last axis ``(X, Y, k)``, scaled by nibabel."""
-    from nibabel.arrayproxy import ArrayProxy
-
     start = header.offset + (time_point - 1) * int(np.prod(header.shape)) * header.dtype.itemsize
     spec = (header.shape, header.dtype, start, header.slope, header.inter)
     try:
         with np.errstate(all="ignore"):
-            return np.asarray(ArrayProxy(file, spec, mmap=False)[:, :, part])
+            return np.asarray(library().arrayproxy.ArrayProxy(file, spec, mmap=False)[:, :, part])
     except MemoryError:
         raise
     except Exception as error:  # decoders of damaged files raise almost anything

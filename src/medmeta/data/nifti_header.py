@@ -27,7 +27,7 @@ _MAGICS = {b"n+1\0": (1, True), b"ni1\0": (1, False), b"n+2\0": (2, True), b"ni2
 _MAX_SIDE = 16_384
 _MAX_PLANE = 4096 * 4096
 _MAX_VOXELS = 500_000_000
-_MAX_BYTES = 2_000_000_000  # of a volume, or before its end where it has to be unpacked
+MAX_BYTES = 2_000_000_000  # of a volume, or before its end where it has to be unpacked
 _MAX_TEXT = 64_000_000  # bytes between header and voxels
 _TO_MM = {1: 1000.0, 3: 0.001}  # of metres and micrometres; anything else is taken as mm
 _LABELS = 1002  # NIfTI's intent code of a label map
@@ -131,7 +131,8 @@ def _partner(path: Path, kind: str) -> Path | None:
     return None
 
 
-def _library() -> Any:
+def library() -> Any:
+    """nibabel; raises ``MissingExtraError``."""
     try:
         import nibabel
     except ImportError:
@@ -140,7 +141,7 @@ def _library() -> Any:
 
 
 def _parsed(path: Path, start: bytes) -> NiftiHeader:
-    nibabel = _library()
+    nibabel = library()
     version, single = _kind(start)
     length = 348 if version == 1 else 540
     kinds = {1: nibabel.Nifti1Header, 2: nibabel.Nifti2Header}
@@ -267,9 +268,9 @@ def _shown(header: Any) -> tuple[float, float] | None:
 def _check_size(header: NiftiHeader) -> None:
     """Hold what the header says against the file, and against what is read at all."""
     volume = math.prod(header.shape) * header.dtype.itemsize
-    if volume > _MAX_BYTES:
+    if volume > MAX_BYTES:
         raise UnreadableImageError(
-            f"would need {volume / 1e9:.1f} GB, more than the {_MAX_BYTES / 1e9:g} GB of a volume "
+            f"would need {volume / 1e9:.1f} GB, more than the {MAX_BYTES / 1e9:g} GB of a volume "
             "that are read; save it at a lower resolution."
         )
     size, needed = header.body.stat().st_size, header.offset + header.times * volume
@@ -282,19 +283,4 @@ def _check_size(header: NiftiHeader) -> None:
     elif size < needed:
         raise UnreadableImageError(
             f"is cut short: {size:,} bytes, where its header needs {needed:,}; copy it again."
-        )
-
-
-def check_time(header: NiftiHeader, time_point: int) -> None:
-    """Raise ``UnreadableImageError`` where there is no such volume, or it lies too far in."""
-    if not 1 <= time_point <= header.times:
-        has = "1 volume" if header.times == 1 else f"{header.times} volumes"
-        raise UnreadableImageError(
-            f"has {has}, so there is no number {time_point}; name another with --time-point."
-        )
-    volume = math.prod(header.shape) * header.dtype.itemsize
-    if header.body.name.lower().endswith(".gz") and time_point * volume > _MAX_BYTES:
-        raise UnreadableImageError(
-            f"would have to be unpacked for {time_point * volume / 1e9:.1f} GB up to volume "
-            f"{time_point}; unpack it first, or save that volume by itself."
         )

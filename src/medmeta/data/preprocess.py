@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from medmeta.data.windows import WINDOWS
 from medmeta.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ class Preprocessing(BaseModel):
     not square: ``"pad"`` keeps all of it between black bars, ``"crop"`` keeps its middle square,
     ``"stretch"`` bends it.
 
+    The rest is of DICOM and NIfTI: ``window`` names the values that are shown (None: the file's
+    own); ``slices`` of a volume are used, evenly spread over its middle half (1: the middle one);
+    ``plane`` cuts NIfTI volumes, where DICOM series keep the slices that were taken;
+    ``time_point``, from 1, is the volume of a NIfTI file that holds several.
+
     >>> Preprocessing(size=32).shape
     (3, 32, 32)
     """
@@ -34,6 +40,19 @@ class Preprocessing(BaseModel):
     fit: Literal["pad", "stretch", "crop"] = Field(
         default="pad", description="what becomes of a picture that is not square"
     )
+    window: str | None = Field(default=None, description="lung, brain, bone, abdomen; the file's")
+    slices: int = Field(default=1, ge=1, le=512, description="slices of a volume that are used")
+    plane: Literal["axial", "coronal", "sagittal"] = Field(
+        default="axial", description="how NIfTI volumes are cut"
+    )
+    time_point: int = Field(default=1, ge=1, description="which volume of a NIfTI file, from 1")
+
+    @field_validator("window")
+    @classmethod
+    def _known_window(cls, name: str | None) -> str | None:
+        if name is not None and name not in WINDOWS:
+            raise ValueError(f"there is no window {name!r}; known are {', '.join(WINDOWS)}")
+        return name
 
     @property
     def shape(self) -> tuple[int, int, int]:
