@@ -27,6 +27,7 @@ class Recipe:
     ``held_out`` background characters are kept from training to draw the learning curve and to
     choose the inner steps at test; none where the last weights are taken as they are.
     ``frozen``: the recipe on whose encoder's embeddings it learns; that encoder stays as it is.
+    ``starts_from``: the recipe with whose encoder's weights it begins, as ``train --init`` does.
     ``union_batch``: its encoder learns to tell all background classes apart, in batches of so many
     images, and the learner answers tasks with it; ways and shots are then of no account.
     """
@@ -43,6 +44,7 @@ class Recipe:
     test_steps: tuple[int, ...] = ()
     variant: str = ""
     frozen: str = ""
+    starts_from: str = ""
     union_batch: int = 0
 
 
@@ -64,14 +66,28 @@ def _episodic(name: str, steps: int, config: dict[str, Any] | None = None, **oth
     )
 
 
-LEARNED_OPTIMISER: dict[str, Any] = {
-    "norm": "group",
-    "n_query": 5,
-    "tasks_per_step": 8,
-    "test_steps": (),
-    "width": 32,
-    "validate_every": 50,
-}
+NARROW: dict[str, Any] = {"norm": "group", "options": {"downsample": "stride", "width": 16}}
+"""The network of learned optimisers, which read every single weight: 64 numbers of 2×2 places."""
+
+
+def _learned_optimiser(
+    name: str, config: dict[str, Any], *, shot: int, n_query: int, variant: str = ""
+) -> Recipe:
+    """On a narrow network that begins as one trained to tell all classes apart."""
+    return Recipe(
+        learner=name,
+        config={"max_way": 5, **config, "encoder": NARROW},
+        settings=_settings(1500, validate_every=100, checkpoint_every=100),
+        way=5,
+        shot=shot,
+        n_query=n_query,
+        tasks_per_step=8,
+        tests=((5, shot, 15),),
+        held_out=HELD_OUT_CHARACTERS,
+        test_steps=(1, 3, 5, 10, 20),
+        starts_from="pretrained_narrow",
+        variant=variant,
+    )
 
 
 def _gradient(name: str, steps: int, config: dict[str, Any], **others: Any) -> Recipe:
@@ -123,6 +139,21 @@ def _reptile(norm: str, variant: str) -> Recipe:
     )
 
 
+def _pretrained(encoder: dict[str, Any], variant: str) -> Recipe:
+    """An encoder that learns to tell all background classes apart, in batches of 128 images."""
+    return Recipe(
+        learner="prototypical",
+        config={"encoder": encoder},
+        settings=_settings(4000, precision="bfloat16", clip_norm=0.0),
+        way=5,
+        shot=1,
+        n_query=15,
+        held_out=HELD_OUT_CHARACTERS,
+        variant=variant,
+        union_batch=128,
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     "prototypical": Recipe(
         learner="prototypical",
@@ -159,38 +190,39 @@ RECIPES: dict[str, Recipe] = {
     ),
     "fomaml": _gradient(
         "maml",
-        4000,
+        10_000,
         {"inner_rate": 1.0, "inner_steps": 1, "first_order": True},
         variant="first order",
     ),
-    "meta_sgd": _gradient("meta_sgd", 2500, {"inner_rate": 0.4, "inner_steps": 1}),
+    "meta_sgd": _gradient("meta_sgd", 6000, {"inner_rate": 0.4, "inner_steps": 1}),
     "reptile": _reptile("group", ""),
     "reptile_transductive": _reptile("batch", ""),
-    # Learned optimisers read every single weight: a narrow network, and fewer steps.
-    "meta_lstm": _gradient("meta_lstm", 600, {"input_bias": 0.0}, **LEARNED_OPTIMISER),
-    "metal": _gradient("metal", 600, {}, **{**LEARNED_OPTIMISER, "n_query": 1}),
-    "maml_as_metal": _gradient(
+    "meta_lstm": _learned_optimiser("meta_lstm", {"input_bias": 0.0}, shot=1, n_query=5),
+    "meta_lstm_five": _learned_optimiser("meta_lstm", {"input_bias": 0.0}, shot=5, n_query=5),
+    # As many queries as shots: each of the two folds is then such a support.
+    "metal": _learned_optimiser("metal", {"inner_steps": 3}, shot=1, n_query=1),
+    "metal_five": _learned_optimiser("metal", {"inner_steps": 3}, shot=5, n_query=5),
+    "maml_as_metal": _learned_optimiser(
         "maml",
-        600,
-        {"inner_rate": 0.4, "inner_steps": 1},
-        variant="network, steps and tasks as METAL's",
-        **{**LEARNED_OPTIMISER, "n_query": 1},
+        {"inner_steps": 3},
+        shot=1,
+        n_query=1,
+        variant="network, start, steps and tasks as METAL's",
+    ),
+    "maml_as_metal_five": _learned_optimiser(
+        "maml",
+        {"inner_steps": 3},
+        shot=5,
+        n_query=5,
+        variant="network, start, steps and tasks as METAL's",
     ),
     "meta_networks": _gradient(
         "meta_networks", 2000, {}, norm="group", n_query=5, tasks_per_step=8, test_steps=()
     ),
     "mann": _gradient("mann", 2000, {}, norm="group", n_query=5, tasks_per_step=16, test_steps=()),
     # As the paper on LEO trained the network whose embeddings it learns on.
-    "pretrained": Recipe(
-        learner="prototypical",
-        config={"encoder": POOLED},
-        settings=_settings(4000, precision="bfloat16", clip_norm=0.0),
-        way=5,
-        shot=1,
-        n_query=15,
-        variant="encoder trained to tell all classes apart",
-        union_batch=128,
-    ),
+    "pretrained": _pretrained(POOLED, "encoder trained to tell all classes apart"),
+    "pretrained_narrow": _pretrained(NARROW, "narrow encoder trained to tell all classes apart"),
     "leo": Recipe(
         learner="leo",
         config={"encoder": POOLED},
@@ -207,7 +239,7 @@ RECIPES: dict[str, Recipe] = {
 SHARED_ENCODER = "prototypical"
 """The recipe whose encoder the heads below are used on."""
 
-FINE_TUNED = ("meta_lstm", "metal", "maml_as_metal")
+FINE_TUNED = ("meta_lstm", "meta_lstm_five", "metal", "metal_five")
 """Recipes from whose learned start plain fine-tuning is tested too, as ``NAME:fine_tuning``."""
 
 FINE_TUNING: tuple[dict[str, Any], ...] = tuple(
