@@ -117,7 +117,7 @@ class AdaptingLearner(AbstractLearner):
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Take the inner steps; the predictor holds the weights of each task."""
-        check_task_fits(self, target)
+        check_task_fits(self, target, support)
         fast = self.adapted(support, target)
 
         def predict(inputs: Inputs) -> Tensor:
