@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from medmeta.app.initial import encoder_of
 from medmeta.data.source import Source
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import InputSpec, Target
@@ -96,7 +97,11 @@ def fresh_learner(recipe: Recipe, place: Place, **others: Any) -> AbstractLearne
     target = Target("classes", recipe.way)
     config = {**recipe.config, **others}
     if not recipe.frozen:
-        return build_learner(recipe.learner, config, SPEC, target)
+        learner = build_learner(recipe.learner, config, SPEC, target)
+        if recipe.starts_from:
+            given = trained_encoder(place, recipe.starts_from)
+            encoder_of(learner).load_state_dict(given.state_dict())
+        return learner
     encoder = trained_encoder(place, recipe.frozen)
     options = {name: value for name, value in config.items() if name != "encoder"}
     head = build_head(recipe.learner, options, InputSpec(encoder.embedding_size, ()), target)

@@ -67,7 +67,16 @@ class SamplingError(DataError):
 
 
 class UnsupportedTaskError(MedmetaError):
-    """A learner was given a task that it does not take."""
+    """A learner was given a task that it does not take.
+
+    ``wanted`` is what another learner would have to take (``"classes"``, ``"masks"``,
+    ``"values"``, or ``"any way"``: any number of classes), where the message may go on to name
+    those that do.
+    """
+
+    def __init__(self, message: str, *, wanted: str = "") -> None:
+        super().__init__(message)
+        self.wanted = wanted
 
 
 class CheckpointError(MedmetaError):

@@ -10,7 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, TargetKind
+from medmeta.episode import (
+    Episode,
+    Inputs,
+    InputSpec,
+    LabelledSet,
+    Predictor,
+    Target,
+    TargetKind,
+    any_tensor,
+)
 from medmeta.errors import UnsupportedTaskError
 from medmeta.settings import Settings
 
@@ -27,7 +36,8 @@ class Traits:
     logits. ``differentiable``: logits have a gradient with respect to the support. ``targets`` and
     ``input_kinds``: what it takes. ``has_head``: it is an encoder with a learner over embeddings
     (``HeadedLearner``). ``maps_tasks``: it lifts one task over the batch by ``map_tasks``, and in
-    training too no task touches another, so that a batch may be cut up.
+    training too no task touches another, so that a batch may be cut up. ``name``: what messages
+    call it, by the registry; empty where it is not registered.
     """
 
     trainable: bool = True
@@ -40,6 +50,7 @@ class Traits:
     input_kinds: frozenset[str] = frozenset({"image"})
     has_head: bool = False
     maps_tasks: bool = False
+    name: str = ""
 
 
 class AbstractLearner(nn.Module, ABC):
@@ -119,9 +130,12 @@ class AdaptedTask:
 def adapt_task(learner: AbstractLearner, support: LabelledSet, target: Target) -> AdaptedTask:
     """Adapt, and keep what was encoded on the way.
 
-    Raises ``UnsupportedTaskError`` where the learner does not take such a task.
+    Raises ``UnsupportedTaskError`` where the learner does not take such a task, or where a class
+    has no image.
     """
-    check_task_fits(learner, target)
+    check_task_fits(learner, target, support)
+    if target.kind == "classes":
+        _check_classes(name_of(learner), target, support.labels)
     if not learner.traits.has_head:
         return AdaptedTask(learner, support, target, learner.adapt(support, target))
     headed = cast(HeadedLearner, learner)
@@ -137,13 +151,20 @@ def adapt_task(learner: AbstractLearner, support: LabelledSet, target: Target) -
     )
 
 
-def check_task_fits(learner: AbstractLearner, target: Target) -> None:
-    """Raise ``UnsupportedTaskError`` where the learner does not take this kind or size of task."""
+def check_task_fits(
+    learner: AbstractLearner, target: Target, support: LabelledSet | None = None
+) -> None:
+    """Raise ``UnsupportedTaskError`` where the learner does not take this kind or size of task.
+
+    With ``support``, also where its labels are not of the target's kind, or its inputs of another
+    kind than the learner takes. Only shapes are looked at, so nothing waits for a device.
+    """
     name, traits = name_of(learner), learner.traits
     if target.kind not in traits.targets:
         raise UnsupportedTaskError(
             f"{name} takes {' and '.join(sorted(traits.targets))}, not {target.kind}; "
-            "'medmeta learners' lists what takes them."
+            "'medmeta learners' lists what takes them.",
+            wanted=target.kind,
         )
     if target.kind == "classes" and target.size < 2:
         raise UnsupportedTaskError(
@@ -154,12 +175,51 @@ def check_task_fits(learner: AbstractLearner, target: Target) -> None:
         raise UnsupportedTaskError(
             f"{name} was built for at most {traits.max_way} classes, and this task has "
             f"{target.size}. Use fewer classes, train it with --set max_way={target.size}, or "
-            "use a learner without a fixed output layer ('medmeta learners' lists them)."
+            "use a learner without a fixed output layer.",
+            wanted="any way",
+        )
+    if support is not None:
+        _check_labels(name, target, support.labels)
+        shape = any_tensor(support.inputs).shape
+        if 3 <= len(shape) <= 6:
+            check_input_fits(traits, InputSpec(shape[2], tuple(shape[3:])), name=name)
+
+
+def _check_classes(name: str, target: Target, labels: Tensor) -> None:
+    """Every class has an image in every task: ``labels`` ``(T, S)``."""
+    classes = torch.arange(target.size, device=labels.device)
+    missing = ~(labels[..., None] == classes).any(1)
+    if bool(missing.any()):
+        task, number = (int(found[0]) for found in missing.nonzero(as_tuple=True))
+        raise UnsupportedTaskError(
+            f"{name} learns {target.size} classes from images of each, and the support of task "
+            f"{task} has none of class {number}; add some, or ask for fewer classes."
         )
 
 
+def _check_labels(name: str, target: Target, labels: Tensor) -> None:
+    """One class, some values or one mask for each image of a task."""
+    fits = {
+        "classes": labels.ndim == 2,
+        "values": labels.ndim == 3 and labels.shape[2] == target.size,
+        "masks": labels.ndim >= 4,
+    }
+    if fits[target.kind]:
+        return
+    wanted = {"classes": "(T, S)", "values": f"(T, S, {target.size})", "masks": "(T, S, *space)"}
+    dense = target.kind == "classes" and labels.ndim > 3
+    raise UnsupportedTaskError(
+        f"{name} was asked for {target.kind}, whose labels are {wanted[target.kind]}, and was "
+        f"given labels of {tuple(labels.shape)}."
+        + (" Labels of pixels are a task of masks." if dense else ""),
+        wanted="masks" if dense else target.kind,
+    )
+
+
 def name_of(learner: AbstractLearner) -> str:
-    """What a message calls a learner: its class, or that of its head."""
+    """What a message calls a learner: its registered name, else its class or that of its head."""
+    if learner.traits.name:
+        return learner.traits.name
     told = cast(HeadedLearner, learner).head if learner.traits.has_head else learner
     return type(told).__name__
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from medmeta.storage import sealed
-from tests.app._typed import SMALL, bomb, folder, medmeta, picture, refused, state
+from tests.app._typed import SMALL, bomb, folder, medmeta, picture, refused, state, values_manifest
 
 Copy = Callable[[Path], Path]
 UNREADABLE = ("trunc.png", "zero.png", "text.png", "bomb.png")
@@ -321,3 +321,17 @@ def test_code_from_outside_needs_a_word(workplace: Path, tmp_path: Path) -> None
     told = refused(*given, "--out", tmp_path / "run", "--allow-external", says="external:os:getcwd")
     assert "torch module" in told
     assert state(tmp_path) == {}
+
+
+def test_who_takes_what_a_learner_does_not(tmp_path: Path) -> None:
+    """The error names the learner, what it takes, and those that take what was asked for."""
+    manifest = values_manifest(tmp_path / "ages")
+    given = ["train", "--source", manifest, "--target", "values", "--learner", "prototypical"]
+    says = (
+        "prototypical takes classes, not values",
+        "Learners that take values: ",
+        "maml",
+        "ridge",
+    )
+    refused(*given, "--out", tmp_path / "run", says=says)
+    assert not (tmp_path / "run").exists()

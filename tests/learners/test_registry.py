@@ -8,11 +8,12 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from medmeta.encoders import AbstractEncoder, EncoderConfig, build_encoder
 from medmeta.episode import InputSpec, LabelledSet, Target
 from medmeta.errors import SettingsError, UnknownNameError, UnsupportedTaskError
+from medmeta.learner import adapt_task
 from medmeta.learners import (
     LEARNERS,
     build_head,
@@ -20,6 +21,7 @@ from medmeta.learners import (
     build_on,
     configuration,
     learner_spec,
+    learners_taking,
     names_on_encoders,
 )
 
@@ -152,3 +154,43 @@ def test_one_that_tunes_an_encoder_is_no_head_by_itself() -> None:
         build_head(name, None, InputSpec(8, ()), TARGET)
     told = str(caught.value).split("heads are ")[1]
     assert name not in told
+
+
+PICTURES = torch.zeros(1, 4, 1, 16, 16)
+IDS = torch.arange(1)
+
+
+@pytest.mark.parametrize("name", ["prototypical", "maml", "meta_networks"])
+@pytest.mark.parametrize(
+    ("labels", "inputs", "complaint"),
+    [
+        (torch.zeros(1, 4, 16, 16).long(), PICTURES, r"labels are \(T, S\).*task of masks"),
+        (torch.zeros(1, 4, 1), PICTURES, r"labels are \(T, S\), and was given.*\(1, 4, 1\)"),
+        (torch.arange(4)[None] % 2, PICTURES[..., None], "takes inputs of kind image, not volume"),
+        (torch.arange(4)[None] % 2, PICTURES[:, :, :, 0, 0], "of kind image, not vector"),
+    ],
+)
+def test_labels_and_inputs_of_another_kind_are_refused_by_name(
+    name: str, labels: Tensor, inputs: Tensor, complaint: str
+) -> None:
+    target = Target("classes", 2)
+    learner = build_learner(name, None, InputSpec(1, (16, 16)), target)
+    with pytest.raises(UnsupportedTaskError, match=f"^{name} .*{complaint}"):
+        learner.adapt(LabelledSet(inputs, labels, IDS), target)
+
+
+def test_a_class_without_an_image_is_named() -> None:
+    target = Target("classes", 2)
+    learner = build_learner("prototypical", None, InputSpec(1, (16, 16)), target)
+    support = LabelledSet(PICTURES, torch.zeros(1, 4).long(), IDS)
+    with pytest.raises(UnsupportedTaskError, match=r"prototypical .* task 0 has none of class 1"):
+        adapt_task(learner, support, target)
+
+
+def test_who_takes_what_another_does_not() -> None:
+    values, any_way = learners_taking("values"), learners_taking("any way")
+    assert {"maml", "ridge"} <= set(values)
+    assert "prototypical" not in values
+    assert {"prototypical", "ridge", "leo"} <= set(any_way)
+    assert "maml" not in any_way
+    assert learners_taking("masks") == ()

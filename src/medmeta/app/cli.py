@@ -28,7 +28,7 @@ from medmeta.app.commands import (
 )
 from medmeta.app.commands import data as data_commands
 from medmeta.app.terminal import emit_json, say
-from medmeta.errors import MedmetaError
+from medmeta.errors import MedmetaError, UnsupportedTaskError
 from medmeta.version import __version__
 
 
@@ -105,6 +105,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(args=argv, prog_name="medmeta", obj=tuple(argv), standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
+    except UnsupportedTaskError as error:
+        text = f"{error}{_others_that_take(error.wanted)}"
+        _fail(type(error).__name__, text, error.exit_code, as_json=as_json)
     except MedmetaError as error:
         _fail(type(error).__name__, str(error), error.exit_code, as_json=as_json)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -132,6 +135,17 @@ def main(arguments: list[str] | None = None) -> None:
             "with MEDMETA_DEBUG=1 the same command shows where it happened."
         )
         _fail(type(error).__name__, text, 1, as_json=as_json)
+
+
+def _others_that_take(wanted: str) -> str:
+    """Which learners take what one did not; empty where that was not the trouble."""
+    if not wanted:
+        return ""
+    from medmeta.learners import learners_taking
+
+    names = learners_taking(wanted)
+    what = "any number of classes" if wanted == "any way" else wanted
+    return f" Learners that take {what}: {', '.join(names) or 'none yet'}."
 
 
 def _usage(error: click.ClickException) -> str:

@@ -47,13 +47,13 @@ class InitialEncoder:
         """
         if self.model is None:
             return
-        weights = _encoder_of(self.model.learner).state_dict()
+        weights = encoder_of(self.model.learner).state_dict()
         if not weights:
             raise UnsupportedTaskError(
                 f"--init: the encoder {self._encoder['name']} of that run has no weights; name a "
                 "run whose encoder was trained."
             )
-        encoder = _encoder_of(learner)
+        encoder = encoder_of(learner)
         wrong = _misfits(weights, encoder.state_dict())
         there, here = self._encoder["norm"], config.encoder.norm
         about = "; ".join(wrong[:_SHOWN])
@@ -128,7 +128,7 @@ def initial_encoder(
     return InitialEncoder(record, model.seen_hashes(), None if before else model)
 
 
-def _encoder_of(learner: AbstractLearner) -> AbstractEncoder:
+def encoder_of(learner: AbstractLearner) -> AbstractEncoder:
     """The learner's encoder, wherever in it that lies, without what is wrapped around it.
 
     (Another way of reading the same weights: feature maps instead of embeddings, or flips.)

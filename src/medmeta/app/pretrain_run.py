@@ -31,6 +31,7 @@ from medmeta.learners import (
     build_learner,
     configuration,
     head_names,
+    learner_spec,
 )
 from medmeta.learners.pretraining import Classifier
 from medmeta.settings import validated

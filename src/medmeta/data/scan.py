@@ -17,7 +17,8 @@ class Scan:
     ``where`` names it in messages, from its source's folder. ``files`` has one file for each slice,
     in order along the volume, or one file that holds all ``n_slices``. ``shape`` is ``(H, W)`` of a
     slice; ``spacing`` is in mm, between slices, rows and columns, None where it is not known.
-    ``modality`` is as DICOM abbreviates it (CT, MR, US). ``patient``, ``study`` and ``series`` are
+    ``modality`` is as DICOM abbreviates it (CT, MR, US); ``transfer_syntax`` how DICOM packs the
+    pixels, in words. ``patient``, ``study`` and ``series`` are
     pseudonyms, never what the header says; ``others`` are columns to group by (``device``,
     ``sex``). ``problems`` are what is worth saying of this scan alone.
     """
@@ -30,6 +31,7 @@ class Scan:
     spacing: tuple[float | None, float | None, float | None] = (None, None, None)
     modality: str | None = None
     photometric: str | None = None
+    transfer_syntax: str | None = None
     patient: str | None = None
     study: str | None = None
     series: str | None = None

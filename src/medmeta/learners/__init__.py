@@ -6,6 +6,7 @@ A learner is added by one file and one name in ``LEARNERS``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -168,11 +169,29 @@ def _built(
     input_spec: InputSpec,
     target: Target,
 ) -> AbstractLearner:
-    learner = spec.build(settings, encoder, input_spec, target)
+    learner = _named(spec.build(settings, encoder, input_spec, target), spec.name)
     check_task_fits(learner, target)
     if target.kind == "values" and not learner.traits.has_head:
         return StandardisedValues(learner)
     return learner
+
+
+def _named(learner: AbstractLearner, name: str) -> AbstractLearner:
+    learner.traits = replace(learner.traits, name=name)
+    return learner
+
+
+def learners_taking(wanted: str) -> tuple[str, ...]:
+    """Registered learners that take a kind of target, or ``"any way"``: any number of classes.
+
+    >>> "maml" in learners_taking("values"), "maml" in learners_taking("any way")
+    (True, False)
+    """
+    if wanted != "any way":
+        return tuple(sorted(name for name in LEARNERS if wanted in targets_of(name)))
+    spec, target = InputSpec(1, (16, 16)), Target("classes", 2)
+    built = {name: build_learner(name, None, spec, target) for name in LEARNERS}
+    return tuple(sorted(name for name, one in built.items() if one.traits.max_way is None))
 
 
 def targets_of(name: str) -> tuple[TargetKind, ...]:
@@ -237,6 +256,6 @@ def build_head(
     spec = learner_spec(name)
     if spec.build_head is None:
         raise _no_head(name, head_names())
-    head = spec.build_head(configuration(name, config), embedding_spec, target)
+    head = _named(spec.build_head(configuration(name, config), embedding_spec, target), name)
     check_task_fits(head, target)
     return StandardisedValues(head) if target.kind == "values" else head

@@ -8,7 +8,7 @@ from torch import Tensor, cat
 
 from medmeta.encoders import AbstractEncoder, channels_innermost
 from medmeta.episode import Episode, Inputs, LabelledSet, Predictor, Target, any_tensor, map_inputs
-from medmeta.learner import AbstractLearner, HeadedLearner
+from medmeta.learner import AbstractLearner, HeadedLearner, check_task_fits
 from medmeta.spans import span
 
 
@@ -54,6 +54,7 @@ class EmbeddingLearner(HeadedLearner):
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Adapt the head to the embedded support."""
+        check_task_fits(self, target, support)
         embedded = support.with_inputs(self.encode(support.inputs))
         head_predictor = self.head.adapt(embedded, target)
         return lambda inputs: head_predictor(self.encode(inputs))

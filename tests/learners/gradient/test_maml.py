@@ -75,6 +75,20 @@ def test_one_inner_step_of_a_linear_network_by_hand() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["maml", "anil", "meta_sgd", "metal"])
+@pytest.mark.parametrize(("side", "rate"), [(16, 0.4), (64, 0.025)])
+def test_the_default_rate_falls_with_the_embeddings_size(name: str, side: int, rate: float) -> None:
+    """Conv-4 of 64 channels halves four times: 64 numbers at 16×16, 1,024 at 64×64."""
+    learner = build_learner(name, None, InputSpec(1, (side, side)), TARGET)
+    adapting = learner.head if hasattr(learner, "head") else learner
+    assert adapting.config.inner_rate == pytest.approx(rate)
+
+
+def test_a_rate_that_was_given_stays() -> None:
+    learner = build_learner("maml", {"inner_rate": 0.4}, InputSpec(1, (64, 64)), TARGET)
+    assert learner.config.inner_rate == 0.4
+
+
 def test_the_inner_rate_is_on_the_mean_not_the_sum() -> None:
     """The same support twice over is the same task: the update must not double."""
     learner, tasks = tiny(inner_rate=0.7), episode()

@@ -19,12 +19,11 @@ from medmeta.learners.standardised import StandardisedValues
 class ANILConfig(DescentConfig):
     """Options of ANIL.
 
-    ``inner_rate`` is on the mean cross-entropy of the support (None: 0.4 for classes, 0.01 for
-    values). ``inner_steps`` while training, ``test_steps`` when adapting (None: the same).
-    ``first_order`` counts the inner gradients as constants. ``inner_checkpoint`` keeps less memory
-    over several inner steps and computes them again in the backward pass. ``max_way`` is the size
-    of the output layer: tasks of fewer classes use its first columns (None: the ways it is first
-    built for).
+    ``inner_rate`` is on the mean cross-entropy of the support (None: as of maml). ``inner_steps``
+    while training, ``test_steps`` when adapting (None: the same). ``first_order`` counts the inner
+    gradients as constants. ``inner_checkpoint`` keeps less memory over several inner steps and
+    computes them again in the backward pass. ``max_way`` is the size of the output layer: tasks of
+    fewer classes use its first columns (None: the ways it is first built for).
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
@@ -47,8 +46,9 @@ def _build(
     config: ANILConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> EmbeddingLearner:
     layer = output_layer(config, encoder.embedding_size, target)
+    fitted = config.on_embedding(encoder.embedding_size, target)
     head: AbstractLearner = ANIL(
-        layer, config, target=target, max_way=layer.out_features, input_kind="vector"
+        layer, fitted, target=target, max_way=layer.out_features, input_kind="vector"
     )
     if target.kind == "values":
         head = StandardisedValues(head)

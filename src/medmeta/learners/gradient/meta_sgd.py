@@ -23,7 +23,7 @@ class MetaSGDConfig(DescentConfig):
     """Options of Meta-SGD.
 
     ``inner_rate`` is where the learned rates begin, on the mean cross-entropy of the support
-    (None: 0.4 for classes, 0.01 for values, as of maml). ``inner_steps`` while training (the
+    (None: as of maml). ``inner_steps`` while training (the
     paper: one), ``test_steps`` when adapting (None: the same). ``first_order`` leaves out second
     derivatives. ``inner_checkpoint`` keeps less memory over several inner steps and computes them
     again in the backward pass. ``max_way`` is the size of the output layer: tasks of fewer classes

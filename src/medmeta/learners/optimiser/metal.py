@@ -31,16 +31,15 @@ OWN_SIGNALS, LAYER_SIGNALS = 2, 5
 class METALConfig(DescentConfig):
     """Options of METAL.
 
-    ``inner_rate`` is α, on the mean cross-entropy of the images adapted to (None: 0.4 for classes,
-    0.01 for values, as of maml); ``proposal_weight`` is β. Both are where learning begins, or
-    fixed with ``learn_rates=false``. ``hidden``: size of the meta-network. ``train_on``
-    ``folds``: support and query together are split in ``folds`` stratified parts, and the loss is
-    that on each part after adapting to the others; ``query``: the loss on the query after adapting
-    to the support, as of maml. ``inner_steps`` while training, ``test_steps`` when adapting (None:
-    the same). ``first_order`` leaves out second derivatives. ``inner_checkpoint`` keeps less
-    memory over several inner steps and computes them again in the backward pass. ``max_way`` is
-    the size of the output layer: tasks of fewer classes use its first columns (None: the ways it
-    is first built for).
+    ``inner_rate`` is α, on the mean cross-entropy of the images adapted to (None: as of maml);
+    ``proposal_weight`` is β. Both are where learning begins, or fixed with ``learn_rates=false``.
+    ``hidden``: size of the meta-network. ``train_on`` ``folds``: support and query together are
+    split in ``folds`` stratified parts, and the loss is that on each part after adapting to the
+    others; ``query``: the loss on the query after adapting to the support, as of maml.
+    ``inner_steps`` while training, ``test_steps`` when adapting (None: the same). ``first_order``
+    leaves out second derivatives. ``inner_checkpoint`` keeps less memory over several inner steps
+    and computes them again in the backward pass. ``max_way`` is the size of the output layer:
+    tasks of fewer classes use its first columns (None: the ways it is first built for).
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
