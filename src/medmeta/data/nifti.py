@@ -29,7 +29,7 @@ from medmeta.data.nifti_header import (
 )
 from medmeta.data.scan import Scan
 from medmeta.data.voxel_tally import VoxelTally
-from medmeta.data.windows import window_limits
+from medmeta.data.windows import OWN, parse_window
 from medmeta.errors import UnreadableImageError
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -95,7 +95,7 @@ def read_nifti_slice(
     scan: Scan,
     number: int,
     *,
-    window: str | None = None,
+    window: str = OWN,
     plane: Plane = "axial",
     time_point: int = 1,
 ) -> NDArray[np.uint8]:
@@ -109,20 +109,23 @@ def read_nifti_slices(
     scan: Scan,
     numbers: Sequence[int],
     *,
-    window: str | None = None,
+    window: str = OWN,
     plane: Plane = "axial",
     time_point: int = 1,
 ) -> NiftiSlices:
     """Some slices, counted from 0 upwards, forwards or rightwards, with one window for all.
 
-    Without a window they are shown between the values that the file names (``cal_min`` and
+    By the window ``file`` they are shown between the values that the file names (``cal_min`` and
     ``cal_max``), or else between the 0.5th and the 99.5th percentile of the volume. What is no
     number is black. Raises ``UnreadableImageError``.
     """
     try:
         header = read_header(scan.files[0])
         _check_time(header, time_point)
-        limits = header.shown if window is None else window_limits(window)
+        asked = parse_window(window)
+        limits = header.shown
+        if asked is not None:
+            limits = (asked.centre - asked.width / 2, asked.centre + asked.width / 2)
         tally = VoxelTally(int(np.prod(header.shape))) if limits is None else None
         raw = _gathered(header, numbers, plane=plane, time_point=time_point, tally=tally)
         if header.dtype.names:

@@ -9,6 +9,7 @@ import numpy as np
 from medmeta.data.index import Column, SourceIndex
 from medmeta.data.medical import slices_of
 from medmeta.data.preprocess import Preprocessing
+from medmeta.data.windows import OWN
 
 
 def chosen_slices(depth: int, wanted: int) -> tuple[int, ...]:
@@ -33,7 +34,7 @@ def slices_in_words(preprocessing: Preprocessing) -> str:
     """
     n = preprocessing.slices
     which = "its middle slice" if n == 1 else f"{n} slices in its middle half"
-    window = preprocessing.window or "of the file"
+    window = "of the file" if preprocessing.window == OWN else preprocessing.window
     time = "" if preprocessing.time_point == 1 else f", volume {preprocessing.time_point} in time"
     return f"{which}, window {window}, NIfTI cut {preprocessing.plane}{time}"
 

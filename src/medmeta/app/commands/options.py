@@ -16,7 +16,7 @@ ExpectSha256 = Annotated[
     str | None, typer.Option(help="SHA-256 that the card must have (against tampering).")
 ]
 Window = Annotated[
-    str | None, typer.Option(help="DICOM, NIfTI: lung, brain, bone, abdomen, … or the file's own.")
+    str | None, typer.Option(help="DICOM, NIfTI: lung, brain, bone, …, 40,400, or file (its own).")
 ]
 Slices = Annotated[
     int | None, typer.Option(help="Slices of a volume that are used, around its middle.")
