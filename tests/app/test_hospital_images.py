@@ -143,10 +143,11 @@ def test_no_identifier_is_in_anything_that_was_written(
     export: Export, run: Path, predictor: Path, answers: Path, report: Path
 ) -> None:
     """With a file left out, evaluation and all: the folders of names are the hospital's alone."""
-    bad = next((export.root / "archive").rglob("*.dcm"))
-    whole = bad.read_bytes()
+    series = next((export.root / "archive").rglob("*.dcm")).parent
+    whole = {file: file.read_bytes() for file in series.iterdir()}
     try:
-        bad.write_bytes(whole[: len(whole) // 2])
+        for file, data in whole.items():
+            file.write_bytes(data[: len(data) // 2])
         source = export.root / "archive" / "labels.csv"
         again = medmeta("train", "--source", source, *SMALL, "--skip-bad", "--out",
                         export.written / "again", "--json")  # fmt: skip
@@ -155,7 +156,8 @@ def test_no_identifier_is_in_anything_that_was_written(
                            "--way", "2", "--query", "1", "--episodes", "4", "--json")  # fmt: skip
         assert measured.code in (0, 2), measured
     finally:
-        bad.write_bytes(whole)
+        for file, data in whole.items():
+            file.write_bytes(data)
     told = json.loads((export.written / "again" / "left_out.json").read_text())
     assert told["left_out"]
     assert all(entry["source"] == "archive" and entry["why"] for entry in told["left_out"])

@@ -81,9 +81,9 @@ def test_slices_of_one_volume_never_stand_on_both_sides(folder, tmp_path):
         )
         sampler = TaskSampler([source], protocol)
         for number in range(200):
-            task = sampler.task(number)
-            support = set(volumes[np.ravel(task.support)].tolist()) - {-1}
-            assert not support & set(volumes[np.ravel(task.query)].tolist())
+            task = sampler.draw(number)
+            support = set(volumes[task.support_rows].tolist()) - {-1}
+            assert not support & set(volumes[task.query_rows].tolist())
 
 
 def test_links_are_followed_through_patients_pictures_and_volumes():

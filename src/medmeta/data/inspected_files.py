@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class InspectedFile:
 
     ``shape`` is slices, rows and columns of what the file holds (of one file of a series: rows and
     columns); ``spacing`` is in mm, between slices, rows and columns. ``series`` is a pseudonym.
+    ``remark``: why a file that can be read is not used all the same, beside the others.
     """
 
     path: str
@@ -49,6 +50,7 @@ class InspectedFile:
     transfer_syntax: str | None = None
     series: str | None = None
     look: str = ""
+    remark: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: what was read, or why not."""
@@ -57,8 +59,8 @@ class InspectedFile:
         names = ("modality", "photometric", "transfer_syntax", "series")
         told = {name: getattr(self, name) for name in names}
         read = {"shape": list(self.shape), "spacing_mm": list(self.spacing), **told}
-        look = {"look": self.look} if self.look else {}
-        return {"path": self.path, "kind": self.kind, "read": True, **read, **look}
+        more = {name: getattr(self, name) for name in ("look", "remark") if getattr(self, name)}
+        return {"path": self.path, "kind": self.kind, "read": True, **read, **more}
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,17 @@ def inspect_tree(
     paths = list(files_below(root) if files is None else files)
     medical = [path for path in paths if medical_kind(path)]
     scans, problems = find_scans(medical, root=root)
-    found = {p.where: _refused(root / p.where, root, p.what) for p in problems if _of_file(p, root)}
+    refusals = {p.where: p.what for p in problems if _of_file(p, root)}
+    found = {where: _refused(root / where, root, what) for where, what in refusals.items()}
+    alone = [scan for where in refusals for scan in find_scans([root / where], root=root)[0]]
     held = {file for scan in scans for file in scan.files} | set(medical)
     held |= {other for path in medical for other in nifti_files(path)}
-    work: list[Scan | Path] = [*scans, *(path for path in paths if path not in held)]
+    work: list[Scan | Path] = [*scans, *alone, *(path for path in paths if path not in held)]
     for done, looked in enumerate(map_ahead(lambda item: _look(item, root), work), start=1):
-        found.update({file.path: file for file in looked})
+        for file in looked:
+            again = file.path in refusals  # by itself it may be read, if not beside the others
+            if not (again and file.reason):
+                found[file.path] = replace(file, remark=refusals[file.path]) if again else file
         if progress is not None:
             progress(done, len(work))
     for path in medical:  # of a header pair, the second stands for itself too
@@ -137,9 +144,13 @@ def _refused(path: Path, root: Path, reason: str) -> InspectedFile:
 
 
 def _look(item: Scan | Path, root: Path) -> list[InspectedFile]:
-    if isinstance(item, Path):
-        return [_look_at_picture(item, root)]
-    return [_look_at_nifti(item, root)] if item.kind == "nifti" else _look_at_series(item, root)
+    try:
+        if isinstance(item, Path):
+            return [_look_at_picture(item, root)]
+        return [_look_at_nifti(item, root)] if item.kind == "nifti" else _look_at_series(item, root)
+    except Exception as error:  # one file must not stop the look at all others
+        files = (item,) if isinstance(item, Path) else item.files
+        return [_refused(f, root, f"is damaged ({type(error).__name__}).") for f in files]
 
 
 def _look_at_picture(path: Path, root: Path) -> InspectedFile:

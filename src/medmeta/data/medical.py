@@ -19,20 +19,17 @@ from medmeta.data.readers import IMAGE_SUFFIXES
 from medmeta.data.scan import Scan
 from medmeta.errors import MedmetaError, UnreadableImageError
 
-_DICOM_SUFFIXES = frozenset((".dcm", ".dicom", ".ima"))
-
 
 def medical_kind(path: Path) -> Literal["dicom", "nifti"] | None:
     """What kind of medical file it is: NIfTI by its name, DICOM by name or content.
 
     A picture's suffix is believed, so that folders of pictures are not opened one by one.
     """
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         return None
     if is_nifti(path):
         return "nifti"
-    return "dicom" if suffix in _DICOM_SUFFIXES or looks_like_dicom(path) else None
+    return "dicom" if looks_like_dicom(path) else None
 
 
 def find_scans(files: Iterable[Path], *, root: Path) -> tuple[list[Scan], list[Problem]]:
