@@ -56,7 +56,7 @@ class Bounded:
     def read(self, n: int = -1) -> bytes:
         """At most ``n`` bytes."""
         there = max(0, self._size - self._file.tell())
-        n = there if n is None or n < 0 else min(n, there)
+        n = there if n < 0 else min(n, there)
         self._left -= n
         self._reads -= 1
         if self._left < 0 or self._reads < 0:
