@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from medmeta.data.dicom_file import looks_like_dicom, opened, read_header
 from medmeta.data.dicom_geometry import Place, place_of, volumes
-from medmeta.data.dicom_pixels import dicom_values as dicom_values
-from medmeta.data.dicom_pixels import frame_count, frame_shape, read_dicom_slice, transfer_syntax
+from medmeta.data.dicom_pixels import dicom_values, read_dicom_slice
 from medmeta.data.dicom_repeats import without_repeats
+from medmeta.data.dicom_stored import frame_count, frame_shape, transfer_syntax
 from medmeta.data.dicom_syntax import NOT_PICTURES, syntax_name
 from medmeta.data.dicom_warnings import worth_saying
 from medmeta.data.index import Problem
@@ -89,9 +89,9 @@ def _read(path: Path, where: str, salt: bytes) -> DicomFile:
 
 def _described(header: Dataset, path: Path, where: str, salt: bytes) -> DicomFile:
     modality = str(header.get("Modality") or "") or None
-    kind = NOT_PICTURES.get(str(header.get("SOPClassUID") or "")) or NOT_PICTURES.get(
-        modality or ""
-    )
+    meta = getattr(header, "file_meta", None) or {}
+    stored = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""
+    kind = NOT_PICTURES.get(str(stored)) or NOT_PICTURES.get(modality or "")
     if kind is not None:
         raise UnreadableImageError(f"holds no picture, but {kind}.")
     if not header.get("Rows"):
@@ -126,7 +126,8 @@ def _others(header: Dataset) -> dict[str, str]:
     device = " ".join(
         str(header.get(name) or "").strip() for name in ("Manufacturer", "ManufacturerModelName")
     ).strip()
-    found = {"device": device, "sex": str(header.get("PatientSex") or "").strip()}
+    sex = str(header.get("PatientSex") or "").strip().upper()
+    found = {"device": device, "sex": sex if sex in ("F", "M", "O") else ""}
     band = age_band(str(header.get("PatientAge") or ""))
     return {name: text for name, text in {**found, "age_band": band}.items() if text}
 

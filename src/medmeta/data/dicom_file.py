@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import stat
+import warnings
 import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -56,7 +58,7 @@ class Bounded:
     def read(self, n: int = -1) -> bytes:
         """At most ``n`` bytes."""
         there = max(0, self._size - self._file.tell())
-        n = there if n is None or n < 0 else min(n, there)
+        n = there if n < 0 else min(n, there)
         self._left -= n
         self._reads -= 1
         if self._left < 0 or self._reads < 0:
@@ -146,6 +148,12 @@ def read_header(file: IO[bytes]) -> tuple[Dataset, IO[bytes]]:
     pydicom = _pydicom()
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _read_header(pydicom, file, size)
+
+
+def _read_header(pydicom: Any, file: IO[bytes], size: int) -> tuple[Dataset, IO[bytes]]:
     try:
         content, plain = _inflated(file, size)
         bounded: Any = Bounded(content, content.seek(0, io.SEEK_END))
@@ -205,4 +213,6 @@ def _pydicom() -> Any:
         import pydicom
     except ImportError:
         raise MissingExtraError("pydicom", "dicom", "reading DICOM files") from None
+    # It logs and warns with what stands in headers, which is nobody's business.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
     return pydicom

@@ -107,8 +107,8 @@ def _ordered(places: Sequence[Place], group: Sequence[int]) -> Order:
     repeated = int((gaps < _SAME_PLACE).sum())
     if repeated:
         said.append(
-            f"{repeated + 1 if repeated == len(gaps) else repeated} slices lie where another of "
-            "the series does (several times or echoes?); they stand after each other."
+            f"{repeated} of its slices lie where another does (several times or echoes?); they "
+            "stand after each other."
         )
     real = gaps[gaps >= _SAME_PLACE]
     if not len(real):

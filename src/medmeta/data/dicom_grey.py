@@ -1,4 +1,4 @@
-"""Grey levels of a DICOM frame brought to 8 bits: by a window, a look-up table, or its own range."""
+"""Grey levels of a DICOM frame brought to 8 bits: by a window, or by its own range."""
 
 from __future__ import annotations
 

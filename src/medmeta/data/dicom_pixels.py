@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.bit_depth import grey_if_equal
-from medmeta.data.dicom_file import opened, read_header
 from medmeta.data.dicom_grey import (
     Levels,
     asked_levels,
@@ -19,36 +15,13 @@ from medmeta.data.dicom_grey import (
     own_window,
     range_levels,
 )
-from medmeta.data.guarded import decoded_apart
-from medmeta.data.readers import ReadLimits
+from medmeta.data.dicom_stored import Stored, read_stored
 from medmeta.data.scan import Scan
 from medmeta.data.windows import CT_DEFAULT, NAMED, Window, misfit, parse_window
 from medmeta.errors import UnreadableImageError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-_NATIVE = {
-    "1.2.840.10008.1.2": "<",
-    "1.2.840.10008.1.2.1": "<",
-    "1.2.840.10008.1.2.1.99": "<",
-    "1.2.840.10008.1.2.2": ">",
-}
-_PIXEL_TAGS = {0x7FE00010: "i", 0x7FE00008: "f", 0x7FE00009: "f"}
-_LIMITS = ReadLimits()
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One frame as the file holds it.
-
-    ``values`` ``(H, W)`` or ``(H, W, 3)``; ``rgb`` says that they are colours already.
-    """
-
-    header: Dataset
-    frame: int
-    values: NDArray[Any]
-    rgb: bool
 
 
 def dicom_values(scan: Scan, number: int) -> NDArray[Any]:
@@ -92,124 +65,9 @@ def _stored(scan: Scan, number: int) -> Stored:
         raise UnreadableImageError(f"{scan.where}: {error}") from error.__cause__
 
 
-def read_stored(path: Path, frame: int = 0, limits: ReadLimits = _LIMITS) -> Stored:
-    """One frame of a file; raises ``UnreadableImageError`` without the file's name."""
-    with opened(path, limits) as file:
-        header, content = read_header(file)
-        try:
-            syntax = transfer_syntax(header)
-            shape = frame_shape(header)
-            frames = frame_count(header)
-        except UnreadableImageError:
-            raise
-        except Exception as error:
-            raise UnreadableImageError("has a damaged DICOM header; export it again.") from error
-        if shape[0] * shape[1] > limits.max_pixels:
-            raise UnreadableImageError(
-                f"says it has more than the {limits.max_pixels / 1e6:g} megapixels that are read."
-            )
-        if not 0 <= frame < frames:
-            raise UnreadableImageError(f"has {frames} frames, and frame {frame + 1} was asked for.")
-        order = _NATIVE.get(syntax)
-        if order is not None and _plain(header, order):
-            return Stored(
-                header, frame, _native(header, content, frame, shape, order), shape[2] > 1
-            )
-        file.seek(0)
-        values, rgb = decoded_apart(file.read(), frame)
-    if values.shape[:2] != shape[:2]:
-        raise UnreadableImageError("holds a picture of another size than its header says.")
-    return Stored(header, frame, values, rgb)
-
-
-def transfer_syntax(header: Dataset) -> str:
-    """Its identifier; a bare data set's is guessed from how it was read."""
-    meta = getattr(header, "file_meta", None)
-    named = meta.get("TransferSyntaxUID") if meta is not None else None
-    if named:
-        return str(named)
-    implicit = header.original_encoding[0]
-    if implicit is None:
-        raise UnreadableImageError("does not say how its pixels are packed (transfer syntax).")
-    return "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1"
-
-
-def frame_count(header: Dataset) -> int:
-    """How many pictures the file holds."""
-    count = int(header.get("NumberOfFrames") or 1)
-    if not 1 <= count <= 1_000_000:
-        raise UnreadableImageError(f"says it has {count} frames.")
-    return count
-
-
-def frame_shape(header: Dataset) -> tuple[int, int, int]:
-    """Rows, columns and samples of a frame; raises where there is no picture."""
-    rows, columns = header.get("Rows"), header.get("Columns")
-    if not rows or not columns:
-        raise UnreadableImageError("holds no picture.")
-    samples = int(header.get("SamplesPerPixel") or 1)
-    if samples not in (1, 3):
-        raise UnreadableImageError(f"has {samples} samples to a pixel; 1 and 3 are read.")
-    return int(rows), int(columns), samples
-
-
-def _plain(header: Dataset, order: str) -> bool:
-    """Whether native pixels are whole numbers of bytes and no YBR: what NumPy reads as it is.
-
-    (Single bytes may lie swapped in big-endian files.)
-    """
-    bits = int(header.get("BitsAllocated") or 0)
-    photometric = str(header.get("PhotometricInterpretation") or "")
-    known = (16, 32, 64) if order == ">" else (8, 16, 32, 64)
-    return bits in known and not photometric.startswith("YBR")
-
-
-def _native(
-    header: Dataset, content: IO[bytes], frame: int, shape: tuple[int, int, int], order: str
-) -> NDArray[Any]:
-    """A frame of uncompressed pixels, whose size is checked before anything is read."""
-    rows, columns, samples = shape
-    kind, length = _element(header, content, order)
-    allocated = int(header.BitsAllocated)
-    if kind == "i":
-        kind = "i" if int(header.get("PixelRepresentation") or 0) else "u"
-    dtype = np.dtype(f"{order}{kind}{allocated // 8}")
-    size = rows * columns * samples * dtype.itemsize
-    start = content.tell() + frame * size
-    there = content.seek(0, io.SEEK_END)
-    if start + size > there or (length != 0xFFFFFFFF and (frame + 1) * size > length):
-        raise UnreadableImageError("is cut short: its pixels are fewer than its header says.")
-    content.seek(start)
-    values = np.frombuffer(content.read(size), dtype)
-    if samples == 1:
-        return values.reshape(rows, columns)
-    planar = int(header.get("PlanarConfiguration") or 0)
-    if planar:
-        return np.ascontiguousarray(values.reshape(samples, rows, columns).transpose(1, 2, 0))
-    return values.reshape(rows, columns, samples)
-
-
-def _element(header: Dataset, content: IO[bytes], order: str) -> tuple[str, int]:
-    """Kind of number and length of the pixel element; the bytes then stand at the pixels."""
-    byte_order = "little" if order == "<" else "big"
-    head = content.read(8)
-    if len(head) < 8:
-        raise UnreadableImageError("holds no picture: there are no pixels after its header.")
-    group = int.from_bytes(head[:2], byte_order)  # type: ignore[arg-type]
-    element = int.from_bytes(head[2:4], byte_order)  # type: ignore[arg-type]
-    kind = _PIXEL_TAGS.get(group << 16 | element)
-    if kind is None:
-        raise UnreadableImageError("holds no picture: there are no pixels after its header.")
-    if header.original_encoding[0]:
-        return kind, int.from_bytes(head[4:8], byte_order)  # type: ignore[arg-type]
-    long = head[4:6] in (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
-    length = content.read(4) if long else head[6:8]
-    return kind, int.from_bytes(length, byte_order)  # type: ignore[arg-type]
-
-
 def _rescaled(stored: Stored) -> NDArray[Any]:
     """In the scanner's units."""
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     if stored.header.get("ModalityLUTSequence"):
         found: NDArray[Any] = apply_modality_lut(stored.values, stored.header)
@@ -249,7 +107,7 @@ def _picture(stored: Stored, asked: Window | None, modality: str | None) -> NDAr
     if stored.rgb:
         return grey_if_equal(_eight_bits(stored.values, int(header.get("BitsStored") or 8)))
     if photometric == "PALETTE COLOR":
-        from pydicom.pixels import apply_color_lut
+        from pydicom.pixels.processing import apply_color_lut
 
         colours = apply_color_lut(stored.values, header)
         return grey_if_equal(_eight_bits(colours, 8 * colours.dtype.itemsize))
@@ -294,7 +152,7 @@ def _without_window(
 
 def _looked_up(stored: Stored, *, inverted: bool) -> NDArray[np.uint8]:
     """By the file's own tables: first to units, then to grey levels."""
-    from pydicom.pixels import apply_voi_lut
+    from pydicom.pixels.processing import apply_voi_lut
 
     units = _rescaled(stored)
     if not stored.header.get("VOILUTSequence"):

@@ -1,4 +1,4 @@
-"""Files that say they are the same image: copies counted once, contradictions refused."""
+"""Files that say they are the same image: copies counted once, contradictions said."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def without_repeats(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[Problem]]:
     """One file for each image, and what was found.
 
-    Two files with one SOP instance UID must hold the same bytes; where they differ, neither is
-    used.
+    Files of one SOP instance UID and one content are counted once. Where the content differs (an
+    image that was packed anew, or one that was changed) all are kept, with a warning: they are of
+    one patient and never on both sides of a task.
     """
     groups: dict[str, list[DicomFile]] = {}
     for number, file in enumerate(files):
@@ -25,19 +26,23 @@ def without_repeats(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[P
     problems: list[Problem] = []
     for members in groups.values():
         first = members[0]
-        if len(members) == 1 or len({_content(member) for member in members}) == 1:
+        contents: dict[bytes, DicomFile] = {}
+        if len(members) == 1:
             kept.append(first)
-            for member in members[1:]:
-                what = f"is the same image as {first.where}; it is counted once."
-                problems.append(Problem("warning", member.where, what))
             continue
         for member in members:
-            other = next(m for m in members if m is not member)
-            what = (
-                f"has the same image identifier as {other.where}, and other content; keep the one "
-                "that is right."
-            )
-            problems.append(Problem("error", member.where, what))
+            known = contents.setdefault(_content(member), member)
+            if known is not member:
+                what = f"is a copy of {known.where}; it is counted once."
+                problems.append(Problem("warning", member.where, what))
+                continue
+            kept.append(member)
+            if member is not first:
+                what = (
+                    f"has the image identifier of {first.where} and other content; both are used. "
+                    "If one is a changed copy, remove it."
+                )
+                problems.append(Problem("warning", member.where, what))
     return kept, problems
 
 

@@ -42,7 +42,7 @@ def main() -> None:
 def _decoded(file: bytes, frame: int) -> tuple[dict[str, Any], bytes]:
     import numpy as np
     import pydicom
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     dataset = pydicom.dcmread(io.BytesIO(file), force=True)
     values = np.ascontiguousarray(pixel_array(dataset, index=frame))
