@@ -16,6 +16,7 @@ from medmeta.data.preprocess import Preprocessing, prepare
 from medmeta.data.readers import read_image
 from medmeta.data.scan import Scan
 from medmeta.data.slices import chosen_slices
+from medmeta.data.zipped import is_zip, unpacked
 from medmeta.errors import DataError
 
 
@@ -23,12 +24,14 @@ from medmeta.errors import DataError
 class Asked:
     """A picture, or a scan; ``path`` is its file, or the folder of a series.
 
-    ``folders`` are those it lies in below what was named, the nearest first.
+    ``folders`` are those it lies in below what was named, the nearest first. ``file`` is where a
+    picture was unpacked to, of a zip.
     """
 
     path: Path
     folders: tuple[str, ...]
     scan: Scan | None = None
+    file: Path | None = None
 
     def label(self, code: Mapping[str, int]) -> int:
         """The class that its folder is called by, else -1; of a scan, any folder above it."""
@@ -37,9 +40,8 @@ class Asked:
 
     def told(self, reason: str) -> str:
         """Why it cannot be read, with the path that the user knows it by."""
-        if self.scan is None:
-            return reason
-        return f"{self.path}: {reason.removeprefix(f'{self.scan.where}: ')}"
+        named = (self.file or self.path) if self.scan is None else self.scan.where
+        return f"{self.path}: {reason.removeprefix(f'{named}: ')}"
 
     def read(self, preprocessing: Preprocessing) -> list[NDArray[np.uint8]]:
         """The picture, or the slices that stand for the scan, prepared ``(C, H, W)``.
@@ -47,7 +49,7 @@ class Asked:
         Raises ``UnreadableImageError``, which names it.
         """
         if self.scan is None:
-            return [prepare(read_image(self.path).pixels, preprocessing)]
+            return [prepare(read_image(self.file or self.path).pixels, preprocessing)]
         numbers = chosen_slices(slices_of(self.scan, preprocessing), preprocessing.slices)
         slices = read_slices(self.scan, numbers, preprocessing)
         return [prepare(pixels, preprocessing) for pixels in slices]
@@ -72,35 +74,42 @@ def find_asked(paths: Sequence[Path]) -> Found:
     problems: list[tuple[Path, str]] = []
     seen: set[Path] = set()
     for path in paths:
-        pictures: list[Path] = []
-        medical: list[Path] = []
-        for file in _files(path):
-            if file not in seen:
-                seen.add(file)
-                (medical if medical_kind(file) else pictures).append(file)
-        root = path if path.is_dir() else path.parent
-        scans, wrong = find_scans(medical, root=root)
-        problems += [
-            (root / p.where, f"{root / p.where}: {p.what}") for p in wrong if p.severity == "error"
-        ]
-        listed = [Asked(file, _folders(file, path)) for file in pictures]
-        listed += [Asked(scan_place(scan), _folders(scan.files[0], path), scan) for scan in scans]
-        listed.sort(key=lambda asked: asked.path)
-        found.update({_key(asked): asked for asked in listed})
+        root = unpacked(path) if is_zip(path) else path if path.is_dir() else path.parent
+        fresh = [file for file in _files(path, root) if file not in seen]
+        seen.update(fresh)
+        listed, wrong = _asked(fresh, path, root)
+        found.update(listed)
+        problems += wrong
     if not found and not problems:
         raise DataError(f"{', '.join(map(str, paths))}: there is no image in it.")
     return Found(tuple(found.values()), tuple(problems))
 
 
-def _key(asked: Asked) -> Path:
-    """Two series may lie in one folder, so a scan goes by its first file."""
-    return asked.path if asked.scan is None else asked.scan.files[0]
+def _asked(
+    files: Sequence[Path], path: Path, root: Path
+) -> tuple[dict[Path, Asked], list[tuple[Path, str]]]:
+    """What files are, by the first of each, in order; and what can be no part of it."""
+    shown = path if is_zip(path) else root  # what was unpacked goes by the zip's name
+    kinds = {file: medical_kind(file) for file in files}
+    scans, wrong = find_scans([file for file, kind in kinds.items() if kind], root=root)
+    problems = [
+        (shown / p.where, f"{shown / p.where}: {p.what}") for p in wrong if p.severity == "error"
+    ]
+    listed: dict[Path, Asked] = {}
+    for file in (file for file, kind in kinds.items() if not kind):
+        place = shown / file.relative_to(root)
+        listed[file] = Asked(place, _folders(place, path), file=file)
+    for scan in scans:  # two series may lie in one folder, so a scan goes by its first file
+        place, first = (shown / p.relative_to(root) for p in (scan_place(scan), scan.files[0]))
+        listed[scan.files[0]] = Asked(place, _folders(first, path), scan)
+    ordered = sorted(listed.items(), key=lambda item: item[1].path)
+    return dict(ordered), problems
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        inside = (p for p in sorted(path.rglob("*")) if p.is_file())
-        return [p for p in inside if not _passed_over(p.relative_to(path))]
+def _files(path: Path, root: Path) -> list[Path]:
+    if path.is_dir() or is_zip(path):
+        inside = (p for p in sorted(root.rglob("*")) if p.is_file())
+        return [p for p in inside if not _passed_over(p.relative_to(root))]
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder; check the name.")
     return [path]

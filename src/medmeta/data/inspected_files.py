@@ -20,7 +20,7 @@ from medmeta.data.scan import Scan
 from medmeta.errors import UnreadableImageError
 
 _AS_IT_IS = Preprocessing()
-_MOST_FRAMES = 64
+_MOST_FRAMES = 8  # of one file; reaching one may mean unpacking all before it
 _NO_IMAGE = "is no image of a kind that is read (DICOM, NIfTI, PNG, TIFF, JPEG and the like)."
 _CONVERT = {
     ".mnc": "is MINC; convert it to NIfTI (mnc2nii).",

@@ -27,6 +27,7 @@ from medmeta.data.readers import read_image
 from medmeta.data.reading import bare_reason, map_ahead
 from medmeta.data.scan import Scan
 from medmeta.data.sources import ScannedSource, row_name, survey
+from medmeta.data.zipped import is_zip, unpacked
 from medmeta.errors import UnreadableImageError
 
 _SHOWN = 10
@@ -105,6 +106,9 @@ def inspect_source(path: Path, *, progress: Callable[[int, int], None] | None = 
     Whatever is wrong with single images is among the problems. A folder of DICOM or NIfTI files
     need not be laid out by class. Raises ``DataError`` where the path as a whole is no source.
     """
+    if is_zip(path):
+        inside = inspect_source(unpacked(path), progress=progress)
+        return dataclasses.replace(inside, name=path.stem)
     if is_plain_tree(path):
         return _inspect_plain_tree(path, progress)
     found = survey(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -47,7 +48,9 @@ def find_scans(files: Iterable[Path], *, root: Path) -> tuple[list[Scan], list[P
             found = scan_nifti(file, root=root)
             (scans if isinstance(found, Scan) else problems).append(found)  # type: ignore[arg-type]
     if dicom:
-        series, wrong = scan_dicom(dicom, root=root, salt=user_salt())
+        with warnings.catch_warnings():  # the library's own, which may repeat what a header says
+            warnings.simplefilter("ignore")
+            series, wrong = scan_dicom(dicom, root=root, salt=user_salt())
         scans += series
         problems += wrong
     return scans, problems

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from medmeta.data.archive import read_archive
-from medmeta.data.folder import read_folder
+from medmeta.data.folder import is_litter, read_folder
 from medmeta.data.index import Column, Problem, SourceIndex
 from medmeta.data.manifest import MANIFEST_SUFFIXES, read_manifest, row_errors
 from medmeta.data.npz import Pictures
@@ -20,6 +20,7 @@ from medmeta.data.reading import Wanted, read_pictures
 from medmeta.data.slices import as_slices
 from medmeta.data.source import Source
 from medmeta.data.store import Decode, Decoded, Store, open_store, store_key
+from medmeta.data.zipped import is_zip, unpacked
 from medmeta.errors import DataError, UnreadableImageError
 
 _SHOWN = 10
@@ -49,6 +50,8 @@ def survey(path: Path) -> ScannedSource:
     a whole is no source.
     """
     suffix = path.suffix.lower()
+    if is_zip(path):
+        return _in_zip(path)
     if path.is_dir():
         return ScannedSource(read_folder(path), None, "folder", path)
     if suffix in MANIFEST_SUFFIXES:
@@ -60,8 +63,26 @@ def survey(path: Path) -> ScannedSource:
         raise DataError(f"{path}: there is no such file or folder; check the name.")
     raise DataError(
         f"{path}: is no source of images; name a folder with one sub-folder for each class, a "
-        "manifest (.csv, .tsv, .parquet) or an .npz."
+        "manifest (.csv, .tsv, .parquet), an .npz, or a .zip of such a folder."
     )
+
+
+def _in_zip(path: Path) -> ScannedSource:
+    """A zip of a folder with classes or with a manifest, perhaps in a folder of its own."""
+    folder = unpacked(path)
+    while True:
+        inside = [p for p in sorted(folder.iterdir()) if not is_litter(p.name)]
+        if len(inside) != 1 or not inside[0].is_dir():
+            break
+        folder = inside[0]
+    tables = [p for p in inside if p.is_file() and p.suffix.lower() in MANIFEST_SUFFIXES]
+    try:
+        index = read_manifest(tables[0]) if len(tables) == 1 else read_folder(folder)
+    except DataError as error:
+        text = str(error).replace(str(tables[0] if len(tables) == 1 else folder), str(path))
+        raise type(error)(text) from error.__cause__
+    kind: Literal["manifest", "folder"] = "manifest" if len(tables) == 1 else "folder"
+    return ScannedSource(replace(index, name=path.stem), None, kind, path)
 
 
 def scan(path: Path, *, skip_bad: bool = False) -> ScannedSource:
@@ -147,6 +168,8 @@ def _listed(title: str, lines: Sequence[str]) -> str:
 def _files(found: ScannedSource) -> tuple[Path, ...]:
     """All files that a source is read from, but the one that names it."""
     index = found.index
+    if is_zip(found.path):  # its files lie elsewhere each time
+        return ()
     if not index.scans:
         return index.paths
     each = zip(index.paths, index.scans, strict=True)
