@@ -27,6 +27,7 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("MEDMETA_CACHE", str(folder))
+        patch.setenv("MEDMETA_CONFIG", str(tmp_path_factory.mktemp("config")))
         yield folder
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from medmeta.app.asked import find_asked
 from medmeta.app.baselines import untrained_model
-from medmeta.app.images import answer_images, find_images, read_images
+from medmeta.app.images import answer_images, read_images
 from medmeta.app.workbench import adapt, load_predictor
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.sources import open_source
@@ -157,10 +158,10 @@ def test_files_are_found_once_and_in_order(tmp_path: Path) -> None:
     two = picture(tmp_path / "a" / "2.png", 2)
     for litter in (".DS_Store", "Thumbs.db", "a/.hidden.png", "b/manifest.csv"):
         (tmp_path / litter).touch()
-    assert find_images([tmp_path]) == [two, one]
-    assert find_images([one, tmp_path]) == [one, two]
+    assert [asked.path for asked in find_asked([tmp_path]).asked] == [two, one]
+    assert [asked.path for asked in find_asked([one, tmp_path]).asked] == [one, two]
     with pytest.raises(DataError, match="no such file"):
-        find_images([tmp_path / "gone"])
+        find_asked([tmp_path / "gone"])
 
 
 def test_labels_are_the_folders_names(tmp_path: Path) -> None:

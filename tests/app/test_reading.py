@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from medmeta.app import reading as module
+from medmeta.app import asked as module
+from medmeta.app.asked import Asked
 from medmeta.app.reading import Reading
 from medmeta.data.preprocess import Preprocessing
 from medmeta.errors import UnreadableImageError
@@ -30,6 +31,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(root.iterdir())
 
 
+def as_asked(files: list[Path]) -> list[Asked]:
+    return [Asked(file, (file.parent.name,)) for file in files]
+
+
 def greys(pixels: Any) -> list[int]:
     assert (pixels == pixels[:, :1, :1, :1]).all()
     return [int(grey) for grey in pixels[:, 0, 0, 0]]
@@ -40,7 +45,9 @@ def greys(pixels: Any) -> list[int]:
 def test_parts_are_in_order(threads: int, size: int, files: list[Path]) -> None:
     torch.set_num_threads(threads)
     steps: list[tuple[int, int]] = []
-    reading = Reading(files, SIZE, skip_bad=False, progress=lambda *done: steps.append(done))
+    reading = Reading(
+        as_asked(files), SIZE, skip_bad=False, progress=lambda *done: steps.append(done)
+    )
     parts = list(reading.parts(greys, size))
     assert [grey for part in parts for grey in part] == list(range(N))
     assert {len(part) for part in parts[:-1]} <= {size}
@@ -53,7 +60,7 @@ def test_few_files_are_read_ahead(files: list[Path], monkeypatch: pytest.MonkeyP
     begun: list[Path] = []
     read = module.read_image
     monkeypatch.setattr(module, "read_image", lambda file: begun.append(file) or read(file))
-    with closing(Reading(files, SIZE, skip_bad=False).parts(greys, 2)) as parts:
+    with closing(Reading(as_asked(files), SIZE, skip_bad=False).parts(greys, 2)) as parts:
         for done in range(1, 5):
             next(parts)
             assert len(begun) <= 2 * (done + 4)  # of two threads, twice as many parts ahead
@@ -67,7 +74,7 @@ def test_bad_files(threads: int, skip_bad: bool, files: list[Path], tmp_path: Pa
     for file in bad:
         file.write_bytes(b"no picture")
     asked = [*files[:4], bad[0], *files[4:9], bad[1], *files[9:]]
-    reading = Reading(asked, SIZE, skip_bad=skip_bad)
+    reading = Reading(as_asked(asked), SIZE, skip_bad=skip_bad)
     made = []
     if skip_bad:
         made = list(reading.parts(greys, 3))
@@ -86,16 +93,16 @@ def test_bad_files(threads: int, skip_bad: bool, files: list[Path], tmp_path: Pa
 def test_after_a_bad_file_nothing_is_made(files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"no picture")
     made = []
-    parts = Reading([*files[:4], tmp_path / "x.png", *files[4:]], SIZE, skip_bad=False).parts(
-        lambda pixels: made.append(greys(pixels)), 2
-    )
+    parts = Reading(
+        as_asked([*files[:4], tmp_path / "x.png", *files[4:]]), SIZE, skip_bad=False
+    ).parts(lambda pixels: made.append(greys(pixels)), 2)
     with pytest.raises(UnreadableImageError, match=f"1 of {N + 1} images"):
         list(parts)
     assert made == [[0, 1], [2, 3]]
 
 
 def test_labels_are_the_folders_names(files: list[Path]) -> None:
-    reading = Reading(files[:2], SIZE, skip_bad=False)
+    reading = Reading(as_asked(files[:2]), SIZE, skip_bad=False)
     list(reading.parts(greys))
     assert reading.files(("other", files[0].parent.name)).labels.tolist() == [1, 1]
     assert reading.files(("other",)).labels.tolist() == [-1, -1]
@@ -109,5 +116,5 @@ def test_warnings_are_shown_again_afterwards(files: list[Path]) -> None:
         return len(pixels)
 
     torch.set_num_threads(2)
-    assert sum(Reading(files, SIZE, skip_bad=False).parts(warn, 4)) == N
+    assert sum(Reading(as_asked(files), SIZE, skip_bad=False).parts(warn, 4)) == N
     assert list(warnings.filters) == before

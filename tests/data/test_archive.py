@@ -77,7 +77,7 @@ def test_medmnist_layout(tmp_path):
     ("changes", "said"),
     [
         ({"images": IMAGES.astype(float)}, "uint8"),
-        ({"images": np.zeros((4, 5, 6, 7), np.uint8)}, "volumes"),
+        ({"images": np.zeros((4, 5, 6, 7, 8), np.uint8)}, "n, D, H, W"),
         ({"labels": LABELS[:3]}, "4 images"),
         ({"labels": np.eye(4, dtype=int)}, "4 labels for each image"),
         ({"labels": LABELS - 1}, "row 1, is below zero"),

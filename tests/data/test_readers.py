@@ -379,3 +379,28 @@ def test_deep_colours_plane_by_plane_are_refused(tmp_path):
     pixels = RNG.integers(0, 65536, (9, 7, 3)).astype(np.uint16)
     write_tiff(tmp_path / "a.tif", pixels, photometric=2, planar=2)
     refused(tmp_path / "a.tif", "plane by plane")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [None, "zlib"])
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "i4", "f4"])
+def test_tiff_of_either_order_of_bytes(tmp_path, order, packed, kind):
+    """Against tifffile, another library: shades of a ramp, by one rule of three."""
+    tifffile = pytest.importorskip("tifffile", reason="comes with the extra features")
+    ramp = np.add.outer(np.arange(30), np.arange(40)) + 20
+    values = (ramp * 0.37 - 9 if kind == "f4" else ramp).astype(kind)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, values, byteorder=order, compression=packed, photometric="minisblack")
+    assert np.array_equal(tifffile.imread(path), values)
+    exact = ramp
+    if kind == "f4":
+        exact = (ramp - ramp.min()) / np.ptp(ramp) * 255
+    assert np.abs(read_image(path).pixels - exact).max() <= 0.51
+
+
+def test_signed_bytes_below_zero_are_refused(tmp_path):
+    tifffile = pytest.importorskip("tifffile", reason="comes with the extra features")
+    values = np.arange(-50, 50, dtype=np.int8).reshape(10, 10)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    with pytest.raises(UnreadableImageError, match="below zero"):
+        read_image(tmp_path / "a.tif")

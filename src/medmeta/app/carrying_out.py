@@ -15,13 +15,17 @@ from medmeta.app.initial import InitialEncoder
 from medmeta.app.models import MODEL_FORMAT
 from medmeta.app.run_folder import earlier_progress, fingerprint, save_seen
 from medmeta.app.run_request import RunRequest
+from medmeta.data.left_out import HOW_NAMED, left_out
 from medmeta.data.source import Source
 from medmeta.episode import Target
 from medmeta.episodes.protocol import Protocol
 from medmeta.learner import AbstractLearner
 from medmeta.learners import EncodedConfig, learner_spec
+from medmeta.storage import write_json
 from medmeta.training.loop import Batches, Outcome, Report, Trainer
 from medmeta.version import __version__
+
+LEFT_OUT = "left_out.json"
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,10 @@ def carry_out(plan: Plan, run: Path, watcher: Watcher) -> TrainedRun:
     if plan.init is not None:
         seen.append(plan.init.seen)
     save_seen(run, np.concatenate(seen))
+    if plan.request.skip_bad:
+        sources = (*held.training, *held.validation)
+        missing = left_out(source.index for source in sources)
+        write_json(run / LEFT_OUT, {"left_out": missing, "how_files_are_named": HOW_NAMED})
     outcome = Trainer(
         plan.learner.to(plan.device),
         plan.batches,

@@ -17,6 +17,7 @@ from medmeta.app.baselines import RAW_RIDGE, Told, encoded_source, ridge_on_raw_
 from medmeta.app.measured import Measured, measured_learners, wanted_way
 from medmeta.app.models import EVALUATIONS, LoadedModel, input_spec_from
 from medmeta.app.run_folder import fingerprint
+from medmeta.data.left_out import remarks
 from medmeta.data.source import Source
 from medmeta.episode import Target
 from medmeta.episodes.pools import class_pools
@@ -254,7 +255,7 @@ def _novelty(model: LoadedModel, source: Source, evaluation: Evaluation) -> str:
 
 
 def _notes(source: Source, evaluation: Evaluation, excluded: int) -> list[str]:
-    notes = [f"{p.where}: {p.what}" for p in source.index.problems]
+    notes = remarks(source.index)  # they are kept, and a file's name may name a patient
     if excluded:
         notes.append(f"{excluded} pictures that the run has seen in training are left out.")
     if not source.index.patients.known:

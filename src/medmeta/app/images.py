@@ -6,53 +6,31 @@ import csv
 import io
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medmeta.app.asked import find_asked
+from medmeta.app.pooling import pooled
 from medmeta.app.predictor import Answers, SavedPredictor, joined
 from medmeta.app.reading import AskedFiles, Progressed, Reading
-from medmeta.data.folder import is_litter
-from medmeta.data.manifest import MANIFEST_SUFFIXES
 from medmeta.data.preprocess import Preprocessing
-from medmeta.errors import DataError
 from medmeta.storage import write_bytes
 
 
 @dataclass(frozen=True)
 class AskedImages(AskedFiles):
-    """Files with their images, prepared: uint8 ``(Q, C, H, W)``."""
+    """Files with their images, prepared: uint8 ``(q, C, H, W)``, of a volume its slices."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(kw_only=True)
 
-
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files given, and all files below the folders given, in order, each once.
-
-    Tables in folders are passed over: manifests, and what an earlier call may have written.
-
-    Raises ``DataError`` for a path that is not there, or where no file is left.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            inside = (p for p in sorted(path.rglob("*")) if p.is_file())
-            kept = (p for p in inside if not _passed_over(p.relative_to(path)))
-            found.update({p: None for p in kept})
-        elif path.exists():
-            found[path] = None
-        else:
-            raise DataError(f"{path}: there is no such file or folder; check the name.")
-    if not found:
-        raise DataError(f"{', '.join(map(str, paths))}: there is no image in it.")
-    return list(found)
-
-
-def _passed_over(path: Path) -> bool:
-    """What operating systems leave behind, and the table that may lie beside the images."""
-    return path.suffix.lower() in MANIFEST_SUFFIXES or any(is_litter(p) for p in path.parts)
+    @property
+    def shown(self) -> NDArray[np.uint8]:
+        """``(Q, C, H, W)``: the picture, or the middle one of the slices."""
+        middles: NDArray[np.uint8] = self.pixels[np.cumsum(self.counts) - self.counts // 2 - 1]
+        return middles
 
 
 def read_images(
@@ -67,11 +45,28 @@ def read_images(
 
     With ``skip_bad`` these are left out and listed in ``problems``.
     """
-    reading = Reading(find_images(paths), preprocessing, skip_bad=skip_bad, progress=progress)
+    reading = _reading(paths, preprocessing, skip_bad=skip_bad, progress=progress)
     with closing(reading.parts(lambda pixels: pixels)) as parts:
         pixels = np.concatenate(list(parts))
     files = reading.files(class_names)
-    return AskedImages(files.paths, files.labels, files.problems, pixels)
+    return AskedImages(**vars(files), pixels=pixels)
+
+
+def _reading(
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    *,
+    skip_bad: bool,
+    progress: Progressed | None,
+) -> Reading:
+    found = find_asked(paths)
+    return Reading(
+        found.asked,
+        preprocessing,
+        skip_bad=skip_bad,
+        problems=found.problems,
+        progress=progress,
+    )
 
 
 def answer_images(
@@ -83,14 +78,15 @@ def answer_images(
 ) -> tuple[AskedFiles, Answers]:
     """Read images and answer them; raises as ``read_images`` does, once all were read.
 
-    Files are read and embedded side by side, a core for each part of some images, and no more
-    parts than a few are in memory. (Of a transductive learner's all, for they answer together.)
+    A volume has one answer, pooled from those of its slices. Files are read and embedded side by
+    side, a core for each part of some images, and no more parts than a few are in memory. (Of a
+    transductive learner's all, for they answer together.)
     """
     names, prepared = predictor.class_names, predictor.preprocessing
     if predictor.task.learner.traits.transductive:
         images = read_images(paths, prepared, names, skip_bad=skip_bad, progress=progress)
-        return images, predictor.predict(images.pixels)
-    reading = Reading(find_images(paths), prepared, skip_bad=skip_bad, progress=progress)
+        return images, pooled(predictor.predict(images.pixels), images.counts)
+    reading = _reading(paths, prepared, skip_bad=skip_bad, progress=progress)
     answers: list[Answers] = []
     parts = reading.parts(
         lambda pixels: (pixels, predictor.embed(pixels)),
@@ -101,11 +97,15 @@ def answer_images(
         for pixels, embedded in parts:
             whole = predictor.answer(pixels, embedded)
             answers.append(joined(Answers, [whole]))  # without the embeddings
-    return reading.files(names), joined(Answers, answers)
+    files = reading.files(names)
+    return files, pooled(joined(Answers, answers), files.counts)
 
 
 def predictions_csv(predictor: SavedPredictor, files: AskedFiles, answers: Answers) -> str:
-    """The table that ``medmeta predict`` writes: one row per image, those unread at the end."""
+    """The table that ``medmeta predict`` writes: one row per image, those unread at the end.
+
+    A volume is one row; where there are any, the column ``slices`` says how many were averaged.
+    """
     names, support = predictor.class_names, predictor.support_names
     n_near = answers.nearest.shape[1]
     header = ["path", "predicted", *(f"probability_{name}" for name in names)]
@@ -122,11 +122,13 @@ def predictions_csv(predictor: SavedPredictor, files: AskedFiles, answers: Answe
         [cell for i, s in zip(*pair, strict=True) for cell in (support[i], f"{s:.4f}")]
         for pair in zip(answers.nearest.tolist(), answers.similarity.tolist(), strict=True)
     ]
+    counted = [[str(n)] if files.volumes else [] for n in files.counts.tolist()]
+    header += ["slices"] if files.volumes else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*header, "problem"])
-    columns = zip(files.paths, predicted, given, near, strict=True)
-    writer.writerows([str(path), said, *p, *n, ""] for path, said, p, n in columns)
+    columns = zip(files.paths, predicted, given, near, counted, strict=True)
+    writer.writerows([str(path), said, *p, *n, *c, ""] for path, said, p, n, c in columns)
     for path, problem in files.problems:
         writer.writerow([str(path), *[""] * (len(header) - 1), problem])
     return text.getvalue()

@@ -15,6 +15,7 @@ from medmeta.app.held_out import Held
 from medmeta.app.models import LoadedModel, classes_learned, load_model
 from medmeta.app.run_folder import load_seen
 from medmeta.app.run_request import RunRequest
+from medmeta.data.preprocess import Preprocessing
 from medmeta.encoders import AbstractEncoder
 from medmeta.encoders.external import PREFIX
 from medmeta.errors import SettingsError, UnsupportedTaskError
@@ -69,8 +70,7 @@ class InitialEncoder:
     def remarks(self, config: EncodedConfig, request: RunRequest, held: Held) -> list[str]:
         """What is not the same there, though the weights fit; and classes that leak."""
         card, notes = self.record["card"], []
-        prepared = request.preprocessing.model_dump(mode="json")
-        if card.get("preprocessing") != prepared:
+        if Preprocessing.model_validate(card.get("preprocessing")) != request.preprocessing:
             notes.append(f"--init: that run saw its images otherwise prepared ({self._flags()}).")
         options = config.encoder.model_dump(mode="json")
         if self._encoder.get("options") != options["options"]:
@@ -99,12 +99,14 @@ class InitialEncoder:
 
     def _flags(self) -> str:
         """Its encoder and images, as flags."""
-        images = self.record["card"]["preprocessing"]
+        there = Preprocessing.model_validate(self.record["card"]["preprocessing"])
+        images = {"size": there.size, "channels": there.channels, "fit": there.fit}
+        images |= there.model_dump(mode="json", exclude_defaults=True)
         options = self._encoder.get("options", {})
         words = [f"--encoder {self._encoder['name']}", f"--norm {self._encoder['norm']}"]
         words += [f"--set encoder.options.{name}={value}" for name, value in options.items()]
         words += ["--set encoder.flips=true"] if self._encoder.get("flips") else []
-        return " ".join([*words, *(f"--{name} {value}" for name, value in images.items())])
+        return " ".join([*words, *(f"--{k.replace('_', '-')} {v}" for k, v in images.items())])
 
 
 def initial_encoder(

@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from medmeta.app.cards import EvaluationCard, ModelCard, check_card
 from medmeta.app.run_folder import SEEN, load_seen
 from medmeta.data.preprocess import Preprocessing
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import InputSpec, Target
-from medmeta.errors import CheckpointError, MedmetaError, UnsupportedTaskError
+from medmeta.errors import CheckpointError, MedmetaError, SettingsError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner
 from medmeta.learners import build_learner, build_on, names_on_encoders
 from medmeta.storage import CARD, load_folder, read_json
@@ -49,6 +50,21 @@ class LoadedModel:
     def preprocessing(self) -> Preprocessing:
         """How its images were prepared, and must be."""
         return Preprocessing.model_validate(self.card["preprocessing"])
+
+    def reading(self, **changes: Any) -> LoadedModel:
+        """The same model with images read otherwise: ``window``, ``slices``, ``plane`` and so on.
+
+        What is None stays as it was. Raises ``SettingsError``.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        try:
+            prepared = Preprocessing.model_validate({**self.card["preprocessing"], **given})
+        except ValidationError as error:
+            first = error.errors()[0]
+            flag = f"--{str(first['loc'][0]).replace('_', '-')}" if first["loc"] else "the images"
+            raise SettingsError(f"{flag}: {first['msg']}.") from None
+        card = {**self.card, "preprocessing": prepared.model_dump(mode="json")}
+        return replace(self, card=card)
 
     @property
     def norm(self) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.errors import CheckpointError, SettingsError, StorageError
 from medmeta.storage import load_folder, save_folder
@@ -87,8 +89,9 @@ def earlier_progress(run: Path, card: Mapping[str, Any]) -> Progress | None:
         ) from None
     settings = TrainingSettings.model_validate(card["training"])
     changed = []
+    was = {**before, "preprocessing": _as_now(before.get("preprocessing"))}
     for key in _COMPARED:
-        changed += _differences(key, before.get(key), card.get(key))
+        changed += _differences(key, was.get(key), card.get(key))
     if not settings.rates_depend_on_the_end:  # a longer one draws the same tasks, and more
         changed = [line for line in changed if not line.startswith("training.steps ")]
     if changed:
@@ -98,6 +101,14 @@ def earlier_progress(run: Path, card: Mapping[str, Any]) -> Progress | None:
             "it with the same ones, or choose another --out."
         )
     return progress
+
+
+def _as_now(preprocessing: Any) -> Any:
+    """Of an earlier version, which had fewer options, with the defaults of the others."""
+    try:
+        return Preprocessing.model_validate(preprocessing).model_dump(mode="json")
+    except ValidationError:
+        return preprocessing
 
 
 def _differences(name: str, old: Any, new: Any) -> list[str]:

@@ -2,7 +2,8 @@
 
 Own: ``images`` uint8 ``(n, H, W[, 3])`` with ``labels`` ``(n,)`` and ``class_names``, or with
 ``values`` ``(n,)``; ``patient_ids``, ``sites`` and ``modality`` where known. MedMNIST:
-``train_images``, ``train_labels`` and so on, labels ``(n, 1)``. Anything else in it is left alone.
+``train_images``, ``train_labels`` and so on, labels ``(n, 1)``. Images may be volumes
+``(n, D, H, W)``, as those of MedMNIST's 3-D sets. Anything else in it is left alone.
 """
 
 from __future__ import annotations
@@ -47,33 +48,34 @@ def _own(arrays: Arrays) -> Archive:
     names = [name for name in known if name in arrays.headers]
     arrays.check_size(names)
     path, images = arrays.path, _pictures(arrays, ["images"])
+    n = _volumes(images)
     held = {name: arrays.read(name) for name in names if name != "images"}
     if ("labels" in held) == ("values" in held):
         raise DataError(f"{path}: beside images there must be either labels or values.")
     labels: Column | None = None
     problems: tuple[Problem, ...] = ()
     if "labels" in held:
-        whole = _whole_labels(path, held["labels"], len(images), "labels")
+        whole = _whole_labels(path, held["labels"], n, "labels")
         labels, problems = _named(path, whole, held.get("class_names"))
     values = None
     if "values" in held:
-        values = _checked_values(path, held["values"], len(images))
+        values = _checked_values(path, held["values"], n)
     columns = {
-        name: _column(path, name, held.get(name), len(images))
+        name: _column(path, name, held.get(name), n)
         for name in ("patient_ids", "sites", "modality")
     }
     index = SourceIndex(
         name=path.stem,
         root=path.parent,
         paths=(),
-        array_rows=np.arange(len(images), dtype=np.int64),
+        array_rows=np.arange(n, dtype=np.int64),
         labels=labels,
         values=values,
         patients=columns["patient_ids"],
         sites=columns["sites"],
         modalities=columns["modality"],
-        splits=Column.unknown(len(images)),
-        file_sizes=np.full(len(images), -1, dtype=np.int64),
+        splits=Column.unknown(n),
+        file_sizes=np.full(n, -1, dtype=np.int64),
         problems=problems,
     )
     return Archive(index, images)
@@ -118,16 +120,20 @@ def _pictures(arrays: Arrays, names: Sequence[str]) -> Pictures:
     parts = tuple((name, arrays.checked(name)) for name in names)
     for name, header in parts:
         shape = header.shape
-        flat = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
-        if not flat or 0 in shape[1:] or header.dtype != np.uint8:
+        if len(shape) not in (3, 4) or 0 in shape[1:] or header.dtype != np.uint8:
             raise DataError(
-                f"{arrays.path}: {name} must be uint8 (n, H, W) or (n, H, W, 3), not "
-                f"{header.dtype} {shape}; volumes are not read from npz."
+                f"{arrays.path}: {name} must be uint8 (n, H, W), (n, H, W, 3) or (n, D, H, W), "
+                f"not {header.dtype} {shape}."
             )
     shapes = (header.shape for _, header in parts)
     if len({shape[1:3] if shape[3:] == (1,) else shape[1:] for shape in shapes}) > 1:
         raise DataError(f"{arrays.path}: its parts hold pictures of different shapes.")
     return Pictures(arrays.path, parts)
+
+
+def _volumes(pictures: Pictures) -> int:
+    """How many rows the table has: volumes, or pictures."""
+    return len(pictures) // max(1, pictures.depth)
 
 
 def _whole_labels(path: Path, labels: NDArray[Any], n: int, name: str) -> NDArray[np.int64]:

@@ -16,6 +16,26 @@ from medmeta.errors import UnreadableImageError
 _RANGES = (8, 12, 16, 20, 24, 28, 32)
 _BITS_TAG = 258
 _PLANAR_TAG = 284
+_FORMAT_TAG = 339
+_SIGNED = 2
+# libtiff gives whole values in this machine's order of bytes, which Pillow would turn once more.
+_TURNED_TWICE = {"F;32BF": "F;32NF", "I;32BS": "I;32NS", "I;16BS": "I;16NS"}
+
+
+def keep_byte_order(image: Image.Image) -> None:
+    """Have compressed big-endian TIFF decoded right; to be called before its pixels are."""
+    tiles = getattr(image, "tile", None) or []
+    if tiles and tiles[0].codec_name == "libtiff":
+        image.tile = [  # type: ignore[attr-defined]
+            t._replace(args=(_TURNED_TWICE.get(t.args[0], t.args[0]), *t.args[1:])) for t in tiles
+        ]
+
+
+def with_signs(image: Image.Image, values: NDArray[Any]) -> NDArray[Any]:
+    """Values of a TIFF of signed bytes, which Pillow takes for unsigned ones."""
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    signed = set(tags.get(_FORMAT_TAG, ())) == {_SIGNED} and set(tags.get(_BITS_TAG, ())) == {8}
+    return values.view(np.int8).astype(np.int32) if signed and values.dtype == np.uint8 else values
 
 
 def over_black(rgba: NDArray[np.uint32], full: int) -> NDArray[np.uint32]:

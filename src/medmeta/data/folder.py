@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from medmeta.data.index import Column, Problem, SourceIndex
+from medmeta.data.medical import find_scans, medical_kind
 from medmeta.data.readers import IMAGE_SUFFIXES
+from medmeta.data.scan import Scan
+from medmeta.data.scan_columns import with_scans
 from medmeta.errors import DataError
 
 _LITTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"))
@@ -33,8 +36,9 @@ def is_litter(name: str) -> bool:
 def read_folder(root: Path) -> SourceIndex:
     """The table of a folder; what is wrong with single files and classes is in its problems.
 
-    Images lie anywhere below their class's folder. What operating systems leave behind is passed
-    over. Raises ``DataError`` where the folder is not laid out by class at all.
+    Images lie anywhere below their class's folder; DICOM files there are put together by series.
+    What operating systems leave behind is passed over. Raises ``DataError`` where the folder is
+    not laid out by class at all.
     """
     resolved = root.resolve()
     entries = _entries(resolved)
@@ -49,33 +53,46 @@ def read_folder(root: Path) -> SourceIndex:
         for entry in entries
         if not entry.is_dir(follow_symlinks=False)
     ]
-    files: list[os.DirEntry[str]] = []
+    files: list[Path] = []
+    scans: list[Scan | None] = []
     labels: list[str] = []
     for folder in classes:
         name = _shown(folder.name)
-        found = list(_files(folder, resolved))
-        good = [entry for entry, wrong in found if not wrong]
-        problems += [
-            Problem("error", Path(entry.path).relative_to(resolved).as_posix(), wrong)
-            for entry, wrong in found
-            if wrong
-        ]
-        if not good:
+        pictures, volumes = _of_class(folder, resolved, problems)
+        if not pictures and not volumes:
             what = "the class has no image; remove the folder, or put its images into it."
             problems.append(Problem("error", f"{name}/", what))
-        files += good
-        labels += [name] * len(good)
-    return _table(resolved, files, labels, problems)
+        files += [*pictures, *(scan.files[0] for scan in volumes)]
+        scans += [*(None for _ in pictures), *volumes]
+        labels += [name] * (len(pictures) + len(volumes))
+    return with_scans(_table(resolved, files, labels, problems), scans)
+
+
+def _of_class(
+    folder: os.DirEntry[str], root: Path, problems: list[Problem]
+) -> tuple[list[Path], list[Scan]]:
+    """The pictures and the scans below a folder; what is wrong with other files is added."""
+    pictures: list[Path] = []
+    medical: list[Path] = []
+    for entry, wrong in _files(folder, root):
+        path = Path(entry.path)
+        if wrong:
+            problems.append(Problem("error", path.relative_to(root).as_posix(), wrong))
+        else:
+            (pictures if path.suffix.lower() in IMAGE_SUFFIXES else medical).append(path)
+    volumes, unusable = find_scans(medical, root=root)
+    problems += unusable
+    return pictures, volumes
 
 
 def _table(
-    root: Path, files: list[os.DirEntry[str]], labels: list[str], problems: list[Problem]
+    root: Path, files: list[Path], labels: list[str], problems: list[Problem]
 ) -> SourceIndex:
     n = len(files)
     return SourceIndex(
         name=root.name,
         root=root,
-        paths=tuple(Path(entry.path) for entry in files),
+        paths=tuple(files),
         array_rows=np.arange(n, dtype=np.int64),
         labels=Column.from_texts(labels),
         values=None,
@@ -83,7 +100,7 @@ def _table(
         sites=Column.unknown(n),
         modalities=Column.unknown(n),
         splits=Column.unknown(n),
-        file_sizes=np.array([entry.stat().st_size for entry in files], dtype=np.int64),
+        file_sizes=np.array([file.stat().st_size for file in files], dtype=np.int64),
         problems=tuple(problems),
     )
 
@@ -108,7 +125,7 @@ def _refuse_splits(root: Path, folders: list[os.DirEntry[str]]) -> None:
 
 
 def _files(folder: os.DirEntry[str], root: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Files below a folder, each with what is wrong with it, which is empty for a picture."""
+    """Files below a folder, each with what is wrong with it: nothing for pictures and scans."""
     try:
         entries = _entries(folder)
     except OSError as error:
@@ -126,7 +143,8 @@ def _files(folder: os.DirEntry[str], root: Path) -> Iterator[tuple[os.DirEntry[s
 def _wrong_file(entry: os.DirEntry[str]) -> str:
     if not entry.is_file():
         return "is not an ordinary file; remove it, or leave it out with --skip-bad."
-    if Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
+    path = Path(entry.path)
+    if path.suffix.lower() not in IMAGE_SUFFIXES and medical_kind(path) is None:
         return "is not an image of a kind that is read; remove it, or leave it out with --skip-bad."
     return ""
 

@@ -1,4 +1,4 @@
-"""Which images belong together: those that share a patient or are the same picture."""
+"""Which images belong together: those of one patient or volume, or of the same picture."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from scipy.sparse.csgraph import connected_components
 Numbers = NDArray[np.int64]
 
 
-def linked_groups(patients: NDArray[np.int32], hashes: NDArray[np.uint64]) -> Numbers:
-    """Number the groups of rows linked by a patient or by an identical picture.
+def linked_groups(
+    patients: NDArray[np.int32],
+    hashes: NDArray[np.uint64],
+    volumes: NDArray[np.int32] | None = None,
+) -> Numbers:
+    """Number the groups of rows linked by a patient, by a volume or by an identical picture.
 
     ``patients`` ``(n,)`` are codes, -1 where the patient is not known (such a row is linked by its
-    picture only); ``hashes`` ``(n,)``. Links are followed through: if rows 0 and 1 are one patient
-    and rows 1 and 2 one picture, all three are one group. Numbers rise with each group's first row.
+    picture only); ``hashes`` ``(n,)``; ``volumes`` ``(n,)`` are codes, -1 for a row that is no
+    slice. Links are followed through: if rows 0 and 1 are one patient and rows 1 and 2 one picture,
+    all three are one group. Numbers rise with each group's first row.
 
     >>> linked_groups(np.array([7, 7, -1], np.int32), np.array([1, 2, 2], np.uint64)).tolist()
     [0, 0, 0]
@@ -24,6 +29,8 @@ def linked_groups(patients: NDArray[np.int32], hashes: NDArray[np.uint64]) -> Nu
     repeated = repeated_rows(hashes)
     if len(repeated):
         leaders = _linked(leaders, repeated, hashes[repeated])
+    if volumes is not None and len(slices := np.flatnonzero(volumes >= 0)):
+        leaders = _linked(leaders, slices, volumes[slices])
     leads = leaders == np.arange(len(leaders))
     numbers: Numbers = (np.cumsum(leads) - 1)[leaders]
     return numbers
@@ -48,8 +55,13 @@ def _first_rows(patients: NDArray[np.int32]) -> Numbers:
     return np.where(patients >= 0, first[patients], rows)
 
 
-def _linked(leaders: Numbers, repeated: Numbers, pictures: NDArray[np.uint64]) -> Numbers:
-    """The leaders, once groups that have a picture in common are one; ``pictures`` of some rows."""
+def _linked(
+    leaders: Numbers, repeated: Numbers, pictures: NDArray[np.uint64] | NDArray[np.int32]
+) -> Numbers:
+    """The leaders, once groups that have a picture (or a volume) in common are one.
+
+    ``pictures`` are those of the rows in ``repeated``.
+    """
     met, place = np.unique(leaders[repeated], return_inverse=True)
     _, first, picture = np.unique(pictures, return_index=True, return_inverse=True)
     # A graph over the leaders met: each is tied to that of the picture's first row.

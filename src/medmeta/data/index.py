@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from medmeta.data.scan import Scan
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,14 @@ class Problem:
     """One thing found wrong (or worth saying) about a source.
 
     ``severity`` is ``"error"`` (it stops learning until it is mended or skipped) or ``"warning"``.
-    ``where`` names the file, row or class; ``what`` says what is wrong and what to do.
+    ``where`` names the file, row or class; ``what`` says what is wrong and what to do, and names
+    no file, so that it may be kept. ``left_out``: the source goes without it.
     """
 
     severity: str
     where: str
     what: str
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,9 @@ class SourceIndex:
     that has its pixels in one array (npz, synthetic): then ``array_rows`` say which row of it.
     ``file_sizes`` are bytes, -1 where there is no file. ``splits`` is the manifest's own split.
     ``others`` are further columns by name, such as ``device``, ``sex`` and ``volume`` (rows of one
-    volume are its slices); ``column`` finds these and the named ones alike.
+    volume are its slices); ``column`` finds these and the named ones alike. ``scans`` are empty
+    where no row lies in a DICOM or NIfTI file; else they say of each row in which, None for a
+    picture, and ``array_rows`` which slice of it, once the source's slices were chosen.
     """
 
     name: str
@@ -91,6 +99,7 @@ class SourceIndex:
     file_sizes: NDArray[np.int64]
     problems: tuple[Problem, ...] = field(default=())
     others: Mapping[str, Column] = field(default_factory=dict)
+    scans: tuple[Scan | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.file_sizes)
@@ -128,4 +137,5 @@ class SourceIndex:
             splits=self.splits.take(rows),
             file_sizes=self.file_sizes[rows],
             others={name: column.take(rows) for name, column in self.others.items()},
+            scans=tuple(self.scans[i] for i in rows) if self.scans else (),
         )

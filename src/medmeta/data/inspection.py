@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ from numpy.typing import NDArray
 
 from medmeta.data.bit_depth import grey_if_equal
 from medmeta.data.index import Column, Problem, SourceIndex
-from medmeta.data.preprocess import content_hash
+from medmeta.data.inspected_files import (
+    InspectedFile,
+    files_among,
+    inspect_tree,
+    is_plain_tree,
+)
+from medmeta.data.medical import read_slices
+from medmeta.data.preprocess import Preprocessing, content_hash
 from medmeta.data.readers import read_image
 from medmeta.data.reading import bare_reason, map_ahead
+from medmeta.data.scan import Scan
 from medmeta.data.sources import ScannedSource, row_name, survey
+from medmeta.data.zipped import is_zip, unpacked
 from medmeta.errors import UnreadableImageError
 
 _SHOWN = 10
@@ -43,7 +53,9 @@ class Inspection:
     """What a source holds: counts by name, of the images that can be read.
 
     ``values`` and ``sizes`` have ``smallest``, ``median`` and ``largest`` (sizes as height, width);
-    ``patients`` has ``known`` (how many), ``unknown_images`` and ``in_several_classes``.
+    ``patients`` has ``known`` (how many), ``unknown_images`` and ``in_several_classes``. A volume
+    counts as one image, and is looked at by its middle slice. ``files`` tell of each DICOM or
+    NIfTI file, and of what else lies among them, whether it was read.
     """
 
     name: str
@@ -61,6 +73,7 @@ class Inspection:
     bit_depths: dict[str, int]
     duplicates: Duplicates
     problems: tuple[Problem, ...]
+    files: tuple[InspectedFile, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -69,12 +82,16 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; its paths are for the user's own terminal."""
-        return dataclasses.asdict(self) | {"usable": self.usable}
+        told = {**dataclasses.asdict(self), "files": [file.to_dict() for file in self.files]}
+        return told | {"usable": self.usable}
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one picture was found to be; ``reason`` where it could not be read."""
+    """What one picture was found to be; ``reason`` where it could not be read.
+
+    ``bit_depth`` 0 is not known.
+    """
 
     size: tuple[int, int] = (0, 0)
     colour: bool = False
@@ -86,9 +103,14 @@ class _Seen:
 def inspect_source(path: Path, *, progress: Callable[[int, int], None] | None = None) -> Inspection:
     """Read every image of a source once and say what is there.
 
-    Whatever is wrong with single images is among the problems. Raises ``DataError`` where the path
-    as a whole is no source.
+    Whatever is wrong with single images is among the problems. A folder of DICOM or NIfTI files
+    need not be laid out by class. Raises ``DataError`` where the path as a whole is no source.
     """
+    if is_zip(path):
+        inside = inspect_source(unpacked(path), progress=progress)
+        return dataclasses.replace(inside, name=path.stem)
+    if is_plain_tree(path):
+        return _inspect_plain_tree(path, progress)
     found = survey(path)
     seen = _look(found, progress)
     good = np.array([i for i, s in enumerate(seen) if not s.reason], dtype=np.intp)
@@ -113,9 +135,41 @@ def inspect_source(path: Path, *, progress: Callable[[int, int], None] | None = 
         sizes=_sizes([s.size for s in kept]),
         grey=sum(not s.colour for s in kept),
         colour=sum(s.colour for s in kept),
-        bit_depths={str(b): n for b, n in sorted(Counter(s.bit_depth for s in kept).items())},
+        bit_depths={str(b): n for b, n in sorted(Counter(s.bit_depth for s in kept).items()) if b},
         duplicates=duplicates,
         problems=(*found.index.problems, *bad, *remarks),
+        files=files_among(path, found.index) if found.array is None else (),
+    )
+
+
+def _inspect_plain_tree(path: Path, progress: Callable[[int, int], None] | None) -> Inspection:
+    root = (path if path.is_dir() else path.parent).resolve()
+    tree = inspect_tree(root, None if path.is_dir() else [path.resolve()], progress=progress)
+    read = [file for file in tree.files if not file.reason]
+    known = {problem.where for problem in tree.problems}
+    refused = [
+        Problem("warning" if file.kind == "other" else "error", file.path, file.reason)
+        for file in tree.files
+        if file.reason and file.path not in known
+    ]
+    modalities = Counter(file.modality for file in read if file.modality)
+    return Inspection(
+        name=root.name,
+        kind="files",
+        images=len(read),
+        classes={},
+        values=None,
+        patients={},
+        sites={},
+        modalities=dict(sorted(modalities.items())),
+        splits={},
+        sizes=_sizes([(file.shape[-2], file.shape[-1]) for file in read]),
+        grey=sum(file.photometric is not None and "MONO" in file.photometric for file in read),
+        colour=sum(file.photometric is None or "MONO" not in file.photometric for file in read),
+        bit_depths={},
+        duplicates=Duplicates(0, 0, 0, 0, ()),
+        problems=(*tree.problems, *refused),
+        files=tree.files,
     )
 
 
@@ -124,9 +178,12 @@ def _look(found: ScannedSource, progress: Callable[[int, int], None] | None) -> 
     seen: list[_Seen] = []
     looks: Iterable[_Seen]
     if found.array is not None:
-        looks = map(_look_at_array, found.array)
+        depth = max(1, found.array.depth)  # of volumes, the middle slices
+        looks = map(_look_at_array, islice(found.array, depth // 2, None, depth))
     else:
-        looks = map_ahead(_look_at_file, found.index.paths)
+        index = found.index
+        rows = zip(index.paths, index.scans or [None] * n, strict=True)
+        looks = map_ahead(lambda row: _look_at_file(*row), rows)
     for done, look in enumerate(looks, start=1):
         seen.append(look)
         if progress is not None:
@@ -139,13 +196,23 @@ def _look_at_array(pixels: NDArray[np.uint8]) -> _Seen:
     return _Seen((pixels.shape[0], pixels.shape[1]), colour, 8, content_hash(pixels))
 
 
-def _look_at_file(path: Path) -> _Seen:
+def _look_at_file(path: Path, scan: Scan | None) -> _Seen:
+    if scan is not None:
+        return _look_at_scan(scan)
     try:
         image = read_image(path)
     except UnreadableImageError as error:
         return _Seen(reason=bare_reason(path, error))
     colour = image.pixels.ndim == 3
     return _Seen(image.size, colour, image.bit_depth, content_hash(image.pixels))
+
+
+def _look_at_scan(scan: Scan) -> _Seen:
+    try:
+        (pixels,) = read_slices(scan, [scan.n_slices // 2], Preprocessing())
+    except UnreadableImageError as error:
+        return _Seen(reason=str(error).removeprefix(f"{scan.where}: "))
+    return _Seen((pixels.shape[0], pixels.shape[1]), pixels.ndim == 3, 0, content_hash(pixels))
 
 
 def _counts(column: Column) -> dict[str, int]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import csv
-import os
-import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medmeta.data.index import Column, Problem, SourceIndex
+from medmeta.data.manifest_paths import Locator
+from medmeta.data.manifest_scans import KEYS, match_scans, scans_at
+from medmeta.data.scan import Scan
+from medmeta.data.scan_columns import with_scans
 from medmeta.errors import ManifestError, MissingExtraError
 
 MANIFEST_SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
 _OPTIONAL = ("patient", "site", "modality", "split")
-_KNOWN = ("path", "label", "value", *_OPTIONAL)
+_KNOWN = ("path", "series", "study", "label", "value", *_OPTIONAL)
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars (|)"}
 _SHOWN = 10
 
@@ -26,41 +28,48 @@ Cells = dict[str, str]
 
 @dataclass
 class _Row:
-    """One row that can be used: where its picture is, what is said of it."""
+    """One row that can be used: where its picture or scan is, what is said of it."""
 
     number: int
     path: Path
     size: int
     cells: Cells
     value: float
+    scan: Scan | None = None
 
 
 def read_manifest(path: Path) -> SourceIndex:
     """The table of a manifest; rows that cannot be used are left out and stand in its problems.
 
     Columns are ``path`` and either ``label`` or ``value``, and ``patient``, ``site``, ``modality``
-    and ``split`` where they are known; paths lie in the manifest's folder. Rows are counted from 1,
-    the header. Raises ``ManifestError`` where the table as a whole cannot be used.
+    and ``split`` where they are known; paths lie in the manifest's folder, and may be of a series'
+    folder. In place of a path, ``series``, ``study`` or ``patient`` hold what the headers of the
+    DICOM files below say. Rows are counted from 1, the header. Raises ``ManifestError`` where the
+    table as a whole cannot be used.
     """
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such file; check the name and the folder.")
     parquet = path.suffix.lower() == ".parquet"
     header, records = _parquet(path) if parquet else _text(path)
-    target = _check_columns(path, header)
-    locate = _Locator(path.parent.resolve())
+    key, target = _check_columns(path, header)
+    root = path.parent.resolve()
+    locate = Locator(root) if key == "path" else None
     rows: list[_Row] = []
     problems: list[Problem] = []
     for number, cells in records:
         if isinstance(cells, str):
             problems.append(Problem("error", f"row {number}", cells))
             continue
-        found = _row(number, cells, target, locate)
+        found = _row(number, cells, key, target, locate)
         if isinstance(found, _Row):
             rows.append(found)
         else:
             problems.append(Problem("error", f"row {number}", found))
-    rows = _without_repeats(rows, target, problems)
-    return _table(path, rows, target, problems)
+    if key == "path":
+        rows = _in_files(_without_repeats(rows, target, problems), root, problems)
+    else:
+        rows = _in_tree(rows, key, target, root, problems)
+    return with_scans(_table(path, rows, target, problems), [row.scan for row in rows])
 
 
 def row_errors(path: Path, problems: Sequence[Problem]) -> ManifestError:
@@ -111,7 +120,7 @@ def _text_records(header: list[str], table: list[list[str]]) -> Iterator[tuple[i
 
 
 def _check_delimiter(path: Path, header: list[str], delimiter: str) -> None:
-    if "path" in header:
+    if "path" in header or set(KEYS) & set(header):
         return
     for other, name in _DELIMITERS.items():
         parts = {part.strip().strip('"') for part in delimiter.join(header).split(other)}
@@ -156,8 +165,8 @@ def _cell(value: Any) -> str:
     return f"{value:.15g}" if isinstance(value, float) else str(value).strip()
 
 
-def _check_columns(path: Path, header: list[str]) -> str:
-    """``"label"`` or ``"value"``: which of them the manifest has."""
+def _check_columns(path: Path, header: list[str]) -> tuple[str, str]:
+    """What rows are known by, ``"path"`` or one of ``KEYS``; and ``"label"`` or ``"value"``."""
     there = ", ".join(name for name in header if name) or "nothing"
     repeated = sorted({n for n in header if n in _KNOWN and header.count(n) > 1})
     if repeated:
@@ -166,49 +175,21 @@ def _check_columns(path: Path, header: list[str]) -> str:
         raise ManifestError(
             f"{path}: has both a label and a value; rename the column that is not asked for."
         )
-    missing = [] if "path" in header else ["path"]
+    key = next((name for name in ("path", *KEYS) if name in header), "")
+    missing = [] if key else ["path (or series, study or patient, of DICOM files)"]
     if "label" not in header and "value" not in header:
         missing.append("label (a class) or value (a number)")
     if missing:
         raise ManifestError(
             f"{path}: has no column {' and no column '.join(missing)}; there is {there}."
         )
-    return "label" if "label" in header else "value"
+    return key, "label" if "label" in header else "value"
 
 
-class _Locator:
-    """Finds a row's picture in the manifest's folder, and nowhere else."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._folders: dict[Path, Path] = {}  # resolving is slow, and folders repeat
-
-    def __call__(self, given: str) -> tuple[Path, int] | str:
-        """The file's absolute path and its size in bytes, or what is wrong with it."""
-        try:
-            written = self._root / given
-            if written.parent not in self._folders:
-                self._folders[written.parent] = written.parent.resolve()
-            path = self._folders[written.parent] / written.name
-            if written.name == ".." or path.is_symlink():
-                path = path.resolve()
-            if not path.is_relative_to(self._root):
-                return f"{given} lies outside the manifest's folder; move the manifest or the file."
-            status = os.stat(path)
-        except FileNotFoundError:
-            return f"there is no file {given}; paths start from the manifest's folder."
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            return f"{given} cannot be used ({reason})."
-        if not stat.S_ISREG(status.st_mode):
-            return f"{given} is not a file."
-        return path, status.st_size
-
-
-def _row(number: int, cells: Cells, target: str, locate: _Locator) -> _Row | str:
+def _row(number: int, cells: Cells, key: str, target: str, locate: Locator | None) -> _Row | str:
     """The row, or what is wrong with it."""
-    if not cells["path"]:
-        return "has no path."
+    if not cells[key]:
+        return f"has no {key}."
     given = cells[target]
     if given.lower() in ("", "nan"):
         return f"has no {target}; write one, or remove the row."
@@ -220,6 +201,8 @@ def _row(number: int, cells: Cells, target: str, locate: _Locator) -> _Row | str
             return f"its value {given!r} is not a number (write 1.5, not 1,5)."
         if not abs(value) <= float(np.finfo(np.float32).max):  # NaN compares false
             return f"its value {given!r} is not a finite number."
+    if locate is None:
+        return _Row(number, Path(), 0, cells, value)
     found = locate(cells["path"])
     return found if isinstance(found, str) else _Row(number, found[0], found[1], cells, value)
 
@@ -232,7 +215,7 @@ def _without_repeats(rows: list[_Row], target: str, problems: list[Problem]) -> 
         earlier = first.setdefault(row.path, row)
         if earlier is row:
             continue
-        both = f"{row.cells['path']} stands in row {earlier.number} too"
+        both = f"its file stands in row {earlier.number} too"
         if (earlier.cells[target], earlier.value) != (row.cells[target], row.value):
             torn.add(row.path)
             what = f"{both}, with another {target}; keep the one that is right."
@@ -241,6 +224,39 @@ def _without_repeats(rows: list[_Row], target: str, problems: list[Problem]) -> 
             what = f"{both}; it is counted once."
             problems.append(Problem("warning", f"row {row.number}", what))
     return [row for path, row in first.items() if path not in torn]
+
+
+def _in_files(rows: list[_Row], root: Path, problems: list[Problem]) -> list[_Row]:
+    """A row for each picture, and for each scan in a row's file or folder."""
+    kept: list[_Row] = []
+    for row in rows:
+        scans, wrong = scans_at(row.path, root=root)
+        where = f"row {row.number}"
+        problems += [replace(p, where=where) for p in wrong]
+        if scans:
+            kept += [_of_scan(row, scan) for scan in scans]
+        elif row.path.is_dir():
+            if not wrong:
+                what = "its path is not that of a file, but of a folder without DICOM or NIfTI."
+                problems.append(Problem("error", where, what))
+        elif not wrong:
+            kept.append(row)
+    return kept
+
+
+def _in_tree(
+    rows: list[_Row], key: str, target: str, root: Path, problems: list[Problem]
+) -> list[_Row]:
+    """A row for each scan below the manifest's folder that a row speaks of."""
+    named = [(row.number, row.cells[key], f"{row.cells[target]} {row.value}") for row in rows]
+    found, wrong = match_scans(named, key, root=root)
+    problems += wrong
+    return [_of_scan(row, scan) for row in rows for scan in found.get(row.number, ())]
+
+
+def _of_scan(row: _Row, scan: Scan) -> _Row:
+    size = sum(file.stat().st_size for file in scan.files)
+    return replace(row, path=scan.files[0], size=size, scan=scan)
 
 
 def _table(path: Path, rows: list[_Row], target: str, problems: list[Problem]) -> SourceIndex:

@@ -115,14 +115,21 @@ class Pictures:
     """Arrays of pictures in an npz, one after the other; they are read when they are gone through.
 
     Each part is an array's name and header: uint8 ``(n, H, W)``, ``(n, H, W, 1)`` or
-    ``(n, H, W, 3)``, the same but for ``n``.
+    ``(n, H, W, 3)``, the same but for ``n``; or ``(n, D, H, W)``, volumes of ``depth`` slices,
+    whose slices are the pictures.
     """
 
     path: Path
     parts: tuple[tuple[str, Header], ...]
 
+    @property
+    def depth(self) -> int:
+        """Slices of a volume; 0 where there are none."""
+        shape = self.parts[0][1].shape if self.parts else ()
+        return shape[1] if len(shape) == 4 and shape[3] not in (1, 3) else 0
+
     def __len__(self) -> int:
-        return sum(header.shape[0] for _, header in self.parts)
+        return sum(header.shape[0] for _, header in self.parts) * max(1, self.depth)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Pictures ``(H, W)`` or ``(H, W, 3)``, about a megabyte of them in memory at a time.
@@ -135,7 +142,10 @@ class Pictures:
                 if arrays.headers.get(name) != header:
                     raise DataError(f"{self.path}: {name} has changed meanwhile; start again.")
                 for block in arrays.blocks(name):
-                    yield from block[..., 0] if block.shape[3:] == (1,) else block
+                    if self.depth:
+                        yield from block.reshape(-1, *block.shape[2:])
+                    else:
+                        yield from block[..., 0] if block.shape[3:] == (1,) else block
 
 
 def _header(file: IO[bytes]) -> Header:

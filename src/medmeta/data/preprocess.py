@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from medmeta.errors import DataError
+from medmeta.data.windows import OWN, parse_window
+from medmeta.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,11 @@ class Preprocessing(BaseModel):
     not square: ``"pad"`` keeps all of it between black bars, ``"crop"`` keeps its middle square,
     ``"stretch"`` bends it.
 
+    The rest is of DICOM and NIfTI: ``window`` says which values are shown (``file``: as each file
+    says itself); ``slices`` of a volume are used, evenly spread over its middle half (1: the middle
+    one); ``plane`` cuts NIfTI volumes, where DICOM series keep the slices that were taken;
+    ``time_point``, from 1, is the volume of a NIfTI file that holds several.
+
     >>> Preprocessing(size=32).shape
     (3, 32, 32)
     """
@@ -34,6 +40,21 @@ class Preprocessing(BaseModel):
     fit: Literal["pad", "stretch", "crop"] = Field(
         default="pad", description="what becomes of a picture that is not square"
     )
+    window: str = Field(default=OWN, description="lung, brain, …, the file's own, or 40,400")
+    slices: int = Field(default=1, ge=1, le=512, description="slices of a volume that are used")
+    plane: Literal["axial", "coronal", "sagittal"] = Field(
+        default="axial", description="how NIfTI volumes are cut"
+    )
+    time_point: int = Field(default=1, ge=1, description="which volume of a NIfTI file, from 1")
+
+    @field_validator("window")
+    @classmethod
+    def _known_window(cls, text: str) -> str:
+        try:
+            parse_window(text)
+        except SettingsError as error:
+            raise ValueError(str(error).removeprefix("--window ")) from None
+        return text.strip().lower()
 
     @property
     def shape(self) -> tuple[int, int, int]:

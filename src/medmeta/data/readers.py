@@ -17,8 +17,10 @@ from medmeta.data.bit_depth import (
     deep_rawmode,
     deep_values,
     grey_if_equal,
+    keep_byte_order,
     over_black,
     to_eight_bits,
+    with_signs,
 )
 from medmeta.errors import UnreadableImageError
 
@@ -148,8 +150,9 @@ def _read(path: Path, limits: ReadLimits) -> ReadImage:
             with path.open("rb") as twin, Image.open(twin, formats=_FORMATS) as again:
                 values = deep_values(image, again, deep)
         else:
+            keep_byte_order(image)
             image.load()
-            values = _values(image)
+            values = with_signs(image, _values(image))
         orientation = _orientation(image)
     bits = 1 if mode == "1" else 8
     if values.dtype != np.uint8:

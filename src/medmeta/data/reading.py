@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from medmeta.data.medical import read_slices
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.readers import read_image
+from medmeta.data.scan import Scan
 from medmeta.data.store import Decoded
 from medmeta.errors import UnreadableImageError
 
@@ -19,6 +22,8 @@ THREADS = 4  # decoders let go of the interpreter; more threads only hold more p
 _CHUNK = 8  # handing over a file by itself would cost a good part of reading it
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+Wanted = Path | tuple[Scan, Sequence[int]]
+"""A picture's file, or a scan with the numbers of some of its slices."""
 
 
 def map_ahead(
@@ -50,13 +55,16 @@ def map_ahead(
 
 
 def read_pictures(
-    paths: Iterable[Path], preprocessing: Preprocessing
+    wanted: Iterable[Wanted], preprocessing: Preprocessing
 ) -> Generator[Decoded, None, None]:
-    """Files to prepared pictures with their content hashes, in order and read ahead.
+    """Files and slices to prepared pictures with their content hashes, in order and read ahead.
 
-    A file that cannot be read comes as its reason, without the file's name.
+    A file that cannot be read comes as its reason, without the file's name. Where one slice of a
+    scan cannot be read, none of those asked for is.
     """
-    return map_ahead(lambda path: _read(path, preprocessing), paths)
+    with closing(map_ahead(lambda item: _read_item(item, preprocessing), wanted)) as items:
+        for decoded in items:
+            yield from decoded
 
 
 def bare_reason(path: Path, error: UnreadableImageError) -> str:
@@ -70,3 +78,15 @@ def _read(path: Path, preprocessing: Preprocessing) -> Decoded:
     except UnreadableImageError as error:
         return Decoded(None, reason=bare_reason(path, error))
     return Decoded(prepare(pixels, preprocessing), content_hash(pixels))
+
+
+def _read_item(item: Wanted, preprocessing: Preprocessing) -> list[Decoded]:
+    if isinstance(item, Path):
+        return [_read(item, preprocessing)]
+    scan, numbers = item
+    try:
+        pictures = read_slices(scan, numbers, preprocessing)
+        return [Decoded(prepare(p, preprocessing), content_hash(p)) for p in pictures]
+    except UnreadableImageError as error:
+        reason = str(error).removeprefix(f"{scan.where}: ")
+        return [Decoded(None, reason=reason) for _ in numbers]

@@ -80,11 +80,17 @@ class Source:
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """``(n,)``: rows that share a patient or a picture have the same number.
+        """``(n,)``: rows that share a patient, a volume or a picture have the same number.
 
         Support and query never share one.
         """
-        return linked_groups(self.index.patients.codes, self.hashes)
+        return linked_groups(self.index.patients.codes, self.hashes, self.volumes)
+
+    @property
+    def volumes(self) -> NDArray[np.int32] | None:
+        """``(n,)``: the volume that each row is a slice of, -1 for none; None without volumes."""
+        column = self.index.others.get("volume")
+        return None if column is None else column.codes
 
     def take(self, rows: NDArray[np.intp]) -> Source:
         """The rows given, as a view of the same pixels."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from medmeta.data.archive import read_archive
-from medmeta.data.folder import read_folder
+from medmeta.data.folder import is_litter, read_folder
 from medmeta.data.index import Column, Problem, SourceIndex
 from medmeta.data.manifest import MANIFEST_SUFFIXES, read_manifest, row_errors
 from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
-from medmeta.data.reading import read_pictures
+from medmeta.data.reading import Wanted, read_pictures
+from medmeta.data.slices import as_slices
 from medmeta.data.source import Source
 from medmeta.data.store import Decode, Decoded, Store, open_store, store_key
+from medmeta.data.zipped import is_zip, unpacked
 from medmeta.errors import DataError, UnreadableImageError
 
 _SHOWN = 10
@@ -29,7 +32,7 @@ _IN_MEMORY = (
 
 @dataclass(frozen=True)
 class ScannedSource:
-    """What a path holds, before any file of it is decoded.
+    """What a path holds, before any file of it is decoded: a row for each picture or volume.
 
     ``array`` are the pictures of an npz, ``(H, W)`` or ``(H, W, 3)`` each; None for files.
     """
@@ -47,6 +50,8 @@ def survey(path: Path) -> ScannedSource:
     a whole is no source.
     """
     suffix = path.suffix.lower()
+    if is_zip(path):
+        return _in_zip(path)
     if path.is_dir():
         return ScannedSource(read_folder(path), None, "folder", path)
     if suffix in MANIFEST_SUFFIXES:
@@ -58,8 +63,26 @@ def survey(path: Path) -> ScannedSource:
         raise DataError(f"{path}: there is no such file or folder; check the name.")
     raise DataError(
         f"{path}: is no source of images; name a folder with one sub-folder for each class, a "
-        "manifest (.csv, .tsv, .parquet) or an .npz."
+        "manifest (.csv, .tsv, .parquet), an .npz, or a .zip of such a folder."
     )
+
+
+def _in_zip(path: Path) -> ScannedSource:
+    """A zip of a folder with classes or with a manifest, perhaps in a folder of its own."""
+    folder = unpacked(path)
+    while True:
+        inside = [p for p in sorted(folder.iterdir()) if not is_litter(p.name)]
+        if len(inside) != 1 or not inside[0].is_dir():
+            break
+        folder = inside[0]
+    tables = [p for p in inside if p.is_file() and p.suffix.lower() in MANIFEST_SUFFIXES]
+    try:
+        index = read_manifest(tables[0]) if len(tables) == 1 else read_folder(folder)
+    except DataError as error:
+        text = str(error).replace(str(tables[0] if len(tables) == 1 else folder), str(path))
+        raise type(error)(text) from error.__cause__
+    kind: Literal["manifest", "folder"] = "manifest" if len(tables) == 1 else "folder"
+    return ScannedSource(replace(index, name=path.stem), None, kind, path)
 
 
 def scan(path: Path, *, skip_bad: bool = False) -> ScannedSource:
@@ -71,7 +94,10 @@ def scan(path: Path, *, skip_bad: bool = False) -> ScannedSource:
     found = survey(path)
     errors = _errors(found.index.problems)
     if skip_bad:
-        softened = tuple(replace(p, severity="warning") for p in found.index.problems)
+        softened = tuple(
+            replace(p, severity="warning", left_out=p.severity == "error")
+            for p in found.index.problems
+        )
         return replace(found, index=replace(found.index, problems=softened))
     if errors and found.kind == "manifest":
         raise row_errors(path, errors)
@@ -93,30 +119,37 @@ def open_source(
     ``UnreadableImageError`` that names the pictures and says why.
     """
     found = scan(path, skip_bad=skip_bad)
-    index = found.index
-    errors = _errors(index.problems)
+    errors = _errors(found.index.problems)
     if errors:
         lines = [f"{p.where}: {p.what}" for p in errors]
         things = "1 thing stands" if len(errors) == 1 else f"{len(errors)} things stand"
         raise DataError(_listed(f"{path}: {things} in the way", lines))
-    if not len(index):
+    if not len(found.index):
         raise DataError(f"{path}: there is no image in it that can be used.")
-    files = (path.resolve(),) if found.array is not None else (path.resolve(), *index.paths)
-    key = store_key(files, preprocessing)
-    decode = _decoder(found, preprocessing)
+    depth = 0 if found.array is None else found.array.depth
+    index = as_slices(found.index, preprocessing, depth=depth)
+    key = store_key((path.resolve(), *_files(found)), preprocessing)
+    decode = _decoder(found, index, preprocessing)
     store = open_store(key, len(index), preprocessing, decode, cache=cache, progress=progress)
     if store.bad and not skip_bad:
-        lines = [f"{row_name(index, row)}: {store.bad[row]}" for row in sorted(store.bad)]
+        bad = (f"{row_name(index, row)}: {store.bad[row]}" for row in sorted(store.bad))
+        lines = list(dict.fromkeys(bad))  # slices of one volume give one reason
         raise UnreadableImageError(
-            _listed(f"{path}: {len(lines)} of {len(index)} images cannot be read", lines)
+            _listed(f"{path}: {len(lines)} of {len(found.index)} images cannot be read", lines)
         )
     return _source(path, index, store)
 
 
 def row_name(index: SourceIndex, row: int) -> str:
-    """A picture's path from its source's folder, or its row where it lies in an npz."""
+    """A picture's path from its source's folder, or its row where it lies in an npz.
+
+    A scan goes by the name that its messages have.
+    """
     if not index.paths:
         return f"row {row}"
+    scan = index.scans[row] if index.scans else None
+    if scan is not None:
+        return scan.where
     path, root = index.paths[row], index.root
     inside = root is not None and path.is_relative_to(root)
     return path.relative_to(root).as_posix() if root is not None and inside else str(path)
@@ -132,16 +165,42 @@ def _listed(title: str, lines: Sequence[str]) -> str:
     return f"{title}:{shown}{more}\nMend or remove them, or leave them out with --skip-bad."
 
 
-def _decoder(found: ScannedSource, preprocessing: Preprocessing) -> Decode:
+def _files(found: ScannedSource) -> tuple[Path, ...]:
+    """All files that a source is read from, but the one that names it."""
+    index = found.index
+    if is_zip(found.path):  # its files lie elsewhere each time
+        return ()
+    if not index.scans:
+        return index.paths
+    each = zip(index.paths, index.scans, strict=True)
+    return tuple(f for path, scan in each for f in ((path,) if scan is None else scan.files))
+
+
+def _decoder(found: ScannedSource, index: SourceIndex, preprocessing: Preprocessing) -> Decode:
+    """Decodes rows of a table of slices."""
+    array = found.array
+
     def decode(rows: Sequence[int]) -> Generator[Decoded, None, None]:
-        if found.array is None:
-            yield from read_pictures((found.index.paths[row] for row in rows), preprocessing)
+        if array is None:
+            yield from read_pictures(_wanted(index, rows), preprocessing)
             return
-        for row, pixels in enumerate(found.array):
-            if row in rows:
+        places = iter(int(index.array_rows[row]) for row in rows)
+        place = next(places, None)
+        for number, pixels in enumerate(array):
+            if number == place:
                 yield Decoded(prepare(pixels, preprocessing), content_hash(pixels))
+                place = next(places, None)
 
     return decode
+
+
+def _wanted(index: SourceIndex, rows: Sequence[int]) -> Iterator[Wanted]:
+    """Rows one after the other; slices of one scan together, for that is read but once."""
+    for scan, group in groupby(rows, key=lambda row: index.scans[row] if index.scans else None):
+        if scan is None:
+            yield from (index.paths[row] for row in group)
+        else:
+            yield scan, [int(index.array_rows[row]) for row in group]
 
 
 def _source(path: Path, index: SourceIndex, store: Store) -> Source:
@@ -149,9 +208,13 @@ def _source(path: Path, index: SourceIndex, store: Store) -> Source:
     rows = np.setdiff1d(np.arange(len(index)), np.array(sorted(store.bad), dtype=np.int64))
     if not len(rows):
         raise UnreadableImageError(f"{path}: not one of its {len(index)} images can be read.")
-    warned = [Problem("warning", row_name(index, r), store.bad[r]) for r in sorted(store.bad)]
+    warned = [
+        Problem("warning", row_name(index, r), store.bad[r], left_out=True)
+        for r in sorted(store.bad)
+    ]
     if store.in_memory:
         warned.append(Problem("warning", "cache", _IN_MEMORY))
+    warned = list(dict.fromkeys(warned))  # slices of one volume give one reason
     part = index.take(rows)
     if store.bad and part.labels is not None:
         names = part.labels.names

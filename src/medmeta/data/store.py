@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from medmeta.data.preprocess import Preprocessing
 from medmeta.errors import StorageError
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 _REPORTED = 64
 
 

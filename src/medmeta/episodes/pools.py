@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from medmeta.data.groups import repeated_rows
+from medmeta.data.groups import linked_groups, repeated_rows
 from medmeta.data.index import Column
 from medmeta.data.source import Source
 from medmeta.episodes.protocol import Protocol
@@ -102,11 +102,14 @@ def _by_class(labels: Column) -> tuple[NDArray[np.int64], dict[str, slice]]:
 def _groups(source: Source, protocol: Protocol) -> NDArray[np.int64] | None:
     """The group of each row, by patients and pictures or pictures only; None where none is shared.
 
-    A source remembers the former: they are the same for every protocol.
+    Slices of one volume are one group in any case. A source remembers the former: they are the
+    same for every protocol.
     """
     if protocol.patient_disjoint:
         shared = int(source.groups.max(initial=-1)) + 1 < len(source)
         return source.groups if shared else None
+    if source.volumes is not None:
+        return linked_groups(np.full(len(source), -1, np.int32), source.hashes, source.volumes)
     if not len(repeated_rows(source.hashes)):
         return None
     return np.unique(source.hashes, return_inverse=True)[1].astype(np.int64, copy=False)

@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from medmeta.app.commands.options import AllowExternal, AsJson, ExpectSha256, SkipBad
+from medmeta.app.commands.options import (
+    AllowExternal,
+    AsJson,
+    ExpectSha256,
+    Plane,
+    SkipBad,
+    Slices,
+    TimePoint,
+    Window,
+)
 from medmeta.app.commands.spread import SpreadCommand
 from medmeta.app.terminal import (
     check_out,
@@ -39,6 +48,10 @@ def adapt(
         str | None, typer.Option(help="Another head on the run's encoder: 'medmeta learners'.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A head's option.")] = None,
+    window: Window = None,
+    slices: Slices = None,
+    plane: Plane = None,
+    time_point: TimePoint = None,
     seed: Annotated[int, typer.Option(help="Seed, for learners that use chance.")] = 0,
     skip_bad: SkipBad = False,
     allow_external: AllowExternal = False,
@@ -46,6 +59,9 @@ def adapt(
     as_json: AsJson = False,
 ) -> None:
     """Learn a new task from a few labelled images, and save the predictor.
+
+    Volumes are read as those of the run, unless --window, --slices, --plane or --time-point say
+    otherwise; the predictor then reads what it is asked about likewise.
 
     Example: medmeta adapt my_images --model run --out my_predictor
     """
@@ -62,6 +78,7 @@ def adapt(
     check_place(out)
     keep_freed_memory()
     loaded = load_model(model, expected_sha256=expect_sha256, allow_external=allow_external)
+    loaded = loaded.reading(window=window, slices=slices, plane=plane, time_point=time_point)
     opened = open_support(support, loaded.preprocessing, skip_bad=skip_bad)
     started = time.perf_counter()
     options = options_from_texts(set_ or [])
@@ -112,6 +129,7 @@ def predict(
     """
     from medmeta.app.images import answer_images, write_predictions
     from medmeta.app.workbench import load_predictor
+    from medmeta.data.slices import slices_in_words
     from medmeta.training.allocator import keep_freed_memory
 
     check_out(out, suffixes=(".csv",))
@@ -135,6 +153,8 @@ def predict(
                 "predicted": counts,
                 "labelled_by_folder": int(known.sum()),
                 "right": right,
+                "volumes": asked.volumes,
+                "slices_of_volumes": int(asked.counts.sum()) - len(asked.paths) + asked.volumes,
                 "learned_from": learned,
                 "problems": [{"path": str(p), "problem": text} for p, text in asked.problems],
             }
@@ -149,6 +169,11 @@ def predict(
         say(
             f"warning: the predictor learned from {learned} of these images; its answers to them "
             "say nothing about how good it is. Ask about images of other patients."
+        )
+    if asked.volumes:
+        say(
+            f"{asked.volumes} of these are volumes; the answer to each is the mean of the "
+            f"answers to its slices ({slices_in_words(loaded.preprocessing)})."
         )
     for _, problem in asked.problems:
         say(f"left out: {problem}")

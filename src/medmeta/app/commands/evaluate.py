@@ -13,8 +13,12 @@ from medmeta.app.commands.options import (
     AsJson,
     DropSmall,
     ExpectSha256,
+    Plane,
     Profile,
     SkipBad,
+    Slices,
+    TimePoint,
+    Window,
 )
 from medmeta.app.commands.spread import SpreadCommand
 from medmeta.app.profile import profiled
@@ -75,6 +79,10 @@ def evaluate(
         list[str] | None, typer.Option("--set", help="Its options, or those of --head: scale=2.")
     ] = None,
     size: Annotated[int, typer.Option(help="Its images' side in pixels.")] = 64,
+    window: Window = None,
+    slices: Slices = None,
+    plane: Plane = None,
+    time_point: TimePoint = None,
     baselines: Annotated[
         bool, typer.Option(help="Also measure ridge on raw pixels on the same tasks.")
     ] = True,
@@ -111,6 +119,7 @@ def evaluate(
         else:
             _check_nothing_set(learner, encoder, [] if head else set_)
             model = load_model(run, expected_sha256=expect_sha256, allow_external=allow_external)
+        model = model.reading(window=window, slices=slices, plane=plane, time_point=time_point)
         rows = _measured(model, source or [], request, skip_bad=skip_bad)
         _tell(rows, run, out, as_json=as_json)
 
@@ -132,6 +141,8 @@ def _measured(
                     progress=partial(progress, f"reading {path}"),
                 )
             sources.append(source)
+            for problem in source.index.problems:  # with names of files, which are not kept
+                say(f"{source.name}: {problem.where}: {problem.what}")
         return evaluate_model(model, sources, request, progress=progress)
 
 

@@ -28,6 +28,8 @@ def inspect(
     """
     from medmeta.app.models import load_model, verify_run
     from medmeta.app.workbench import is_predictor, load_predictor
+    from medmeta.data.preprocess import Preprocessing
+    from medmeta.data.slices import slices_in_words
 
     if is_predictor(path):
         card = dict(load_predictor(path, allow_external=allow_external).card)
@@ -48,6 +50,7 @@ def inspect(
         "normalisation": card["options"]["encoder"]["norm"],
         "images": f"{card['preprocessing']['size']}×{card['preprocessing']['size']}, "
         f"{card['preprocessing']['channels']} channels",
+        "volumes": slices_in_words(Preprocessing.model_validate(card["preprocessing"])),
         "classes": ", ".join(card.get("class_names", [])) or "any",
         **_origin(model_card),
         "trained for": f"{model_card.get('step', '?')} steps",

@@ -15,6 +15,14 @@ AllowExternal = Annotated[
 ExpectSha256 = Annotated[
     str | None, typer.Option(help="SHA-256 that the card must have (against tampering).")
 ]
+Window = Annotated[
+    str | None, typer.Option(help="DICOM, NIfTI: lung, brain, bone, …, 40,400, or file (its own).")
+]
+Slices = Annotated[
+    int | None, typer.Option(help="Slices of a volume that are used, around its middle.")
+]
+Plane = Annotated[str | None, typer.Option(help="NIfTI: axial, coronal or sagittal slices.")]
+TimePoint = Annotated[int | None, typer.Option(help="NIfTI over time: which volume, from 1.")]
 Profile = Annotated[
     bool, typer.Option("--profile", help="Say where the time went; writes a trace of it.")
 ]

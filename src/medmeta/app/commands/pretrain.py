@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from medmeta.app.commands.options import AllowExternal, AsJson, Profile, SkipBad
+from medmeta.app.commands.options import (
+    AllowExternal,
+    AsJson,
+    Plane,
+    Profile,
+    SkipBad,
+    Slices,
+    TimePoint,
+    Window,
+)
 from medmeta.app.commands.run_options import (
     TRACE,
     asked,
@@ -57,6 +66,10 @@ def pretrain(
     size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour.")] = None,
     fit: Annotated[str | None, typer.Option(help="pad, crop or stretch to a square.")] = None,
+    window: Window = None,
+    slices: Slices = None,
+    plane: Plane = None,
+    time_point: TimePoint = None,
     optimiser: Annotated[str | None, typer.Option(help="adam, adamw or sgd.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 AnyRequest = TypeVar("AnyRequest", bound="RunRequest")
 
 TRACE = "trace-train.json"  # of --profile, in the run's folder
-PREPROCESSING = ("size", "channels", "fit")
+PREPROCESSING = ("size", "channels", "fit", "window", "slices", "plane", "time_point")
 TRAINING = (
     "steps",
     "seed",

@@ -11,6 +11,7 @@ import torch
 
 from medmeta.app.images import AskedImages
 from medmeta.app.models import LoadedModel
+from medmeta.app.pooling import POOLED, pooled
 from medmeta.app.report.content import (
     EvaluationContent,
     QueryContent,
@@ -18,6 +19,8 @@ from medmeta.app.report.content import (
     SupportContent,
 )
 from medmeta.app.workbench import SavedPredictor
+from medmeta.data.preprocess import Preprocessing
+from medmeta.data.slices import slices_in_words
 from medmeta.training.metrics_log import read_metrics
 from medmeta.version import __version__
 
@@ -82,11 +85,11 @@ def learner_in_words(card: Mapping[str, Any]) -> str:
 
 
 def _query(predictor: SavedPredictor, asked: AskedImages) -> QueryContent:
-    answers = predictor.predict(asked.pixels)
+    answers = pooled(predictor.predict(asked.pixels), asked.counts)
     return QueryContent(
-        pixels=asked.pixels,
+        pixels=asked.shown,
         labels=asked.labels,
-        names=tuple(f"image {i + 1}" for i in range(len(asked.pixels))),
+        names=tuple(f"image {i + 1}" for i in range(len(asked.paths))),
         probabilities=answers.outputs,
         embeddings=answers.embeddings,
         nearest=answers.nearest,
@@ -121,6 +124,12 @@ def _notes(card: Mapping[str, Any], asked: AskedImages | None) -> tuple[list[str
     if names and all(name.startswith("synthetic-") for name in names):
         warnings.append(
             "The learner was trained on synthetic pictures only; expect less on real images."
+        )
+    if asked is not None and asked.volumes:
+        how = slices_in_words(Preprocessing.model_validate(card["preprocessing"]))
+        notes.append(
+            f"{asked.volumes} of the asked images are volumes. The answer to each is {POOLED} "
+            f"({how}); shown is the middle one."
         )
     if asked is not None and asked.problems:
         notes.append(f"{len(asked.problems)} images could not be read and are left out.")

@@ -1,0 +1,128 @@
+"""What is asked about: pictures, and volumes whose slices are answered together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmeta.data.folder import is_litter
+from medmeta.data.manifest import MANIFEST_SUFFIXES
+from medmeta.data.medical import find_scans, medical_kind, read_slices, scan_place, slices_of
+from medmeta.data.preprocess import Preprocessing, prepare
+from medmeta.data.readers import read_image
+from medmeta.data.scan import Scan
+from medmeta.data.slices import chosen_slices
+from medmeta.data.zipped import is_zip, unpacked
+from medmeta.errors import DataError
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A picture, or a scan; ``path`` is its file, or the folder of a series.
+
+    ``folders`` are those it lies in below what was named, the nearest first. ``file`` is where a
+    picture was unpacked to, of a zip.
+    """
+
+    path: Path
+    folders: tuple[str, ...]
+    scan: Scan | None = None
+    file: Path | None = None
+
+    def label(self, code: Mapping[str, int]) -> int:
+        """The class that its folder is called by, else -1; of a scan, any folder above it."""
+        folders = self.folders[:1] if self.scan is None else self.folders
+        return next((code[name] for name in folders if name in code), -1)
+
+    def told(self, reason: str) -> str:
+        """Why it cannot be read, with the path that the user knows it by."""
+        named = (self.file or self.path) if self.scan is None else self.scan.where
+        return f"{self.path}: {reason.removeprefix(f'{named}: ')}"
+
+    def read(self, preprocessing: Preprocessing) -> list[NDArray[np.uint8]]:
+        """The picture, or the slices that stand for the scan, prepared ``(C, H, W)``.
+
+        Raises ``UnreadableImageError``, which names it.
+        """
+        if self.scan is None:
+            return [prepare(read_image(self.file or self.path).pixels, preprocessing)]
+        numbers = chosen_slices(slices_of(self.scan, preprocessing), preprocessing.slices)
+        slices = read_slices(self.scan, numbers, preprocessing)
+        return [prepare(pixels, preprocessing) for pixels in slices]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found, and files that can be no part of it, with the reason."""
+
+    asked: tuple[Asked, ...]
+    problems: tuple[tuple[Path, str], ...]
+
+
+def find_asked(paths: Sequence[Path]) -> Found:
+    """The files given, and all files below the folders given, in order, each once.
+
+    DICOM files are put together by series. Tables in folders are passed over: manifests, and what
+    an earlier call may have written. Raises ``DataError`` for a path that is not there, or where
+    no file is left.
+    """
+    found: dict[Path, Asked] = {}
+    problems: list[tuple[Path, str]] = []
+    seen: set[Path] = set()
+    for path in paths:
+        root = unpacked(path) if is_zip(path) else path if path.is_dir() else path.parent
+        fresh = [file for file in _files(path, root) if file not in seen]
+        seen.update(fresh)
+        listed, wrong = _asked(fresh, path, root)
+        found.update(listed)
+        problems += wrong
+    if not found and not problems:
+        raise DataError(f"{', '.join(map(str, paths))}: there is no image in it.")
+    return Found(tuple(found.values()), tuple(problems))
+
+
+def _asked(
+    files: Sequence[Path], path: Path, root: Path
+) -> tuple[dict[Path, Asked], list[tuple[Path, str]]]:
+    """What files are, by the first of each, in order; and what can be no part of it."""
+    shown = path if is_zip(path) else root  # what was unpacked goes by the zip's name
+    kinds = {file: medical_kind(file) for file in files}
+    scans, wrong = find_scans([file for file, kind in kinds.items() if kind], root=root)
+    problems = [
+        (shown / p.where, f"{shown / p.where}: {p.what}") for p in wrong if p.severity == "error"
+    ]
+    listed: dict[Path, Asked] = {}
+    for file in (file for file, kind in kinds.items() if not kind):
+        place = shown / file.relative_to(root)
+        listed[file] = Asked(place, _folders(place, path), file=file)
+    for scan in scans:  # two series may lie in one folder, so a scan goes by its first file
+        place, first = (shown / p.relative_to(root) for p in (scan_place(scan), scan.files[0]))
+        listed[scan.files[0]] = Asked(place, _folders(first, path), scan)
+    ordered = sorted(listed.items(), key=lambda item: item[1].path)
+    return dict(ordered), problems
+
+
+def _files(path: Path, root: Path) -> list[Path]:
+    if path.is_dir() or is_zip(path):
+        inside = (p for p in sorted(root.rglob("*")) if p.is_file())
+        return [p for p in inside if not _passed_over(p.relative_to(root))]
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder; check the name.")
+    return [path]
+
+
+def _folders(file: Path, given: Path) -> tuple[str, ...]:
+    """Names of the folders that a file lies in, up to the one that was given."""
+    if given == file:
+        return (file.parent.name,)
+    inside = file.relative_to(given.parent).parent
+    return tuple(reversed(inside.parts)) or (given.name,)
+
+
+def _passed_over(path: Path) -> bool:
+    """What operating systems leave behind, and the table that may lie beside the images."""
+    return path.suffix.lower() in MANIFEST_SUFFIXES or any(is_litter(p) for p in path.parts)

@@ -1,0 +1,97 @@
+"""Medical files found among others, and their slices read: DICOM and NIfTI behind one door."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmeta.data.dicom import looks_like_dicom, read_dicom_slice, scan_dicom
+from medmeta.data.index import Problem
+from medmeta.data.nifti import read_nifti_slices, scan_nifti, slice_count
+from medmeta.data.nifti_header import is_body, is_nifti
+from medmeta.data.preprocess import Preprocessing
+from medmeta.data.pseudonyms import user_salt
+from medmeta.data.readers import IMAGE_SUFFIXES
+from medmeta.data.scan import Scan
+from medmeta.errors import MedmetaError, UnreadableImageError
+
+
+def medical_kind(path: Path) -> Literal["dicom", "nifti"] | None:
+    """What kind of medical file it is: NIfTI by its name, DICOM by name or content.
+
+    A picture's suffix is believed, so that folders of pictures are not opened one by one.
+    """
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return None
+    if is_nifti(path):
+        return "nifti"
+    return "dicom" if looks_like_dicom(path) else None
+
+
+def find_scans(files: Iterable[Path], *, root: Path) -> tuple[list[Scan], list[Problem]]:
+    """The scans that medical files make up, and what is wrong with the others.
+
+    DICOM files are put together by series. Messages name files from ``root``.
+    """
+    scans: list[Scan] = []
+    problems: list[Problem] = []
+    dicom = []
+    for file in files:
+        if not is_nifti(file):
+            dicom.append(file)
+        elif not is_body(file):
+            found = scan_nifti(file, root=root)
+            (scans if isinstance(found, Scan) else problems).append(found)  # type: ignore[arg-type]
+    if dicom:
+        with warnings.catch_warnings():  # the library's own, which may repeat what a header says
+            warnings.simplefilter("ignore")
+            series, wrong = scan_dicom(dicom, root=root, salt=user_salt())
+        scans += series
+        problems += wrong
+    return scans, problems
+
+
+def slices_of(scan: Scan, preprocessing: Preprocessing) -> int:
+    """How many slices a scan has, cut as asked for."""
+    return slice_count(scan, preprocessing.plane) if scan.kind == "nifti" else scan.n_slices
+
+
+def read_slices(
+    scan: Scan, numbers: Sequence[int], preprocessing: Preprocessing
+) -> list[NDArray[np.uint8]]:
+    """Slices of a scan as pictures, uint8 ``(H, W)`` or ``(H, W, 3)``.
+
+    Raises ``UnreadableImageError`` that names the scan, whatever the matter is.
+    """
+    window = preprocessing.window
+    try:
+        if scan.kind == "dicom":
+            return [read_dicom_slice(scan, number, window=window) for number in numbers]
+        found = read_nifti_slices(
+            scan,
+            numbers,
+            window=window,
+            plane=preprocessing.plane,
+            time_point=preprocessing.time_point,
+        )
+        return list(found.pixels)
+    except MedmetaError:
+        raise
+    except Exception as error:  # decoders of damaged files raise almost anything
+        raise UnreadableImageError(
+            f"{scan.where}: is damaged or of a kind that is not read ({type(error).__name__}); "
+            "write it again with the program that it comes from."
+        ) from error
+
+
+def scan_place(scan: Scan) -> Path:
+    """The path that stands for a scan: its one file, or the folder of its slices."""
+    folders = {file.parent for file in scan.files}
+    if scan.kind == "dicom" and len(scan.files) > 1 and len(folders) == 1:
+        return scan.files[0].parent
+    return scan.files[0]

@@ -1,0 +1,80 @@
+"""Volumes as slices: which of them are used, and a table with a row for each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from medmeta.data.index import Column, SourceIndex
+from medmeta.data.medical import slices_of
+from medmeta.data.preprocess import Preprocessing
+from medmeta.data.windows import OWN
+
+
+def chosen_slices(depth: int, wanted: int) -> tuple[int, ...]:
+    """Numbers, from 0, of the slices that stand for a volume of ``depth`` slices.
+
+    They lie evenly in its middle half, or in as much more as they need; one is the middle one.
+
+    >>> chosen_slices(20, 1), chosen_slices(20, 4), chosen_slices(3, 5)
+    ((10,), (6, 8, 11, 13), (0, 1, 2))
+    """
+    count = min(wanted, depth)
+    span = max(depth / 2, count)
+    first = (depth - span) / 2
+    return tuple(int(first + span * (2 * i + 1) / (2 * count)) for i in range(count))
+
+
+def slices_in_words(preprocessing: Preprocessing) -> str:
+    """Which slices of a volume are used.
+
+    >>> slices_in_words(Preprocessing(slices=3, window="lung"))
+    '3 slices in its middle half, window lung, NIfTI cut axial'
+    """
+    n = preprocessing.slices
+    which = "its middle slice" if n == 1 else f"{n} slices in its middle half"
+    window = "of the file" if preprocessing.window == OWN else preprocessing.window
+    time = "" if preprocessing.time_point == 1 else f", volume {preprocessing.time_point} in time"
+    return f"{which}, window {window}, NIfTI cut {preprocessing.plane}{time}"
+
+
+def as_slices(index: SourceIndex, preprocessing: Preprocessing, *, depth: int = 0) -> SourceIndex:
+    """The table with a row for each slice that is used of a volume; pictures keep theirs.
+
+    ``depth`` is that of the volumes of an npz, of which ``array_rows`` then count the slices one
+    after the other. Rows of one volume have the same entry in the column ``volume``.
+    """
+    if not depth and not index.scans:
+        return index
+    chosen = []
+    for row in range(len(index)):
+        scan = index.scans[row] if index.scans else None
+        if depth:
+            first = int(index.array_rows[row]) * depth
+            chosen.append([first + n for n in chosen_slices(depth, preprocessing.slices)])
+        elif scan is not None:
+            n = slices_of(scan, preprocessing)
+            chosen.append(list(chosen_slices(n, preprocessing.slices)))
+        else:
+            chosen.append([int(index.array_rows[row])])
+    rows = np.repeat(np.arange(len(index)), [len(numbers) for numbers in chosen])
+    part = index.take(rows)
+    numbers = np.array([n for listed in chosen for n in listed], dtype=np.int64)
+    volumes = Column.from_texts(_volumes(index, depth)).take(rows)
+    paths = tuple(
+        path if scan is None or len(scan.files) != scan.n_slices else scan.files[number]
+        for path, scan, number in zip(part.paths, part.scans, numbers.tolist(), strict=True)
+    ) if part.scans else part.paths  # fmt: skip
+    return replace(part, array_rows=numbers, paths=paths, others={**part.others, "volume": volumes})
+
+
+def _volumes(index: SourceIndex, depth: int) -> list[str | None]:
+    """What tells volumes apart: their series, for one may stand in several rows; else the row."""
+    given = index.column("volume").texts()
+    if depth:
+        return [text or f"volume {row}" for row, text in enumerate(given)]
+    return [
+        text or (None if scan is None else scan.series or f"volume {row}")
+        for row, (text, scan) in enumerate(zip(given, index.scans, strict=True))
+    ]
