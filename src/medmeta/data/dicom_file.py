@@ -8,6 +8,7 @@ import logging
 import stat
 import warnings
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -54,24 +55,28 @@ class Bounded:
 
     def __init__(self, file: IO[bytes], size: int, *, most: int = MAX_HEADER_BYTES) -> None:
         self._file, self._size, self._left, self._reads = file, size, most, MAX_READS
+        self._at = file.tell()
 
     def read(self, n: int = -1) -> bytes:
         """At most ``n`` bytes."""
-        there = max(0, self._size - self._file.tell())
+        there = max(0, self._size - self._at)
         n = there if n < 0 else min(n, there)
         self._left -= n
         self._reads -= 1
         if self._left < 0 or self._reads < 0:
             raise UnreadableImageError("has a header that is too large to be one; it is damaged.")
-        return self._file.read(n)
+        found = self._file.read(n)
+        self._at += len(found)
+        return found
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move."""
-        return self._file.seek(offset, whence)
+        self._at = self._file.seek(offset, whence)
+        return self._at
 
     def tell(self) -> int:
         """Where it stands."""
-        return self._file.tell()
+        return self._at
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -156,12 +161,13 @@ def read_header(file: IO[bytes]) -> tuple[Dataset, IO[bytes]]:
 def _read_header(pydicom: Any, file: IO[bytes], size: int) -> tuple[Dataset, IO[bytes]]:
     try:
         content, plain = _inflated(file, size)
-        bounded: Any = Bounded(content, content.seek(0, io.SEEK_END))
+        end = content.seek(0, io.SEEK_END)
         content.seek(0)
+        bounded: Any = Bounded(content, end)
         dataset: Dataset
         if plain is None:
             dataset = pydicom.dcmread(
-                bounded, stop_before_pixels=True, force=True, specific_tags=list(TAGS)
+                bounded, stop_before_pixels=True, force=True, specific_tags=_tags()
             )
         else:
             dataset = pydicom.filereader.read_dataset(
@@ -202,12 +208,14 @@ def _at_pixels(tag: Any, vr: str | None, length: int) -> bool:
     return int(tag) in (0x7FE00010, 0x7FE00009, 0x7FE00008)
 
 
+@cache
 def _tags() -> list[Any]:
     from pydicom.tag import Tag
 
     return [Tag(name) for name in TAGS]
 
 
+@cache
 def _pydicom() -> Any:
     try:
         import pydicom
