@@ -72,7 +72,10 @@ class InspectedTree:
 
 
 def is_plain_tree(path: Path) -> bool:
-    """Whether it is a medical file, or a folder of such that is not laid out by class."""
+    """Whether it is a medical file, or a folder of such that is not laid out by class.
+
+    It is not where a medical file or a table lies beside the folders.
+    """
     if path.is_file():
         other = path.suffix.lower() in MANIFEST_SUFFIXES | IMAGE_SUFFIXES | {".npz"}
         return not other and medical_kind(path) is not None
@@ -82,7 +85,8 @@ def is_plain_tree(path: Path) -> bool:
     if any(p.is_file() and medical_kind(p) for p in inside):
         return True
     folders = any(p.is_dir() for p in inside)
-    return not folders and any(medical_kind(file) for file in files_below(path))
+    table = any(p.is_file() and p.suffix.lower() in MANIFEST_SUFFIXES for p in inside)
+    return (table or not folders) and any(medical_kind(file) for file in files_below(path))
 
 
 def files_among(path: Path, index: SourceIndex) -> tuple[InspectedFile, ...]:
@@ -156,7 +160,7 @@ def _look(item: Scan | Path, root: Path) -> list[InspectedFile]:
 def _look_at_picture(path: Path, root: Path) -> InspectedFile:
     suffix = path.suffix.lower()
     if suffix in MANIFEST_SUFFIXES:
-        return _refused(path, root, "is a table, and no image.")
+        return _refused(path, root, "is a table, and no image; name it to see its labels.")
     if suffix not in IMAGE_SUFFIXES:
         return _refused(path, root, _CONVERT.get(suffix, _NO_IMAGE))
     try:
