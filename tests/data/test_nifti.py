@@ -258,3 +258,11 @@ def test_many_slices_are_those_that_are_read_one_by_one(tmp_path, plane, window)
     for number in numbers:
         one = read_nifti_slice(scan, number, window=window, plane=plane)
         assert np.array_equal(many[number], one)
+
+
+def test_a_scale_that_is_no_number(tmp_path):
+    path = written(tmp_path / "a.nii", np.ones((4, 5, 3), np.int16))
+    content = bytearray(path.read_bytes())
+    content[112:120] = np.array([2.0, np.nan], "<f4").tobytes()  # scl_slope and scl_inter
+    path.write_bytes(content)
+    assert "no number" in refused(path)
