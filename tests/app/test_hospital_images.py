@@ -90,6 +90,8 @@ def predictor(export: Export, run: Path) -> Path:
                     export.written / "predictor", "--json")  # fmt: skip
     assert ended.code == 0, ended
     assert ended.json()["classes"] == {"normal": 6, "oedema": 6}  # three slices of two volumes
+    assert any("slices of 4 volumes" in note for note in ended.json()["notes"])
+    assert not any("Patients are not known" in note for note in ended.json()["notes"])
     return export.written / "predictor"
 
 

@@ -184,6 +184,8 @@ def test_what_is_no_number_is_black(tmp_path):
     assert read_nifti_slice(scan, 1)[0].tolist() == [255, 255, 0, 0]
     path = written(tmp_path / "b.nii", np.full((4, 5, 3), np.nan, np.float32))
     assert "only NaN" in refused(path)
+    with pytest.raises(UnreadableImageError, match="only NaN"):
+        read_nifti_slice(scanned(path), 1, window="40,400")
 
 
 def test_how_it_lies_may_be_unknown(tmp_path):
@@ -244,6 +246,18 @@ def test_declared_sizes_are_bounded_before_anything_is_allocated(tmp_path, sides
     for name in ("a.nii", "a.nii.gz"):
         said = refused(written(tmp_path / name, np.ones((4, 5, 3), np.int16), change=grow))
         assert any(t in said for t in ("more than are read", "cut short", "can hold", "no voxels"))
+
+
+@pytest.mark.parametrize("plane", list(PLANES))
+@pytest.mark.parametrize("window", ["file", "100,400"])
+def test_many_slices_are_those_that_are_read_one_by_one(tmp_path, plane, window):
+    values = np.random.default_rng(3).integers(-100, 300, (21, 22, 23)).astype(np.int16)
+    scan = scanned(written(tmp_path / "a.nii.gz", values))
+    numbers = range(slice_count(scan, plane))
+    many = read_nifti_slices(scan, numbers, window=window, plane=plane).pixels
+    for number in numbers:
+        one = read_nifti_slice(scan, number, window=window, plane=plane)
+        assert np.array_equal(many[number], one)
 
 
 def test_a_scale_that_is_no_number(tmp_path):

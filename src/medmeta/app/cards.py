@@ -118,6 +118,7 @@ class EvaluationCard(Card):
 class _Support(Card):
     images: Count
     patients_known: bool = False
+    volumes: Annotated[int, Field(ge=0)] = 0
 
 
 class PredictorCard(_Built):

@@ -115,7 +115,7 @@ def pretrain(
         UnionClassifier(learner, len(batches.classes), request.classifier),
         batches,
         device,
-        [union, *remarks_on(opened)],
+        [union, *remarks_on(opened, request.preprocessing)],
         kept=learner,
         facts=(("pretraining", facts),),
     )

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 
 from medmeta.app.held_out import Validation
-from medmeta.app.support import conflicting_pictures
+from medmeta.app.support import conflicting_pictures, remarks_on_volumes
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source
@@ -107,12 +107,13 @@ def opened_sources(
     ]
 
 
-def remarks_on(sources: Sequence[Source]) -> list[str]:
+def remarks_on(sources: Sequence[Source], preprocessing: Preprocessing) -> list[str]:
     """What a person should know of the sources before they are trained on."""
     notes = []
     for source in sources:
         notes += [f"{source.name}: {p.where}: {p.what}" for p in source.index.problems]
-        notes += [f"{source.name}: {text}" for text in conflicting_pictures(source)]
+        texts = [*conflicting_pictures(source), *remarks_on_volumes(source, preprocessing)]
+        notes += [f"{source.name}: {text}" for text in texts]
         splits = sorted({t for t in source.index.splits.texts() if t is not None})
         if splits:
             notes.append(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medmeta.data.preprocess import Preprocessing
+from medmeta.data.slices import slices_in_words
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source
 
@@ -38,11 +39,25 @@ def open_support(path: Path, preprocessing: Preprocessing, *, skip_bad: bool = F
     if repeated:
         pictures = "1 picture is" if repeated == 1 else f"{repeated} pictures are"
         notes.append(f"{pictures} repeated; a repetition teaches nothing new.")
+    notes += remarks_on_volumes(source, preprocessing)
     if not source.index.patients.known:
         notes.append(
             "Patients are not known: use images of different patients, and ask about others."
         )
     return Support(source, tuple(notes))
+
+
+def remarks_on_volumes(source: Source, preprocessing: Preprocessing) -> list[str]:
+    """Which slices stand for the volumes of a source, where it has any."""
+    if not source.n_volumes:
+        return []
+    volumes = "1 volume" if source.n_volumes == 1 else f"{source.n_volumes} volumes"
+    codes = source.volumes
+    slices = int((codes >= 0).sum()) if codes is not None else 0
+    return [
+        f"{slices} of the {len(source)} images are slices of {volumes}: of each "
+        f"{slices_in_words(preprocessing)}."
+    ]
 
 
 def conflicting_pictures(source: Source) -> list[str]:

@@ -91,7 +91,7 @@ def train(
     )
     held = hold_out(opened, protocol, request.validation)
     sampler = TaskSampler(held.training, protocol)
-    notes = [*remarks_on(opened), *_left_out(sampler)]
+    notes = [*remarks_on(opened, request.preprocessing), *_left_out(sampler)]
     plan = Plan(
         request,
         request.learner,

@@ -83,7 +83,11 @@ def adapt(
         "seed": seed,
         "model": {k: v for k, v in model.card.items() if k not in ("sha256", "options")},
         "evaluations": model.evaluations(chosen),
-        "support": {"images": len(support), "patients_known": index.patients.known},
+        "support": {
+            "images": len(support),
+            "patients_known": index.patients.known,
+            "volumes": support.n_volumes,
+        },
     }
     pixels = support.gather(np.arange(len(support)))
     labels = index.values[:, None] if valued and index.values is not None else None

@@ -8,25 +8,18 @@ the left of sagittal ones, and the head is at the top.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.index import Problem
-from medmeta.data.nifti_header import (
-    MAX_BYTES,
-    NiftiHeader,
-    library,
-    nifti_files,
-    opened,
-    read_header,
-    why_damaged,
-)
+from medmeta.data.nifti_header import NiftiHeader, library, nifti_files, read_header
+from medmeta.data.nifti_voxels import blocks, check_time
 from medmeta.data.scan import Scan
 from medmeta.data.voxel_tally import VoxelTally
 from medmeta.data.windows import OWN, parse_window
@@ -35,7 +28,8 @@ from medmeta.errors import UnreadableImageError
 Plane = Literal["axial", "coronal", "sagittal"]
 Look = Literal["label map", "image", ""]
 _ACROSS = {"sagittal": 0, "coronal": 1, "axial": 2}  # the canonical axis that slices lie along
-_BLOCK_BYTES = 4_000_000
+_FEW = 16
+_NO_NUMBER = "holds no number where it is looked at (only NaN); write it again."
 
 
 @dataclass(frozen=True)
@@ -121,25 +115,48 @@ def read_nifti_slices(
     """
     try:
         header = read_header(scan.files[0])
-        _check_time(header, time_point)
+        check_time(header, time_point)
         asked = parse_window(window)
         limits = header.shown
         if asked is not None:
             limits = (asked.centre - asked.width / 2, asked.centre + asked.width / 2)
-        tally = VoxelTally(int(np.prod(header.shape))) if limits is None else None
-        raw = _gathered(header, numbers, plane=plane, time_point=time_point, tally=tally)
-        if header.dtype.names:
-            return NiftiSlices(tuple(_colour(a) for a in raw), "image")
-        if tally is not None:
-            limits = tally.span()
-        if limits is None:
-            raise UnreadableImageError("holds no number at all (only NaN); write it again.")
-        look: Look = "" if tally is None else "label map" if tally.labels() else "image"
-        return NiftiSlices(tuple(_shown(a, *limits) for a in raw), look)
+        return _as_shown(header, numbers, limits, plane=plane, time_point=time_point)
     except UnreadableImageError as error:
         raise UnreadableImageError(f"{scan.where}: {error}") from error.__cause__
     except MemoryError:
         raise UnreadableImageError(f"{scan.where}: needs more memory than there is.") from None
+
+
+def _as_shown(
+    header: NiftiHeader,
+    numbers: Sequence[int],
+    limits: tuple[float, float] | None,
+    *,
+    plane: Plane,
+    time_point: int,
+) -> NiftiSlices:
+    """Slices of 8 bits; the limits of grey are found first where they are not given."""
+    gathered = partial(_gathered, header, numbers, plane=plane, time_point=time_point)
+    if header.dtype.names:
+        return NiftiSlices(tuple(_colour(a) for a in gathered()), "image")
+    if limits is not None:
+        numbered: list[bool] = []
+        pixels = gathered(show=partial(_shown, *limits, numbered=numbered))
+        if not any(numbered):
+            raise UnreadableImageError(_NO_NUMBER)
+        return NiftiSlices(tuple(pixels), "")
+    tally = VoxelTally(int(np.prod(header.shape)))
+    few = len(numbers) <= _FEW  # so few are held as they were measured until the range is known
+    raw = gathered(tally=tally) if few else []
+    if not few:
+        for _, block in blocks(header, time_point, None):
+            tally.add(block)
+    limits = tally.span()
+    if limits is None:
+        raise UnreadableImageError(_NO_NUMBER)
+    show = partial(_shown, *limits)
+    shown = [show(a) for a in raw] if few else gathered(show=show)
+    return NiftiSlices(tuple(shown), "label map" if tally.labels() else "image")
 
 
 def nifti_values(
@@ -148,25 +165,10 @@ def nifti_values(
     """One slice ``(H, W)`` as it was measured: scaled by the header's slope and intercept."""
     try:
         header = read_header(scan.files[0])
-        _check_time(header, time_point)
-        return _gathered(header, (number,), plane=plane, time_point=time_point, tally=None)[0]
+        check_time(header, time_point)
+        return _gathered(header, (number,), plane=plane, time_point=time_point)[0]
     except UnreadableImageError as error:
         raise UnreadableImageError(f"{scan.where}: {error}") from error.__cause__
-
-
-def _check_time(header: NiftiHeader, time_point: int) -> None:
-    """Raise ``UnreadableImageError`` where there is no such volume, or it lies too far in."""
-    if not 1 <= time_point <= header.times:
-        has = "1 volume" if header.times == 1 else f"{header.times} volumes"
-        raise UnreadableImageError(
-            f"has {has}, so there is no number {time_point}; name another with --time-point."
-        )
-    volume = math.prod(header.shape) * header.dtype.itemsize
-    if header.body.name.lower().endswith(".gz") and time_point * volume > MAX_BYTES:
-        raise UnreadableImageError(
-            f"would have to be unpacked for {time_point * volume / 1e9:.1f} GB up to volume "
-            f"{time_point}; unpack it first, or save that volume by itself."
-        )
 
 
 def _turns(header: NiftiHeader) -> NDArray[np.float64]:
@@ -192,9 +194,13 @@ def _gathered(
     *,
     plane: Plane,
     time_point: int,
-    tally: VoxelTally | None,
+    tally: VoxelTally | None = None,
+    show: Callable[[NDArray[Any]], NDArray[Any]] = np.array,
 ) -> list[NDArray[Any]]:
-    """Slices as they are shown, their values as measured, by one pass over the file."""
+    """Slices as they lie on a screen, by one pass over the file.
+
+    Their values are as measured, or what ``show`` makes of them at once. ``tally`` counts all.
+    """
     turns = _turns(header)
     axis = int(np.flatnonzero(turns[:, 0] == _ACROSS[plane])[0])
     last = header.shape[axis] - 1
@@ -204,14 +210,14 @@ def _gathered(
     whole = tally is not None and header.dtype.names is None
     wanted = set(places) if axis == 2 and not whole else None
     parts: dict[int, list[NDArray[Any]]] = {place: [] for place in places}
-    for first, block in _blocks(header, time_point, wanted):
+    for first, block in blocks(header, time_point, wanted):
         if whole and tally is not None:
             tally.add(block)
         for place in parts:
             if axis < 2:
-                parts[place].append(np.array(block.take(place, axis=axis)))
+                parts[place].append(show(block.take(place, axis=axis)))
             elif first <= place < first + block.shape[2]:
-                parts[place].append(np.array(block[:, :, place - first]))
+                parts[place].append(show(block[:, :, place - first]))
     # A slice along the file's last axis is found in one block, any other is a line of each block.
     flat = {p: a[0] if axis == 2 else np.concatenate(a, axis=1) for p, a in parts.items()}
     left = [a for a in range(3) if a != axis]
@@ -228,46 +234,15 @@ def _turned(values: NDArray[Any], turns: NDArray[np.float64]) -> NDArray[Any]:
     return np.ascontiguousarray(values[::-1, ::-1].swapaxes(0, 1))
 
 
-def _blocks(
-    header: NiftiHeader, time_point: int, wanted: set[int] | None
-) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Parts ``(X, Y, k)`` of a volume in the file's order, a few MB each; or some slices only."""
-    x, y, z = header.shape
-    step = 1
-    if wanted is None:
-        step = max(1, _BLOCK_BYTES // (x * y * header.dtype.itemsize))
-    firsts = range(0, z, step) if wanted is None else sorted(wanted)
-    with opened(header.body) as file:
-        for first in firsts:
-            block = _block(file, header, time_point, slice(first, min(first + step, z)))
-            yield first, _planes(block) if header.dtype.names else block
-
-
-def _block(file: IO[bytes], header: NiftiHeader, time_point: int, part: slice) -> NDArray[Any]:
-    """Some slices along the file's last axis ``(X, Y, k)``, scaled by nibabel."""
-    start = header.offset + (time_point - 1) * int(np.prod(header.shape)) * header.dtype.itemsize
-    spec = (header.shape, header.dtype, start, header.slope, header.inter)
-    try:
-        with np.errstate(all="ignore"):
-            return np.asarray(library().arrayproxy.ArrayProxy(file, spec, mmap=False)[:, :, part])
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders of damaged files raise almost anything
-        raise UnreadableImageError(why_damaged(error)) from error
-
-
-def _planes(block: NDArray[Any]) -> NDArray[np.uint8]:
-    """Colour voxels as ``(X, Y, k, 3)``."""
-    return np.stack([block[name] for name in ("R", "G", "B")], axis=-1)
-
-
 def _colour(values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values, dtype=np.uint8)
 
 
-def _shown(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Values ``(H, W)`` between black and white; what is no number is black."""
-    if not np.isfinite(values).any() and values.dtype.kind == "f":
-        raise UnreadableImageError("holds a slice without any number (only NaN).")
+def _shown(
+    low: float, high: float, values: NDArray[Any], numbered: list[bool] | None = None
+) -> NDArray[np.uint8]:
+    """Values between black and white, what is no number black; ``numbered``: whether any is one."""
+    if numbered is not None:
+        numbered.append(bool(np.isfinite(values).any()))
     scaled = (values.astype(np.float64) - low) * (255 / ((high - low) or 1.0))
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import math
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,19 +18,18 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from medmeta.errors import MissingExtraError, UnreadableImageError
+from medmeta.errors import MedmetaError, MissingExtraError, UnreadableImageError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 _HEADER_BYTES = 544  # of NIfTI-2, with the four that say whether extensions follow
 _MAGICS = {b"n+1\0": (1, True), b"ni1\0": (1, False), b"n+2\0": (2, True), b"ni2\0": (2, False)}
 _MAX_SIDE = 16_384
 _MAX_PLANE = 4096 * 4096
-_MAX_VOXELS = 500_000_000
-MAX_BYTES = 2_000_000_000  # of a volume, or before its end where it has to be unpacked
+_MAX_VOXELS = 400_000_000
+MAX_BYTES = 1_500_000_000  # of a volume, or before its end where it has to be unpacked
 _MAX_TEXT = 64_000_000  # bytes between header and voxels
 _TO_MM = {1: 1000.0, 3: 0.001}  # of metres and micrometres; anything else is taken as mm
 _LABELS = 1002  # NIfTI's intent code of a label map
-_DAMAGE = (OSError, EOFError, zlib.error, ValueError, ArithmeticError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,9 @@ def read_header(path: Path) -> NiftiHeader:
             start = file.read(_HEADER_BYTES)
         with np.errstate(all="ignore"):
             return _parsed(path, start)
-    except _DAMAGE as error:
+    except MedmetaError:
+        raise
+    except Exception as error:  # of a damaged header nibabel says almost anything
         raise UnreadableImageError(why_damaged(error)) from error
 
 

@@ -92,6 +92,12 @@ class Source:
         column = self.index.others.get("volume")
         return None if column is None else column.codes
 
+    @property
+    def n_volumes(self) -> int:
+        """How many volumes its rows are slices of."""
+        codes = self.volumes
+        return 0 if codes is None else len(np.unique(codes[codes >= 0]))
+
     def take(self, rows: NDArray[np.intp]) -> Source:
         """The rows given, as a view of the same pixels."""
         return Source(self.index.take(rows), self.pixels, self.pixel_rows[rows], self.hashes[rows])

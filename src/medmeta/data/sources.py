@@ -195,10 +195,12 @@ def _decoder(found: ScannedSource, index: SourceIndex, preprocessing: Preprocess
 
 
 def _wanted(index: SourceIndex, rows: Sequence[int]) -> Iterator[Wanted]:
-    """Rows one after the other; slices of one scan together, for that is read but once."""
+    """Rows one after the other; slices of one NIfTI volume together, for that is read but once."""
     for scan, group in groupby(rows, key=lambda row: index.scans[row] if index.scans else None):
         if scan is None:
             yield from (index.paths[row] for row in group)
+        elif scan.kind == "dicom":
+            yield from ((scan, [int(index.array_rows[row])]) for row in group)
         else:
             yield scan, [int(index.array_rows[row]) for row in group]
 

@@ -60,7 +60,7 @@ class VoxelTally:
         Voxels of the commonest value, the background, are not counted.
         """
         values = np.concatenate([lines.ravel() for lines in self._lines])
-        if values.dtype.kind == "f" and not (np.isfinite(values) & (values % 1 == 0)).all():
+        if values.dtype.kind == "f" and (not np.isfinite(values).all() or (values % 1 != 0).any()):
             return False
         names, counts = np.unique(values, return_counts=True)
         if not 2 <= len(names) <= _FEW:

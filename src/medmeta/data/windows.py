@@ -70,7 +70,7 @@ def misfit(window: Window, modality: str | None) -> str | None:
     """Why a window cannot be used for a modality; None where it can.
 
     >>> misfit(parse_window("lung"), "MR")
-    "the window lung is in Hounsfield units, for CT, and this is MR; use --window file."
+    'the window lung is in Hounsfield units, for CT, and this is MR; use --window file.'
     >>> misfit(parse_window("lung"), "CT") is None
     True
     """

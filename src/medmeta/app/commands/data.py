@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    paths: Annotated[list[Path], typer.Argument(help="Folders, manifests or npz files.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Folders, manifests, npz files, zips; DICOM, NIfTI.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """What is in a source: classes, counts, patients, sites, sizes, duplicates, problems.
@@ -62,6 +64,9 @@ def _show(path: Path, inspection: Inspection) -> None:
         "modalities": ", ".join(f"{k} ({v})" for k, v in content["modalities"].items())
         or "not known",
     }
+    if content["files"]:
+        read = sum(file["read"] for file in content["files"])
+        facts["files"] = f"{read} read, {len(content['files']) - read} refused (each in --json)"
     for name in ("sizes", "colours", "bit_depths", "values"):
         if content.get(name):
             facts[name.replace("_", " ")] = _compact(content[name])
@@ -83,7 +88,7 @@ def _show(path: Path, inspection: Inspection) -> None:
 
 
 def _patients(patients: dict[str, int]) -> str:
-    return ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in patients.items())
+    return ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in patients.items()) or "not counted"
 
 
 def _compact(value: Any) -> str:

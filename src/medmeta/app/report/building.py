@@ -125,8 +125,11 @@ def _notes(card: Mapping[str, Any], asked: AskedImages | None) -> tuple[list[str
         warnings.append(
             "The learner was trained on synthetic pictures only; expect less on real images."
         )
+    how = slices_in_words(Preprocessing.model_validate(card["preprocessing"]))
+    if card["support"].get("volumes"):
+        n = card["support"]["volumes"]
+        notes.append(f"Among the labelled images are slices of volumes, {n} in all ({how}).")
     if asked is not None and asked.volumes:
-        how = slices_in_words(Preprocessing.model_validate(card["preprocessing"]))
         notes.append(
             f"{asked.volumes} of the asked images are volumes. The answer to each is {POOLED} "
             f"({how}); shown is the middle one."
