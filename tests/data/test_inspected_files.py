@@ -92,3 +92,12 @@ def test_real_nifti_files_against_nibabel(shared_data):
             shown = values[:, :, number][::-1, ::-1].T
             assert np.array_equal(nifti_values(scan, number), shown, equal_nan=True)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1_000_000  # KB on Linux
+
+
+def test_a_copy_is_told_of_as_one(tree):
+    first = tree / "deep" / "er" / "image-1.dcm"
+    (tree / "deep" / "er" / "again.dcm").write_bytes(first.read_bytes())
+    found = {file.path: file.to_dict() for file in inspect_source(tree).files}
+    told = found["deep/er/again.dcm"], found["deep/er/image-1.dcm"]
+    assert all(one["read"] for one in told)
+    assert any("is a copy of" in one.get("remark", "") for one in told)

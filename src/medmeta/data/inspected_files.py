@@ -114,7 +114,8 @@ def inspect_tree(
     paths = list(files_below(root) if files is None else files)
     medical = [path for path in paths if medical_kind(path)]
     scans, problems = find_scans(medical, root=root)
-    refusals = {p.where: p.what for p in problems if _of_file(p, root)}
+    used = {file for scan in scans for file in scan.files}
+    refusals = {p.where: p.what for p in problems if _left_out(root / p.where, p, used)}
     found = {where: _refused(root / where, root, what) for where, what in refusals.items()}
     alone = [scan for where in refusals for scan in find_scans([root / where], root=root)[0]]
     held = {file for scan in scans for file in scan.files} | set(medical)
@@ -138,8 +139,9 @@ def inspect_tree(
     )
 
 
-def _of_file(problem: Problem, root: Path) -> bool:
-    return problem.severity == "error" and (root / problem.where).is_file()
+def _left_out(path: Path, problem: Problem, used: set[Path]) -> bool:
+    """Whether a problem says why a file is in no scan: an error, or that it is a copy."""
+    return path.is_file() and (problem.severity == "error" or path not in used)
 
 
 def _refused(path: Path, root: Path, reason: str) -> InspectedFile:
