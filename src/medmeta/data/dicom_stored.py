@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.dicom_file import opened, read_header
+from medmeta.data.dicom_syntax import syntax_name
 from medmeta.data.guarded import decoded_apart
 from medmeta.data.readers import ReadLimits
 from medmeta.errors import UnreadableImageError
@@ -47,6 +48,7 @@ def read_stored(path: Path, frame: int = 0, limits: ReadLimits = _LIMITS) -> Sto
         header, content = read_header(file)
         try:
             syntax = transfer_syntax(header)
+            syntax_name(syntax)  # refuses one that is not known
             shape = frame_shape(header)
             frames = frame_count(header)
         except UnreadableImageError:
