@@ -19,7 +19,7 @@ from medmeta.data.dicom_syntax import syntax_name
 from medmeta.data.inspected_files import InspectedFile, inspect_tree
 from medmeta.errors import UnreadableImageError
 
-NO_DICOM, UNKNOWN = "no DICOM file", "not known: damaged"
+NO_DICOM, UNKNOWN = "no DICOM file", "not known"
 
 
 def syntax_of(path: Path) -> str:
