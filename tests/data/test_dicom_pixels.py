@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import warnings
 from pathlib import Path
@@ -16,8 +17,9 @@ from pydicom.pixels.processing import apply_modality_lut, convert_color_space
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
+from medmeta.data import dicom_stored
 from medmeta.data.dicom import dicom_values, looks_like_dicom, read_dicom_slice, scan_dicom
-from medmeta.data.dicom_file import opened
+from medmeta.data.dicom_file import opened, read_header
 from medmeta.data.dicom_stored import read_stored
 from medmeta.data.dicom_syntax import syntax_name
 from medmeta.data.scan import Scan
@@ -151,6 +153,23 @@ def test_frames_that_differ_in_scale(tmp_path: Path) -> None:
     header.save_as(tmp_path / "it")
     scan = scan_of(tmp_path / "it")
     assert [float(dicom_values(scan, i)[0, 0]) for i in (0, 1)] == [4.0, 6.0]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_header_is_read_once_for_all_frames(
+    packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.arange(5 * 12, dtype=np.uint16).reshape(5, 3, 4)
+    dicom(tmp_path / "it", frames, Modality="MR")
+    if packed:
+        (tmp_path / "it").write_bytes(gzip.compress((tmp_path / "it").read_bytes()))
+    scan, times = scan_of(tmp_path / "it"), []
+    monkeypatch.setattr(dicom_stored, "read_header", lambda f: times.append(1) or read_header(f))
+    for number in (3, 0, 4, 1, 2):
+        assert np.array_equal(dicom_values(scan, number), frames[number])
+    assert len(times) == 1
+    dicom(tmp_path / "it", frames[:, :2] + 1, Modality="MR")  # changed meanwhile
+    assert np.array_equal(dicom_values(scan, 2), frames[2, :2] + 1)
 
 
 def test_short_pixels_are_refused_before_anything_is_allocated(tmp_path: Path) -> None:
