@@ -13,6 +13,7 @@ from medmeta.data.nifti import nifti_values, scan_nifti
 from medmeta.data.scan import Scan
 from tests.app._hospital import N_SLICES, Hospital
 from tests.app._typed import medmeta
+from tests.data.dicom_files import dicom
 
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 24, 24), dtype=np.uint8)
 
@@ -94,10 +95,15 @@ def test_real_nifti_files_against_nibabel(shared_data):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1_000_000  # KB on Linux
 
 
-def test_a_copy_is_told_of_as_one(tree):
-    first = tree / "deep" / "er" / "image-1.dcm"
-    (tree / "deep" / "er" / "again.dcm").write_bytes(first.read_bytes())
-    found = {file.path: file.to_dict() for file in inspect_source(tree).files}
-    told = found["deep/er/again.dcm"], found["deep/er/image-1.dcm"]
-    assert all(one["read"] for one in told)
-    assert any("is a copy of" in one.get("remark", "") for one in told)
+def test_copies_and_contradictions_are_told_of_too(tmp_path):
+    uids = {"DX": "1.8", "CR": "1.9"}
+    for name, modality in (("a", "DX"), ("b", "DX"), ("c", "CR")):
+        dicom(tmp_path / name, NOISE[0].astype(np.uint16), SOPInstanceUID=uids[modality],
+              Modality=modality)  # fmt: skip
+    (tmp_path / "b").write_bytes((tmp_path / "a").read_bytes())
+    dicom(tmp_path / "d", NOISE[1].astype(np.uint16), SOPInstanceUID=uids["CR"], Modality="CR")
+    found = {file.path: file for file in inspect_source(tmp_path).files}
+    assert sorted(found) == ["a", "b", "c", "d"]
+    assert all(file.reason == "" for file in found.values())
+    assert (found["a"].remark, "is a copy of a" in found["b"].remark) == ("", True)
+    assert "identifier of d and other content" in found["c"].remark

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,17 +115,16 @@ def inspect_tree(
     medical = [path for path in paths if medical_kind(path)]
     scans, problems = find_scans(medical, root=root)
     used = {file for scan in scans for file in scan.files}
-    refusals = {p.where: p.what for p in problems if _left_out(root / p.where, p, used)}
+    refusals = {p.where: p.what for p in problems if _of_file(p, root, used)}
     found = {where: _refused(root / where, root, what) for where, what in refusals.items()}
     alone = [scan for where in refusals for scan in find_scans([root / where], root=root)[0]]
-    held = {file for scan in scans for file in scan.files} | set(medical)
+    held = used | set(medical)
     held |= {other for path in medical for other in nifti_files(path)}
     work: list[Scan | Path] = [*scans, *alone, *(path for path in paths if path not in held)]
     for done, looked in enumerate(map_ahead(lambda item: _look(item, root), work), start=1):
         for file in looked:
             again = file.path in refusals  # by itself it may be read, if not beside the others
-            if not (again and file.reason):
-                found[file.path] = replace(file, remark=refusals[file.path]) if again else file
+            found[file.path] = replace(file, remark=refusals[file.path]) if again else file
         if progress is not None:
             progress(done, len(work))
     for path in medical:  # of a header pair, the second stands for itself too
@@ -139,8 +138,9 @@ def inspect_tree(
     )
 
 
-def _left_out(path: Path, problem: Problem, used: set[Path]) -> bool:
-    """Whether a problem says why a file is in no scan: an error, or that it is a copy."""
+def _of_file(problem: Problem, root: Path, used: Collection[Path]) -> bool:
+    """Whether it says why a file is not used (copies are told as warnings)."""
+    path = root / problem.where
     return path.is_file() and (problem.severity == "error" or path not in used)
 
 
