@@ -144,12 +144,18 @@ def _plans(
             raise SettingsError(
                 f"two sources are called {name!r}; results are kept by name, so rename a folder."
             )
+    seen = model.seen_hashes()
     plans = []
     for source in sources:
-        fresh = fresh_part(model, source)
+        fresh = source.take(np.flatnonzero(~np.isin(source.hashes, seen)))
+        if not len(fresh):
+            raise SamplingError(
+                f"{source.name}: the run was trained on every picture of it, so they can measure "
+                "nothing; give images that it has not seen."
+            )
         measured = measured_learners(model, request, len(source.index.class_names))
         asked = [
-            (one, planned_protocol(model, one, source, fresh, shot, request))
+            (one, _planned(model, one, source, fresh, shot, request))
             for shot in dict.fromkeys(request.shots)
             for one in measured
         ]
@@ -157,18 +163,7 @@ def _plans(
     return plans
 
 
-def fresh_part(model: LoadedModel, source: Source) -> Source:
-    """What of a source the model has not seen; raises ``SamplingError`` where it has seen all."""
-    fresh = source.take(np.flatnonzero(~np.isin(source.hashes, model.seen_hashes())))
-    if not len(fresh):
-        raise SamplingError(
-            f"{source.name}: the run was trained on every picture of it, so they can measure "
-            "nothing; give images that it has not seen."
-        )
-    return fresh
-
-
-def planned_protocol(
+def _planned(
     model: LoadedModel,
     one: Measured,
     source: Source,

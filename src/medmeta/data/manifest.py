@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from medmeta.data.index import Column, Problem, SourceIndex
-from medmeta.data.manifest_columns import MOST_COLUMNS, further_columns
 from medmeta.data.manifest_paths import Locator
 from medmeta.data.manifest_scans import KEYS, match_scans, scans_at
 from medmeta.data.scan import Scan
@@ -43,10 +42,10 @@ def read_manifest(path: Path) -> SourceIndex:
     """The table of a manifest; rows that cannot be used are left out and stand in its problems.
 
     Columns are ``path`` and either ``label`` or ``value``, and ``patient``, ``site``, ``modality``
-    and ``split`` where they are known; any further column can be grouped by. Paths lie in the
-    manifest's folder, and may be of a series' folder. In place of a path, ``series``, ``study`` or
-    ``patient`` hold what the headers of the DICOM files below say. Rows are counted from 1, the
-    header. Raises ``ManifestError`` where the table as a whole cannot be used.
+    and ``split`` where they are known; paths lie in the manifest's folder, and may be of a series'
+    folder. In place of a path, ``series``, ``study`` or ``patient`` hold what the headers of the
+    DICOM files below say. Rows are counted from 1, the header. Raises ``ManifestError`` where the
+    table as a whole cannot be used.
     """
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such file; check the name and the folder.")
@@ -144,8 +143,7 @@ def _parquet(path: Path) -> tuple[list[str], Iterator[tuple[int, Cells | str]]]:
         with parquet.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
             header = [name.strip().lower() for name in names]
-            further = [n for n, h in zip(names, header, strict=True) if h not in _KNOWN]
-            wanted = [n for n in names if n not in further[MOST_COLUMNS:]]
+            wanted = [n for n, h in zip(names, header, strict=True) if h in _KNOWN]
             table = file.read(columns=wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(
@@ -266,7 +264,6 @@ def _table(path: Path, rows: list[_Row], target: str, problems: list[Problem]) -
         name: Column.from_texts([row.cells.get(name) or None for row in rows])
         for name in ("label", *_OPTIONAL)
     }
-    others, said = further_columns([row.cells for row in rows], (*_KNOWN, "volume"))
     root = path.parent.resolve()
     return SourceIndex(
         name=root.name,
@@ -280,6 +277,5 @@ def _table(path: Path, rows: list[_Row], target: str, problems: list[Problem]) -
         modalities=columns["modality"],
         splits=columns["split"],
         file_sizes=np.array([row.size for row in rows], dtype=np.int64),
-        problems=(*problems, *said),
-        others=others,
+        problems=tuple(problems),
     )

@@ -31,7 +31,6 @@ class Stream(IntEnum):
     AUGMENTATION = 2
     PASS = 3
     IMAGES = 4
-    SHIFT = 5
 
 
 def random_numbers(seed: int, stream: Stream, number: int) -> np.random.Generator:

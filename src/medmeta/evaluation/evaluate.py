@@ -74,15 +74,13 @@ def evaluate(
     *,
     device: torch.device | str = "cpu",
     encoded: EncodedSource | None = None,
-    sampler: TaskSampler | None = None,
     progress: Progressed | None = None,
 ) -> Evaluation:
     """Measure a learner on ``protocol.episodes`` tasks of a source.
 
     A learner with a head encodes each image that the tasks use once (as far as memory is kept for
     them). ``encoded`` are the source's embeddings of an earlier call, by the same encoder: for
-    another protocol or another head. ``sampler`` draws the tasks from the source in place of the
-    protocol's own (across groups, say). Whether queries helped each other stands in the result's
+    another protocol or another head. Whether queries helped each other stands in the result's
     protocol as the learner's traits have it, whatever was asked for. Raises ``SettingsError`` for a
     protocol without end or embeddings of another source, ``SamplingError`` where the source cannot
     give such tasks, ``UnsupportedTaskError`` where the learner does not take them.
@@ -95,7 +93,7 @@ def evaluate(
             f"these embeddings are of {encoded.source.name}, and the tasks of {source.name}; make "
             "an EncodedSource of the source that is evaluated."
         )
-    sampler = sampler or TaskSampler([source], protocol)
+    sampler = TaskSampler([source], protocol)
     largest = Target(protocol.kind, protocol.n_way[1] if protocol.kind == "classes" else 1)
     check_task_fits(learner, largest)
     answers: Iterator[Answers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,6 @@ from medmeta.app.commands.options import (
     TimePoint,
     Window,
 )
-from medmeta.app.commands.shift import opened, tell_shifts
 from medmeta.app.commands.spread import SpreadCommand
 from medmeta.app.profile import profiled
 from medmeta.app.terminal import (
@@ -31,6 +31,7 @@ from medmeta.app.terminal import (
     waiting,
 )
 from medmeta.errors import SettingsError
+from medmeta.spans import span
 
 if TYPE_CHECKING:
     from medmeta.app.evaluate_run import EvaluatedSource, EvaluationRequest
@@ -82,10 +83,6 @@ def evaluate(
     slices: Slices = None,
     plane: Plane = None,
     time_point: TimePoint = None,
-    shift: Annotated[
-        str | None,
-        typer.Option(help="Leave out each site, device, sex, … in turn; or quality."),
-    ] = None,
     baselines: Annotated[
         bool, typer.Option(help="Also measure ridge on raw pixels on the same tasks.")
     ] = True,
@@ -102,10 +99,6 @@ def evaluate(
     Per-task records are kept in RUN/evaluations. Pictures seen in training are left out.
 
     Several heads share one encoding; options are then named by head: --set ridge.scale=2.
-
-    --shift COLUMN (site, device, sex, or any column of the manifest) asks the same queries of
-    each group with labelled images from there and from everywhere else; --shift quality makes
-    queries worse step by step.
 
     Example: medmeta evaluate run --source my_images other.npz --shot 1 5 --episodes 600
     """
@@ -127,10 +120,6 @@ def evaluate(
             _check_nothing_set(learner, encoder, [] if head else set_)
             model = load_model(run, expected_sha256=expect_sha256, allow_external=allow_external)
         model = model.reading(window=window, slices=slices, plane=plane, time_point=time_point)
-        if shift is not None:
-            tell_shifts(model, source or [], request, shift, skip_bad=skip_bad, out=out,
-                        run=run, as_json=as_json)  # fmt: skip
-            return
         rows = _measured(model, source or [], request, skip_bad=skip_bad)
         _tell(rows, run, out, as_json=as_json)
 
@@ -139,9 +128,21 @@ def _measured(
     model: LoadedModel, paths: list[Path], request: EvaluationRequest, *, skip_bad: bool
 ) -> list[EvaluatedSource]:
     from medmeta.app.evaluate_run import evaluate_model
+    from medmeta.data.sources import open_source
 
     with waiting() as progress:
-        sources = opened(model, paths, progress, skip_bad=skip_bad)
+        sources = []
+        for path in paths:
+            with span("load"):
+                source = open_source(
+                    path,
+                    preprocessing=model.preprocessing,
+                    skip_bad=skip_bad,
+                    progress=partial(progress, f"reading {path}"),
+                )
+            sources.append(source)
+            for problem in source.index.problems:  # with names of files, which are not kept
+                say(f"{source.name}: {problem.where}: {problem.what}")
         return evaluate_model(model, sources, request, progress=progress)
 
 
