@@ -244,3 +244,11 @@ def test_declared_sizes_are_bounded_before_anything_is_allocated(tmp_path, sides
     for name in ("a.nii", "a.nii.gz"):
         said = refused(written(tmp_path / name, np.ones((4, 5, 3), np.int16), change=grow))
         assert any(t in said for t in ("more than are read", "cut short", "can hold", "no voxels"))
+
+
+def test_a_scale_that_is_no_number(tmp_path):
+    path = written(tmp_path / "a.nii", np.ones((4, 5, 3), np.int16))
+    content = bytearray(path.read_bytes())
+    content[112:120] = np.array([2.0, np.nan], "<f4").tobytes()  # scl_slope and scl_inter
+    path.write_bytes(content)
+    assert "no number" in refused(path)

@@ -115,3 +115,13 @@ def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(npz, "MAX_ARCHIVE_BYTES", 100)
     with pytest.raises(DataError, match="more than the"):
         read_archive(save(tmp_path, images=IMAGES, labels=np.zeros(7, int)))
+
+
+def test_a_header_that_ends_within_a_statement_is_damage(tmp_path):
+    """NumPy parses an array's header as Python, and so fails as Python does."""
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (2, 2, 2), " + b" " * 60 + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(8)
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("images.npy", content)
+    with pytest.raises(DataError, match=r"set\.npz: "):
+        read_archive(tmp_path / "set.npz")

@@ -26,6 +26,7 @@ MAX_INFLATED_BYTES = 400_000_000
 MAX_READS = 400_000
 _LIMITS = ReadLimits()
 _PREFIX_AT, _PREFIX = 128, b"DICM"
+_START = 2048  # the meta information, which says how the rest is packed, ends well before
 
 # Only these are ever read: what says who the patient is stays in the file, but for three
 # identifiers, which are made pseudonyms at once.
@@ -186,8 +187,9 @@ def _read_header(pydicom: Any, file: IO[bytes], size: int) -> tuple[Dataset, IO[
 
 def _inflated(file: IO[bytes], size: int) -> tuple[IO[bytes], Any]:
     """Bytes to read the data set from; for a deflated one also the file's meta information."""
-    file.seek(_PREFIX_AT)
-    if file.read(4) != _PREFIX:
+    start = file.read(_START)
+    file.seek(_PREFIX_AT + len(_PREFIX))
+    if start[_PREFIX_AT : _PREFIX_AT + 4] != _PREFIX or DEFLATED.encode() not in start:
         file.seek(0)
         return file, None
     pydicom = _pydicom()

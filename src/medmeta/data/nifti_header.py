@@ -253,7 +253,10 @@ def _affine(header: Any) -> tuple[NDArray[np.float64], bool]:
 
 
 def _scaling(header: Any) -> tuple[float, float]:
-    slope, inter = header.get_slope_inter()
+    try:
+        slope, inter = header.get_slope_inter()
+    except library().spatialimages.HeaderDataError:
+        slope = inter = math.nan
     slope, inter = 1.0 if slope is None else float(slope), 0.0 if inter is None else float(inter)
     if not (math.isfinite(slope) and math.isfinite(inter)):
         raise UnreadableImageError("scales its voxels by what is no number; write it again.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ _DAMAGE = (
     SyntaxError,
     MemoryError,
     OverflowError,
+    tokenize.TokenError,  # of an array's header, which NumPy parses as Python
 )
 
 
