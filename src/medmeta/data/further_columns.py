@@ -11,10 +11,14 @@ MOST_NAMES = 1000  # different entries of one column: what has more tells images
 _LONGEST = 200  # characters of an entry
 # What is said of a single person or examination is no group, and need not be held in memory.
 _PERSONAL = frozenset(
-    "name surname forename patient_name patient_id patientid patientname mrn id uid accession "
-    "accession_number birth birthdate birth_date date_of_birth dob date study_date address phone "
-    "email physician referring_physician operator insurance ssn nhs_number "
-    "study_uid series_uid sop_instance_uid study series volume filename file_name".split()
+    (
+        *("name", "surname", "forename", "patient_name", "patientname", "filename", "file_name"),
+        *("id", "patient_id", "patientid", "mrn", "uid", "accession", "accession_number"),
+        *("study", "study_uid", "series", "series_uid", "sop_instance_uid", "volume"),
+        *("date", "study_date", "birth", "birthdate", "birth_date", "date_of_birth", "dob"),
+        *("address", "phone", "email", "insurance", "ssn", "nhs_number"),
+        *("physician", "referring_physician", "operator"),
+    )
 )
 WHAT_IS_KEPT = (
     f"kept are up to {MOST_COLUMNS} columns with at most {MOST_NAMES} different entries, and none "

@@ -45,8 +45,8 @@ def read_manifest(path: Path) -> SourceIndex:
     Columns are ``path`` and either ``label`` or ``value``, and ``patient``, ``site``, ``modality``
     and ``split`` where they are known, and any others to group by (``device``, ``sex``); paths lie
     in the manifest's folder, and may be of a series' folder. In place of a path, ``series``,
-    ``study`` or ``patient`` hold what the headers of the DICOM files below say. Rows are counted from 1, the header. Raises ``ManifestError`` where the
-    table as a whole cannot be used.
+    ``study`` or ``patient`` hold what the headers of the DICOM files below say. Rows are counted
+    from 1, the header. Raises ``ManifestError`` where the table as a whole cannot be used.
     """
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such file; check the name and the folder.")
