@@ -27,6 +27,9 @@ PROTOCOLS = st.builds(
     norm=NAMES,
     transductive=st.booleans(),
     seed=st.integers(0, 2**63 - 1),
+    split=NAMES,
+    standardise=NAMES,
+    shift=NAMES,
 )
 PLAIN = Protocol(sources=("a",))
 CHANGES = {
@@ -42,6 +45,9 @@ CHANGES = {
     "norm": "group",
     "transductive": True,
     "seed": 1,
+    "split": "train",
+    "standardise": "site",
+    "shift": "site north, support from outside",
 }
 
 
@@ -65,6 +71,13 @@ def test_every_field_counts_in_the_digest():
         for field, value in CHANGES.items()
     }
     assert len(digests | {PLAIN.digest()}) == len(CHANGES) + 1
+
+
+def test_what_later_versions_added_is_written_only_where_it_says_something():
+    """So protocols of earlier runs keep their digests."""
+    assert '"seed":0}' in PLAIN.to_json()
+    assert list(PLAIN.model_dump()) == [*Protocol.model_fields][:-3]
+    assert PLAIN.model_copy(update={"split": "test"}).model_dump()["split"] == "test"
 
 
 def test_the_digest_is_the_same_in_another_process():

@@ -115,10 +115,59 @@ class EvaluationCard(Card):
     head: _Head | None = None
 
 
+class _Group(Card):
+    name: str
+    images: Count
+    inside: _Figure
+    outside: _Figure
+    difference: _Figure
+
+
+class _Worsened(Card):
+    distortion: str
+    severity: Annotated[int, Field(ge=1, le=5)]
+    worse: _Figure
+    difference: _Figure
+
+
+class ShiftCard(Card):
+    """``RUN/shifts/…/summary.json``: either of groups, or of worse queries."""
+
+    source: str
+    column: str
+    metric: str
+    protocol: _Drawn
+    groups: list[_Group] = []
+    left_out: dict[str, str] = {}
+    clean: _Figure | None = None
+    worsened: list[_Worsened] = []
+    head: _Head | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ShiftCard:
+        if bool(self.groups) == (self.clean is not None and bool(self.worsened)):
+            raise ValueError("it holds neither groups nor worse queries")
+        return self
+
+
 class _Support(Card):
     images: Count
     patients_known: bool = False
     volumes: Annotated[int, Field(ge=0)] = 0
+
+
+class _Range(Card):
+    """The range of grey levels that a support's groups were brought to, and the groups' own."""
+
+    column: str
+    reference: list[float] = Field(min_length=2, max_length=2)
+    groups: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]]
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> _Range:
+        if any(high <= low for low, high in (self.reference, *self.groups.values())):
+            raise ValueError("a range of grey levels does not rise")
+        return self
 
 
 class PredictorCard(_Built):
@@ -131,6 +180,7 @@ class PredictorCard(_Built):
     model: _Facts
     evaluations: list[EvaluationCard] = []
     support: _Support
+    standardise: _Range | None = None
 
     @model_validator(mode="after")
     def _names_fit(self) -> PredictorCard:

@@ -10,46 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pydantic import Field, PositiveInt
-
 from medmeta.app.baselines import RAW_RIDGE, Told, encoded_source, ridge_on_raw_pixels, told_by
-from medmeta.app.measured import Measured, measured_learners, wanted_way
+from medmeta.app.evaluation_plan import EvaluationRequest, PlannedSource, plans
 from medmeta.app.models import EVALUATIONS, LoadedModel, input_spec_from
 from medmeta.app.run_folder import fingerprint
-from medmeta.data.left_out import remarks
 from medmeta.data.source import Source
-from medmeta.episode import Target
-from medmeta.episodes.pools import class_pools
-from medmeta.episodes.protocol import Protocol
-from medmeta.episodes.sampler import TaskSampler
-from medmeta.errors import SamplingError, SettingsError
 from medmeta.evaluation.evaluate import Evaluation, evaluate
 from medmeta.evaluation.intervals import paired_difference
-from medmeta.learner import check_task_fits
-from medmeta.settings import Settings
 from medmeta.storage import write_bytes, write_json
 from medmeta.training.allocator import keep_freed_memory
 
-
-class EvaluationRequest(Settings):
-    """What to measure; ``way`` None: the run's own, or all classes of a source with fewer.
-
-    ``heads`` are measured on the run's encoder in place of its own learner, each with its options
-    in ``head_options`` by its name.
-    """
-
-    way: str | None = None
-    shots: tuple[PositiveInt, ...] = (1, 5)
-    query: int = Field(15, ge=1, le=10_000)
-    episodes: int = Field(600, ge=1)
-    drop_small: bool = False
-    patient_disjoint: bool = True
-    baselines: bool = True
-    tasks_per_batch: int = Field(20, ge=1)
-    seed: int = Field(2026, ge=0, lt=2**63)
-    heads: tuple[str, ...] = ()
-    head_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+__all__ = ["EvaluatedSource", "EvaluationRequest", "evaluate_model", "save_evaluation"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +40,7 @@ class EvaluatedSource:
     notes: tuple[str, ...]
     fingerprint: str = ""
     head: Mapping[str, Any] | None = None
+    patients_known: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, with each baseline's mean and its paired difference."""
@@ -90,6 +62,7 @@ class EvaluatedSource:
             "excluded_as_seen": self.excluded,
             "fingerprint": self.fingerprint,
             "head": self.head,
+            "patients_known": self.patients_known,
             "notes": list(self.notes),
         }
 
@@ -115,128 +88,39 @@ def evaluate_model(
     Pictures that the run has seen are left out, and said. All sources are checked before the
     first is measured. Raises ``SamplingError`` where one cannot give such tasks.
     """
-    if not sources:
-        raise SettingsError("no source to evaluate on: give --source PATH, once or more.")
     keep_freed_memory()
     rows = []
-    for source, fresh, asked in _plans(model, sources, request):
-        raw = {}
+    for plan in plans(model, sources, request):
+        fresh, raw = plan.fresh, {}
         if request.baselines:
-            protocols = [protocol for _, protocol in asked]
+            protocols = [protocol for _, protocol in plan.asked]
             raw = ridge_on_raw_pixels(input_spec_from(model.card), fresh, protocols, progress)
-        encoded = encoded_source([one.learner for one, _ in asked], fresh, progress)
-        for one, protocol in asked:
-            told = told_by(one.called(source.name), protocol, progress)
+        encoded = encoded_source([one.learner for one, _ in plan.asked], fresh, progress)
+        for one, protocol in plan.asked:
+            told = told_by(one.called(fresh.name), protocol, progress)
             found = evaluate(one.learner, fresh, protocol, encoded=encoded, progress=told)
-            rows.append(_row(model, source, fresh, found, raw.get(protocol), one.head))
+            rows.append(_row(model, plan, found, raw.get(protocol), one.head))
             if model.run is not None:
                 save_evaluation(model.run, rows[-1])
     return rows
 
 
-def _plans(
-    model: LoadedModel, sources: Sequence[Source], request: EvaluationRequest
-) -> list[tuple[Source, Source, list[tuple[Measured, Protocol]]]]:
-    """Each source, what of it the model has not seen, and who is asked by which protocol."""
-    names = [source.name for source in sources]
-    for name in names:
-        if names.count(name) > 1:
-            raise SettingsError(
-                f"two sources are called {name!r}; results are kept by name, so rename a folder."
-            )
-    seen = model.seen_hashes()
-    plans = []
-    for source in sources:
-        fresh = source.take(np.flatnonzero(~np.isin(source.hashes, seen)))
-        if not len(fresh):
-            raise SamplingError(
-                f"{source.name}: the run was trained on every picture of it, so they can measure "
-                "nothing; give images that it has not seen."
-            )
-        measured = measured_learners(model, request, len(source.index.class_names))
-        asked = [
-            (one, _planned(model, one, source, fresh, shot, request))
-            for shot in dict.fromkeys(request.shots)
-            for one in measured
-        ]
-        plans.append((source, fresh, asked))
-    return plans
-
-
-def _planned(
-    model: LoadedModel,
-    one: Measured,
-    source: Source,
-    fresh: Source,
-    shot: int,
-    request: EvaluationRequest,
-) -> Protocol:
-    """The protocol, once it is known that the source can give its tasks and the model takes them.
-
-    Where pictures were left out, the error says so, for else its counts would puzzle.
-    """
-    trained, has = str(model.card["target"]["kind"]), source.index.labels
-    if (trained == "values") != (has is None):
-        kind = "values" if has is None else "classes"
-        raise SamplingError(f"{source.name} has {kind}, but this model is for {trained}.")
-    try:
-        protocol = _protocol(model, one, fresh, shot, request)
-        TaskSampler([fresh], protocol)
-    except SamplingError as error:
-        gone = len(source) - len(fresh)
-        if not gone:
-            raise
-        raise SamplingError(f"{error} ({gone} of its pictures were seen in training.)") from None
-    if protocol.kind == "classes":
-        check_task_fits(one.learner, Target("classes", protocol.n_way[1]))
-    return protocol
-
-
-def _protocol(
-    model: LoadedModel, one: Measured, source: Source, shot: int, request: EvaluationRequest
-) -> Protocol:
-    target = str(model.card["target"]["kind"])
-    kind = "values" if target == "values" else "classes"
-    protocol = Protocol(
-        sources=(source.name,),
-        kind=kind,
-        n_way=(2, 2) if kind == "classes" else (1, 1),
-        n_shot=(shot, shot),
-        n_query=request.query,
-        episodes=request.episodes,
-        tasks_per_batch=request.tasks_per_batch,
-        patient_disjoint=request.patient_disjoint,
-        drop_small_classes=request.drop_small,
-        norm=model.norm,
-        transductive=one.learner.traits.transductive,
-        seed=request.seed,
-    )
-    if kind == "values":
-        return protocol
-    kept, small = class_pools(source, protocol)
-    classes = len(kept) + (0 if request.drop_small else len(small))
-    most = one.learner.traits.max_way or classes
-    way = wanted_way(model, request, min(classes, most))
-    return protocol.model_copy(update={"n_way": way})
-
-
 def _row(
     model: LoadedModel,
-    source: Source,
-    fresh: Source,
+    plan: PlannedSource,
     found: Evaluation,
     raw: Evaluation | None,
     head: Mapping[str, Any] | None,
 ) -> EvaluatedSource:
-    excluded = len(source) - len(fresh)
     return EvaluatedSource(
         found,
-        _novelty(model, fresh, found),
+        _novelty(model, plan.fresh, found),
         {} if raw is None else {RAW_RIDGE: raw},
-        excluded,
-        tuple(_notes(source, found, excluded)),
-        fingerprint(fresh),
+        plan.excluded,
+        tuple(_notes(plan, found)),
+        fingerprint(plan.fresh),
         head,
+        patients_known=plan.source.index.patients.known,
     )
 
 
@@ -254,12 +138,8 @@ def _novelty(model: LoadedModel, source: Source, evaluation: Evaluation) -> str:
     return f"other site ({share} class names were trained on)"
 
 
-def _notes(source: Source, evaluation: Evaluation, excluded: int) -> list[str]:
-    notes = remarks(source.index)  # they are kept, and a file's name may name a patient
-    if excluded:
-        notes.append(f"{excluded} pictures that the run has seen in training are left out.")
-    if not source.index.patients.known:
-        notes.append("Patients are not known: one may stand in support and query of a task.")
+def _notes(plan: PlannedSource, evaluation: Evaluation) -> list[str]:
+    notes = list(plan.notes)
     for name, images in evaluation.dropped.items():
         notes.append(f"Class {name!r} is left out: {images} image{'' if images == 1 else 's'}.")
     return notes

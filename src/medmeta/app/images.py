@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medmeta.app.asked import find_asked
 from medmeta.app.pooling import pooled
@@ -39,17 +40,23 @@ def read_images(
     class_names: Sequence[str] = (),
     *,
     skip_bad: bool = False,
+    grey_table: NDArray[np.uint8] | None = None,
     progress: Progressed | None = None,
 ) -> AskedImages:
     """Read and prepare images; raises ``UnreadableImageError`` that names those it cannot read.
 
-    With ``skip_bad`` these are left out and listed in ``problems``.
+    With ``skip_bad`` these are left out and listed in ``problems``. ``grey_table`` ``(256,)`` is
+    what their grey levels become.
     """
     reading = _reading(paths, preprocessing, skip_bad=skip_bad, progress=progress)
     with closing(reading.parts(lambda pixels: pixels)) as parts:
         pixels = np.concatenate(list(parts))
     files = reading.files(class_names)
-    return AskedImages(**vars(files), pixels=pixels)
+    return AskedImages(**vars(files), pixels=_levelled(pixels, grey_table))
+
+
+def _levelled(pixels: NDArray[np.uint8], grey_table: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    return pixels if grey_table is None else grey_table[pixels]
 
 
 def _reading(
@@ -74,22 +81,33 @@ def answer_images(
     paths: Sequence[Path],
     *,
     skip_bad: bool = False,
+    group: str | None = None,
     progress: Progressed | None = None,
 ) -> tuple[AskedFiles, Answers]:
     """Read images and answer them; raises as ``read_images`` does, once all were read.
+
+    ``group`` is that of the images, for a predictor that brings groups' grey levels together.
 
     A volume has one answer, pooled from those of its slices. Files are read and embedded side by
     side, a core for each part of some images, and no more parts than a few are in memory. (Of a
     transductive learner's all, for they answer together.)
     """
     names, prepared = predictor.class_names, predictor.preprocessing
+    table = predictor.grey_table(group)
     if predictor.task.learner.traits.transductive:
-        images = read_images(paths, prepared, names, skip_bad=skip_bad, progress=progress)
+        images = read_images(
+            paths, prepared, names, skip_bad=skip_bad, grey_table=table, progress=progress
+        )
         return images, pooled(predictor.predict(images.pixels), images.counts)
     reading = _reading(paths, prepared, skip_bad=skip_bad, progress=progress)
     answers: list[Answers] = []
+
+    def embedded_by(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Tensor]:
+        shown = _levelled(pixels, table)
+        return shown, predictor.embed(shown)
+
     parts = reading.parts(
-        lambda pixels: (pixels, predictor.embed(pixels)),
+        embedded_by,
         predictor.batch_size,
         light=predictor.task.head_predictor is not None,
     )

@@ -16,7 +16,7 @@ from medmeta.learner import AbstractLearner
 from medmeta.learners import configuration
 
 if TYPE_CHECKING:
-    from medmeta.app.evaluate_run import EvaluationRequest
+    from medmeta.app.evaluation_plan import EvaluationRequest
 
 
 @dataclass(frozen=True)

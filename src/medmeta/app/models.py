@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from medmeta.app.cards import EvaluationCard, ModelCard, check_card
+from medmeta.app.cards import EvaluationCard, ModelCard, ShiftCard, check_card
 from medmeta.app.run_folder import SEEN, load_seen
 from medmeta.data.preprocess import Preprocessing
 from medmeta.encoders import AbstractEncoder
@@ -32,6 +32,7 @@ from medmeta.training.checkpoint import (
 
 MODEL_FORMAT = "medmeta-model/1"
 EVALUATIONS = "evaluations"
+SHIFTS = "shifts"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,17 @@ class LoadedModel:
     def evaluations(self, head: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """What ``medmeta evaluate`` found of this run under a head (None: its own) so far."""
         return [found for found in self.all_evaluations() if found.get("head") == head]
+
+    def shifts(self, head: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What ``medmeta evaluate --shift`` found of this run under a head (None: its own)."""
+        if self.run is None or not (self.run / SHIFTS).is_dir():
+            return []
+        found = []
+        for file in sorted((self.run / SHIFTS).glob("*/summary.json")):
+            summary = read_json(file)
+            check_card(ShiftCard, summary, where=file)
+            found.append(summary)
+        return [one for one in found if one.get("head") == head]
 
     def all_evaluations(self) -> list[dict[str, Any]]:
         """What ``medmeta evaluate`` found of this run so far, under whatever head."""

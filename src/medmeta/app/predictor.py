@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.data.preprocess import Preprocessing, as_float
+from medmeta.data.standardise import Levels
 from medmeta.episode import any_tensor
+from medmeta.errors import SettingsError
 from medmeta.evaluation.encoded import batch_size, encodes_apart
 from medmeta.evaluation.metrics import softmax
 from medmeta.learner import AdaptedTask, HeadedLearner
@@ -105,6 +107,35 @@ class SavedPredictor:
     def learned_from(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which of some prepared images ``(Q, C, H, W)`` are support images, ``(Q,)``."""
         return np.array([image.tobytes() in self._known for image in pixels], dtype=bool)
+
+    def grey_table(self, group: str | None) -> NDArray[np.uint8] | None:
+        """What the grey levels ``(256,)`` of images of a group become before they are answered.
+
+        None for a predictor that takes them as they are. Raises ``SettingsError`` where it brings
+        groups together and ``group`` is none that its support had, or the other way round.
+        """
+        held = self.card.get("standardise")
+        if held is None:
+            if group is not None:
+                raise SettingsError(
+                    "--group goes with a predictor that was adapted with --standardise; this one "
+                    "takes grey levels as they are."
+                )
+            return None
+        levels = Levels.from_dict(held)
+        if group is not None and group in levels.groups:
+            return levels.table(group)
+        known = ", ".join(sorted(levels.groups))
+        if group is None:
+            raise SettingsError(
+                f"this predictor brings grey levels together by {levels.column}: say of which the "
+                f"images are, --group one of {known}."
+            )
+        raise SettingsError(
+            f"--group {group}: the support had no image of it, so its grey levels cannot be "
+            f"brought together with the others'; known are {known}. Adapt again with a few "
+            "labelled images of it."
+        )
 
     def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
         """Answer prepared images uint8 ``(Q, C, H, W)``."""

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from medmeta.app.carrying_out import Plan, TrainedRun, Watcher, carry_out
 from medmeta.app.held_out import hold_out
+from medmeta.app.prepared import prepared
 from medmeta.app.run_folder import check_folder
 from medmeta.app.run_request import (
     RunRequest,
@@ -82,7 +83,12 @@ def pretrain(
     target = Target("classes", parse_way(request.way)[1])
     torch.manual_seed(request.training.seed)
     learner = _kept(request, config, target)
-    opened = list(sources or opened_sources(request, progress))
+    ready = prepared(
+        sources or opened_sources(request, progress),
+        split=request.split,
+        standardise=request.standardise,
+    )
+    opened = list(ready.sources)
     _refuse_values(opened)
     protocol = _protocol(request, config, learner, opened)
     held = hold_out(opened, protocol, request.validation)
@@ -115,9 +121,12 @@ def pretrain(
         UnionClassifier(learner, len(batches.classes), request.classifier),
         batches,
         device,
-        [union, *remarks_on(opened, request.preprocessing)],
+        [union, *remarks_on(opened, request.preprocessing), *ready.notes],
         kept=learner,
-        facts=(("pretraining", facts),),
+        facts=(
+            ("pretraining", facts),
+            *((("standardise", ready.fact),) if ready.fact else ()),
+        ),
     )
     return carry_out(plan, run, Watcher(report, say, tensorboard))
 
@@ -172,5 +181,7 @@ def _protocol(
         "norm": str(config.encoder.norm),
         "transductive": learner.traits.transductive,
         "seed": request.training.seed,
+        "split": request.split,
+        "standardise": request.standardise,
     }
     return validated(Protocol, wanted, where="medmeta pretrain")

@@ -28,7 +28,7 @@ from medmeta.training.settings import TrainingSettings
 
 SEEN, SEEN_FILE = "seen", "hashes.safetensors"
 _OWN = re.compile(
-    r"seen|evaluations|tensorboard|(checkpoint|model)-\d+(\.new)?"
+    r"seen|evaluations|shifts|tensorboard|(checkpoint|model)-\d+(\.new)?"
     r"|\.(seen|(checkpoint|model)-\d+)\..*"  # unfinished, of a killed process
 )
 _SOURCES = ("sources", "validated_on")

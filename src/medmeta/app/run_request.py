@@ -11,6 +11,7 @@ from pydantic import Field
 
 from medmeta.app.held_out import Validation
 from medmeta.app.support import conflicting_pictures, remarks_on_volumes
+from medmeta.data.patients import unknown_patients
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source
@@ -27,6 +28,8 @@ class RunRequest(Settings):
 
     ``sources`` are folders, manifests or npz files; ``options`` are the learner's own
     (``inner_rate``, ``encoder.options.width``). ``device`` ``auto`` takes a GPU where there is one.
+    ``split`` takes only the images that each source itself says are of it; ``standardise`` brings
+    grey levels together by a column, such as the site.
     """
 
     sources: tuple[Path, ...] = ()
@@ -39,6 +42,8 @@ class RunRequest(Settings):
     preprocessing: Preprocessing = Preprocessing()
     training: TrainingSettings = TrainingSettings()
     validation: Validation = "auto"
+    split: str = ""
+    standardise: str = ""
     skip_bad: bool = False
     allow_external: bool = False
     device: str = "auto"
@@ -115,14 +120,14 @@ def remarks_on(sources: Sequence[Source], preprocessing: Preprocessing) -> list[
         texts = [*conflicting_pictures(source), *remarks_on_volumes(source, preprocessing)]
         notes += [f"{source.name}: {text}" for text in texts]
         splits = sorted({t for t in source.index.splits.texts() if t is not None})
-        if splits:
+        if len(splits) > 1:
             notes.append(
                 f"{source.name}: its column of splits ({', '.join(splits)}) is not followed; all "
-                "its images are used. To keep a part for a test, give it as a source of its own."
+                "its images are used. To learn from one part only, say which with --split."
             )
-        if not source.index.patients.known:
+        if unknown := unknown_patients(source.index):
             notes.append(
-                f"{source.name}: patients are not known, so two images of one patient may stand "
-                "on both sides of a task."
+                f"{source.name}: {unknown[0].lower()}{unknown[1:]}, so two images of one patient "
+                "may stand on both sides of a task."
             )
     return notes

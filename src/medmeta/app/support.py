@@ -8,18 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
+from medmeta.app.prepared import prepared
+from medmeta.data.patients import unknown_patients
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.slices import slices_in_words
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source
+from medmeta.data.standardise import Levels, Range
 
 
 @dataclass(frozen=True)
 class Support:
-    """The opened support set, and sentences for the person."""
+    """The opened support set, sentences for the person, and what grey levels were brought to."""
 
     source: Source
     notes: tuple[str, ...]
+    levels: Levels | None = None
 
     def counts(self) -> dict[str, int]:
         """Images per class; empty for values."""
@@ -27,24 +31,35 @@ class Support:
         return {} if labels is None else dict(Counter(t for t in labels.texts() if t is not None))
 
 
-def open_support(path: Path, preprocessing: Preprocessing, *, skip_bad: bool = False) -> Support:
+def open_support(
+    path: Path,
+    preprocessing: Preprocessing,
+    *,
+    skip_bad: bool = False,
+    split: str = "",
+    standardise: str = "",
+    reference: Range | None = None,
+) -> Support:
     """Open a support folder, manifest or npz, and look for what would mislead.
 
-    Raises ``DataError`` where it cannot be used.
+    ``split`` and ``standardise`` are as of ``prepared``; ``reference`` is the range of grey levels
+    that the model was trained on. Raises ``DataError`` where it cannot be used.
     """
-    source = open_source(path, preprocessing=preprocessing, skip_bad=skip_bad)
-    notes = [f"{p.where}: {p.what}" for p in source.index.problems]
+    opened = open_source(path, preprocessing=preprocessing, skip_bad=skip_bad)
+    ready = prepared([opened], split=split, standardise=standardise, reference=reference)
+    (source,) = ready.sources
+    notes = [*(f"{p.where}: {p.what}" for p in source.index.problems), *ready.notes]
+    if opened.index.splits.names and not split:
+        notes.append("Its column of splits is not followed: say --split to learn from one part.")
     notes += conflicting_pictures(source)
     repeated = len(source) - len(np.unique(source.hashes))
     if repeated:
         pictures = "1 picture is" if repeated == 1 else f"{repeated} pictures are"
         notes.append(f"{pictures} repeated; a repetition teaches nothing new.")
     notes += remarks_on_volumes(source, preprocessing)
-    if not source.index.patients.known:
-        notes.append(
-            "Patients are not known: use images of different patients, and ask about others."
-        )
-    return Support(source, tuple(notes))
+    if unknown := unknown_patients(source.index):
+        notes.append(f"{unknown}: use images of different patients, and ask about others.")
+    return Support(source, tuple(notes), ready.levels)
 
 
 def remarks_on_volumes(source: Source, preprocessing: Preprocessing) -> list[str]:

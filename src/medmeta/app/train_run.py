@@ -12,6 +12,7 @@ from pydantic import Field
 from medmeta.app.carrying_out import Plan, TrainedRun, Watcher, carry_out
 from medmeta.app.held_out import hold_out
 from medmeta.app.initial import initial_encoder
+from medmeta.app.prepared import prepared
 from medmeta.app.run_folder import check_folder
 from medmeta.app.run_request import (
     RunRequest,
@@ -80,7 +81,12 @@ def train(
     init = initial_encoder(request.init, run, resume=resume, allow_external=request.allow_external)
     if init is not None:
         init.give(learner, config)
-    opened = list(sources or opened_sources(request, progress))
+    ready = prepared(
+        sources or opened_sources(request, progress),
+        split=request.split,
+        standardise=request.standardise,
+    )
+    opened = list(ready.sources)
     protocol = _protocol(request, config, learner, opened)
     possible_plans(
         learner,
@@ -91,7 +97,11 @@ def train(
     )
     held = hold_out(opened, protocol, request.validation)
     sampler = TaskSampler(held.training, protocol)
-    notes = [*remarks_on(opened, request.preprocessing), *_left_out(sampler)]
+    notes = [
+        *remarks_on(opened, request.preprocessing),
+        *ready.notes,
+        *_left_out(sampler),
+    ]
     plan = Plan(
         request,
         request.learner,
@@ -104,6 +114,7 @@ def train(
         device,
         notes if init is None else [*notes, *init.remarks(config, request, held)],
         init=init,
+        facts=(("standardise", ready.fact),) if ready.fact else (),
     )
     return carry_out(plan, run, Watcher(report, say, tensorboard))
 
@@ -122,6 +133,8 @@ def _protocol(
         "norm": str(config.encoder.norm),
         "transductive": learner.traits.transductive,
         "seed": request.training.seed,
+        "split": request.split,
+        "standardise": request.standardise,
     }
     return validated(Protocol, wanted, where="medmeta train")
 

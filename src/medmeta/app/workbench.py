@@ -16,6 +16,7 @@ from medmeta.app.models import LoadedModel, assemble, blamed_on, input_spec_from
 from medmeta.app.predictor import SUPPORT, SavedPredictor
 from medmeta.data.preprocess import Preprocessing, as_float
 from medmeta.data.source import Source
+from medmeta.data.standardise import Levels
 from medmeta.episode import LabelledSet, Target
 from medmeta.errors import CheckpointError, SamplingError, SettingsError
 from medmeta.learner import adapt_task
@@ -36,9 +37,11 @@ def adapt(
     head: str | None = None,
     head_options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    levels: Levels | None = None,
 ) -> SavedPredictor:
     """Learn one task from a source of labelled images.
 
+    ``levels``: what the support's grey levels were brought to, for its answers to do likewise.
     ``head`` puts another head on the model's encoder. Raises ``SamplingError`` for fewer than two
     classes, ``UnsupportedTaskError`` where the learner does not take the task.
     """
@@ -64,6 +67,7 @@ def adapt(
                 head=head,
                 head_options=head_options,
                 seed=seed,
+                levels=levels,
             )
     target = Target("values", 1) if valued else Target("classes", len(names))
     learner = model.learner
@@ -88,6 +92,7 @@ def adapt(
             "patients_known": index.patients.known,
             "volumes": support.n_volumes,
         },
+        "standardise": None if levels is None else levels.to_dict(),
     }
     pixels = support.gather(np.arange(len(support)))
     labels = index.values[:, None] if valued and index.values is not None else None

@@ -1,8 +1,8 @@
 """Sources in one npz file: medmeta's own layout, and that of MedMNIST.
 
 Own: ``images`` uint8 ``(n, H, W[, 3])`` with ``labels`` ``(n,)`` and ``class_names``, or with
-``values`` ``(n,)``; ``patient_ids``, ``sites`` and ``modality`` where known. MedMNIST:
-``train_images``, ``train_labels`` and so on, labels ``(n, 1)``. Images may be volumes
+``values`` ``(n,)``; ``patient_ids``, ``sites``, ``modality``, ``devices`` and ``sex`` where known.
+MedMNIST: ``train_images``, ``train_labels`` and so on, labels ``(n, 1)``. Images may be volumes
 ``(n, D, H, W)``, as those of MedMNIST's 3-D sets. Anything else in it is left alone.
 """
 
@@ -21,6 +21,8 @@ from medmeta.data.npz import Arrays, Pictures, opened
 from medmeta.errors import DataError
 
 _SPLITS = ("train", "val", "test")
+_COLUMNS = ("patient_ids", "sites", "modality")
+_OTHERS = {"devices": "device", "sex": "sex"}  # arrays, and the columns that they become
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def read_archive(path: Path) -> Archive:
 
 
 def _own(arrays: Arrays) -> Archive:
-    known = ("images", "labels", "values", "class_names", "patient_ids", "sites", "modality")
+    known = ("images", "labels", "values", "class_names", *_COLUMNS, *_OTHERS)
     names = [name for name in known if name in arrays.headers]
     arrays.check_size(names)
     path, images = arrays.path, _pictures(arrays, ["images"])
@@ -60,9 +62,11 @@ def _own(arrays: Arrays) -> Archive:
     values = None
     if "values" in held:
         values = _checked_values(path, held["values"], n)
-    columns = {
-        name: _column(path, name, held.get(name), n)
-        for name in ("patient_ids", "sites", "modality")
+    columns = {name: _column(path, name, held.get(name), n) for name in _COLUMNS}
+    others = {
+        column: _column(path, name, held[name], n)
+        for name, column in _OTHERS.items()
+        if name in held
     }
     index = SourceIndex(
         name=path.stem,
@@ -77,6 +81,7 @@ def _own(arrays: Arrays) -> Archive:
         splits=Column.unknown(n),
         file_sizes=np.full(n, -1, dtype=np.int64),
         problems=problems,
+        others=others,
     )
     return Archive(index, images)
 

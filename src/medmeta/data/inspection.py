@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.bit_depth import grey_if_equal
+from medmeta.data.duplicates import (
+    Duplicates,
+    NearDuplicates,
+    duplicates_of,
+    near_duplicates_of,
+    warnings_of,
+)
 from medmeta.data.index import Column, Problem, SourceIndex
 from medmeta.data.inspected_files import (
     InspectedFile,
@@ -22,6 +29,7 @@ from medmeta.data.inspected_files import (
     is_plain_tree,
 )
 from medmeta.data.medical import read_slices
+from medmeta.data.near_duplicates import THUMBNAIL, Thumbnails, thumbnail
 from medmeta.data.preprocess import Preprocessing, content_hash
 from medmeta.data.readers import read_image
 from medmeta.data.reading import bare_reason, map_ahead
@@ -30,22 +38,8 @@ from medmeta.data.sources import ScannedSource, row_name, survey
 from medmeta.data.zipped import is_zip, unpacked
 from medmeta.errors import UnreadableImageError
 
-_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """Sets of identical pictures.
-
-    ``groups`` counts the sets, ``images`` the pictures in them; ``across_classes`` the sets whose
-    pictures are labelled differently. ``pairs`` names two of a set, differently labelled first.
-    """
-
-    groups: int
-    images: int
-    within_class: int
-    across_classes: int
-    pairs: tuple[tuple[str, str], ...]
+_MOST_NAMES = 20  # of a column that is told in full
+_BLANK: Thumbnails = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -53,9 +47,11 @@ class Inspection:
     """What a source holds: counts by name, of the images that can be read.
 
     ``values`` and ``sizes`` have ``smallest``, ``median`` and ``largest`` (sizes as height, width);
-    ``patients`` has ``known`` (how many), ``unknown_images`` and ``in_several_classes``. A volume
+    ``patients`` has ``known`` (how many), ``unknown_images`` and ``in_several_classes``;
+    ``columns`` are further ones that images can be grouped by (``device``, ``sex``). A volume
     counts as one image, and is looked at by its middle slice. ``files`` tell of each DICOM or
-    NIfTI file, and of what else lies among them, whether it was read.
+    NIfTI file, and of what else lies among them, whether it was read. ``looks`` are the images'
+    thumbnails and content hashes, by which sources are compared.
     """
 
     name: str
@@ -67,13 +63,16 @@ class Inspection:
     sites: dict[str, int]
     modalities: dict[str, int]
     splits: dict[str, int]
+    columns: dict[str, dict[str, int]]
     sizes: dict[str, tuple[int, int]]
     grey: int
     colour: int
     bit_depths: dict[str, int]
     duplicates: Duplicates
+    near_duplicates: NearDuplicates
     problems: tuple[Problem, ...]
     files: tuple[InspectedFile, ...] = ()
+    looks: tuple[Thumbnails, NDArray[np.uint64]] = (_BLANK[None][:0], np.zeros(0, np.uint64))
 
     @property
     def usable(self) -> bool:
@@ -82,7 +81,9 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; its paths are for the user's own terminal."""
-        told = {**dataclasses.asdict(self), "files": [file.to_dict() for file in self.files]}
+        bare = dataclasses.asdict(dataclasses.replace(self, looks=Inspection.looks, files=()))
+        del bare["looks"]
+        told = {**bare, "files": [file.to_dict() for file in self.files]}
         return told | {"usable": self.usable}
 
 
@@ -98,6 +99,7 @@ class _Seen:
     bit_depth: int = 8
     content: int = 0
     reason: str = ""
+    thumbnail: Thumbnails = field(default_factory=lambda: _BLANK)
 
 
 def inspect_source(path: Path, *, progress: Callable[[int, int], None] | None = None) -> Inspection:
@@ -119,9 +121,12 @@ def inspect_source(path: Path, *, progress: Callable[[int, int], None] | None = 
     ]
     index = found.index.take(good)
     kept = [seen[i] for i in good]
-    duplicates = _duplicates(index, np.array([s.content for s in kept], dtype=np.uint64))
+    hashes = np.array([s.content for s in kept], dtype=np.uint64)
+    thumbnails = np.array([s.thumbnail for s in kept], np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+    duplicates = duplicates_of(index, hashes)
+    near = near_duplicates_of(index, thumbnails, hashes)
     patients = _patients(index)
-    remarks = _remarks(index, duplicates, patients)
+    remarks = _remarks(index, duplicates, near, patients)
     return Inspection(
         name=index.name,
         kind=found.kind,
@@ -132,13 +137,16 @@ def inspect_source(path: Path, *, progress: Callable[[int, int], None] | None = 
         sites=_counts(index.sites),
         modalities=_counts(index.modalities),
         splits=_counts(index.splits),
+        columns=_columns(index),
         sizes=_sizes([s.size for s in kept]),
         grey=sum(not s.colour for s in kept),
         colour=sum(s.colour for s in kept),
         bit_depths={str(b): n for b, n in sorted(Counter(s.bit_depth for s in kept).items()) if b},
         duplicates=duplicates,
+        near_duplicates=near,
         problems=(*found.index.problems, *bad, *remarks),
         files=files_among(path, found.index) if found.array is None else (),
+        looks=(thumbnails, hashes),
     )
 
 
@@ -163,11 +171,13 @@ def _inspect_plain_tree(path: Path, progress: Callable[[int, int], None] | None)
         sites={},
         modalities=dict(sorted(modalities.items())),
         splits={},
+        columns={},
         sizes=_sizes([(file.shape[-2], file.shape[-1]) for file in read]),
         grey=sum(file.photometric is not None and "MONO" in file.photometric for file in read),
         colour=sum(file.photometric is None or "MONO" not in file.photometric for file in read),
         bit_depths={},
         duplicates=Duplicates(0, 0, 0, 0, ()),
+        near_duplicates=NearDuplicates(0, 0, 0, 0, ()),
         problems=(*tree.problems, *refused),
         files=tree.files,
     )
@@ -193,7 +203,8 @@ def _look(found: ScannedSource, progress: Callable[[int, int], None] | None) -> 
 
 def _look_at_array(pixels: NDArray[np.uint8]) -> _Seen:
     colour = pixels.ndim == 3 and grey_if_equal(pixels).ndim == 3
-    return _Seen((pixels.shape[0], pixels.shape[1]), colour, 8, content_hash(pixels))
+    size = (pixels.shape[0], pixels.shape[1])
+    return _Seen(size, colour, 8, content_hash(pixels), thumbnail=thumbnail(pixels))
 
 
 def _look_at_file(path: Path, scan: Scan | None) -> _Seen:
@@ -204,7 +215,8 @@ def _look_at_file(path: Path, scan: Scan | None) -> _Seen:
     except UnreadableImageError as error:
         return _Seen(reason=bare_reason(path, error))
     colour = image.pixels.ndim == 3
-    return _Seen(image.size, colour, image.bit_depth, content_hash(image.pixels))
+    content, small = content_hash(image.pixels), thumbnail(image.pixels)
+    return _Seen(image.size, colour, image.bit_depth, content, thumbnail=small)
 
 
 def _look_at_scan(scan: Scan) -> _Seen:
@@ -212,13 +224,24 @@ def _look_at_scan(scan: Scan) -> _Seen:
         (pixels,) = read_slices(scan, [scan.n_slices // 2], Preprocessing())
     except UnreadableImageError as error:
         return _Seen(reason=str(error).removeprefix(f"{scan.where}: "))
-    return _Seen((pixels.shape[0], pixels.shape[1]), pixels.ndim == 3, 0, content_hash(pixels))
+    size, content = (pixels.shape[0], pixels.shape[1]), content_hash(pixels)
+    return _Seen(size, pixels.ndim == 3, 0, content, thumbnail=thumbnail(pixels))
 
 
 def _counts(column: Column) -> dict[str, int]:
     """Images by name; names without an image stand with 0."""
     counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.names))
     return {name: int(count) for name, count in zip(column.names, counts, strict=True)}
+
+
+def _columns(index: SourceIndex) -> dict[str, dict[str, int]]:
+    """Images by name of the further columns; of those with many names, only how many have one."""
+    found = {}
+    for name, column in index.others.items():
+        if name != "volume":
+            few = len(column.names) <= _MOST_NAMES
+            found[name] = _counts(column) if few else {"known": int((column.codes >= 0).sum())}
+    return found
 
 
 def _spread(values: NDArray[np.float32] | None) -> dict[str, float] | None:
@@ -253,30 +276,15 @@ def _patients(index: SourceIndex) -> dict[str, int]:
     }
 
 
-def _duplicates(index: SourceIndex, hashes: NDArray[np.uint64]) -> Duplicates:
-    targets = index.labels.codes if index.labels is not None else index.values
-    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-    order = np.argsort(inverse, kind="stable")
-    groups = [g for g in np.split(order, np.cumsum(counts)[:-1]) if len(g) > 1]
-    groups.sort(key=lambda g: int(g[0]))
-    across: list[tuple[int, int]] = []
-    within: list[tuple[int, int]] = []
-    for group in groups:
-        others = group[targets[group] != targets[group[0]]] if targets is not None else group[:0]
-        if len(others):
-            across.append((int(group[0]), int(others[0])))
-        else:
-            within.append((int(group[0]), int(group[1])))
-    pairs = tuple((row_name(index, a), row_name(index, b)) for a, b in (across + within)[:_SHOWN])
-    return Duplicates(len(groups), sum(map(len, groups)), len(within), len(across), pairs)
-
-
-def _remarks(index: SourceIndex, duplicates: Duplicates, patients: dict[str, int]) -> list[Problem]:
+def _remarks(
+    index: SourceIndex, duplicates: Duplicates, near: NearDuplicates, patients: dict[str, int]
+) -> list[Problem]:
     """What stops nothing, but should be known before the results are believed."""
     said: list[tuple[str, str]] = []
     if duplicates.across_classes:
         what = f"identical pictures under different labels: {duplicates.across_classes}."
         said.append((index.name, what))
+    said += [(index.name, text) for text in warnings_of(near)]
     if len(index) and patients["unknown_images"]:
         what = (
             f"the patient of {patients['unknown_images']} images is not known, so one patient may "

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from medmeta.data.further_columns import further_columns, further_names
 from medmeta.data.index import Column, Problem, SourceIndex
 from medmeta.data.manifest_paths import Locator
 from medmeta.data.manifest_scans import KEYS, match_scans, scans_at
@@ -42,10 +43,10 @@ def read_manifest(path: Path) -> SourceIndex:
     """The table of a manifest; rows that cannot be used are left out and stand in its problems.
 
     Columns are ``path`` and either ``label`` or ``value``, and ``patient``, ``site``, ``modality``
-    and ``split`` where they are known; paths lie in the manifest's folder, and may be of a series'
-    folder. In place of a path, ``series``, ``study`` or ``patient`` hold what the headers of the
-    DICOM files below say. Rows are counted from 1, the header. Raises ``ManifestError`` where the
-    table as a whole cannot be used.
+    and ``split`` where they are known, and any others to group by (``device``, ``sex``); paths lie
+    in the manifest's folder, and may be of a series' folder. In place of a path, ``series``,
+    ``study`` or ``patient`` hold what the headers of the DICOM files below say. Rows are counted
+    from 1, the header. Raises ``ManifestError`` where the table as a whole cannot be used.
     """
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such file; check the name and the folder.")
@@ -69,7 +70,9 @@ def read_manifest(path: Path) -> SourceIndex:
         rows = _in_files(_without_repeats(rows, target, problems), root, problems)
     else:
         rows = _in_tree(rows, key, target, root, problems)
-    return with_scans(_table(path, rows, target, problems), [row.scan for row in rows])
+    others = further_columns(further_names(header, _KNOWN), [row.cells for row in rows])
+    index = replace(_table(path, rows, target, problems), others=others)
+    return with_scans(index, [row.scan for row in rows])
 
 
 def row_errors(path: Path, problems: Sequence[Problem]) -> ManifestError:
@@ -143,7 +146,8 @@ def _parquet(path: Path) -> tuple[list[str], Iterator[tuple[int, Cells | str]]]:
         with parquet.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
             header = [name.strip().lower() for name in names]
-            wanted = [n for n, h in zip(names, header, strict=True) if h in _KNOWN]
+            kept = {*_KNOWN, *further_names(header, _KNOWN)}
+            wanted = [n for n, h in zip(names, header, strict=True) if h in kept]
             table = file.read(columns=wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(

@@ -22,13 +22,17 @@ class Source:
     ``pixels`` is uint8 ``(N, C, H, W)``, memory-mapped where it was decoded from files;
     ``pixel_rows`` ``(n,)`` says which of them each row of the table is, so that part of a source is
     a view. ``hashes`` ``(n,)`` uint64 is the content of each picture as it was read, before
-    resizing: equal pictures have equal hashes.
+    resizing: equal pictures have equal hashes. Where ``tables`` uint8 ``(k, 256)`` are given, the
+    grey levels of each row are replaced by those of the table that ``table_rows`` ``(n,)`` names
+    (-1: left as they are).
     """
 
     index: SourceIndex
     pixels: NDArray[np.uint8]
     pixel_rows: NDArray[np.int64]
     hashes: NDArray[np.uint64]
+    tables: NDArray[np.uint8] | None = None
+    table_rows: NDArray[np.int64] | None = None
 
     @classmethod
     def from_arrays(
@@ -100,7 +104,14 @@ class Source:
 
     def take(self, rows: NDArray[np.intp]) -> Source:
         """The rows given, as a view of the same pixels."""
-        return Source(self.index.take(rows), self.pixels, self.pixel_rows[rows], self.hashes[rows])
+        return Source(
+            self.index.take(rows),
+            self.pixels,
+            self.pixel_rows[rows],
+            self.hashes[rows],
+            self.tables,
+            None if self.table_rows is None else self.table_rows[rows],
+        )
 
     def with_classes(self, names: Sequence[str]) -> Source:
         """The images of these classes only; other classes' names are gone too.
@@ -115,12 +126,7 @@ class Source:
         rows = np.flatnonzero(np.isin(labels.codes, kept))
         part = self.take(rows)
         texts = [labels.names[c] for c in labels.codes[rows]]
-        return Source(
-            replace(part.index, labels=Column.from_texts(texts)),
-            part.pixels,
-            part.pixel_rows,
-            part.hashes,
-        )
+        return replace(part, index=replace(part.index, labels=Column.from_texts(texts)))
 
     def gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         """Pixels of some rows, ``(*rows.shape, C, H, W)``, copied out of the store.
@@ -128,5 +134,11 @@ class Source:
         However many rows are read of a large store, none of its file stays in memory; rows in
         ascending order are read fastest.
         """
-        taken = take_rows(self.pixels, self.pixel_rows[rows.reshape(-1)])
+        flat = rows.reshape(-1)
+        taken = take_rows(self.pixels, self.pixel_rows[flat])
+        if self.tables is not None and self.table_rows is not None:
+            numbers = self.table_rows[flat]
+            for number in np.unique(numbers[numbers >= 0]):
+                of_it = numbers == number
+                taken[of_it] = self.tables[number][taken[of_it]]
         return taken.reshape(*rows.shape, *taken.shape[1:])

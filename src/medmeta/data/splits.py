@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medmeta.data.index import Column
 from medmeta.data.source import Source
 from medmeta.errors import DataError, SettingsError
 
@@ -104,6 +105,33 @@ def split_by(codes: NDArray[np.int32], held_out: Sequence[int]) -> tuple[Rows, R
     if not len(kept):
         raise DataError("every row whose place is known would be held out; hold out fewer.")
     return kept, np.flatnonzero(side)
+
+
+def of_split(source: Source, name: str) -> tuple[Source, str]:
+    """The images of one split that the source itself names, and what leaks into them, in words.
+
+    Raises ``DataError`` where there is no such split.
+    """
+    splits = source.index.splits
+    if name not in splits.names or not (splits.codes == splits.names.index(name)).any():
+        names = ", ".join(splits.names[code] for code in np.unique(splits.codes) if code >= 0)
+        raise DataError(
+            f"{source.name}: has no split {name!r}; " + (f"there is {names}." if names else
+            "it names no splits (a manifest does so in a column split).")
+        )  # fmt: skip
+    chosen = splits.codes == splits.names.index(name)
+    part, rest = source.take(np.flatnonzero(chosen)), source.take(np.flatnonzero(~chosen))
+    if (labels := part.index.labels) is not None:  # without the names of classes that are not in it
+        present = replace(part.index, labels=Column.from_texts(labels.texts()))
+        part = replace(part, index=present)
+    shared = overlap(rest, part)
+    if not len(shared.rows_b):
+        return part, ""
+    return part, (
+        f"warning: {len(shared.rows_b)} of the {len(part)} images of its split {name} are also in "
+        f"its other splits, or of a patient who is: {shared.shared_pictures} pictures, "
+        f"{shared.shared_patients} patients."
+    )
 
 
 @dataclass(frozen=True)

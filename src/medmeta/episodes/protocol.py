@@ -5,9 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from medmeta.errors import SettingsError
 from medmeta.settings import Settings, validated
@@ -21,7 +27,9 @@ class Protocol(Settings):
     ``n_way`` and ``n_shot`` are ranges, both ends included; each batch of ``tasks_per_batch``
     tasks has one way and one shot. ``n_query`` images per class are asked (for values: in all).
     ``episodes`` tasks are meant to be drawn (0: without end). ``norm`` and ``transductive`` are
-    written down with the results, because they change what a figure means.
+    written down with the results, because they change what a figure means. So are ``split`` (the
+    only split that is drawn from), ``standardise`` (the column by which grey levels were brought
+    together) and ``shift`` (from where support and query come, in words), where they are not empty.
 
     >>> Protocol(sources=("a",), n_way=(5, 5), n_shot=(1, 1), n_query=15).describe()
     '5-way 1-shot, 15 queries per class'
@@ -40,6 +48,16 @@ class Protocol(Settings):
     norm: str = "running"
     transductive: bool = False
     seed: int = Field(0, ge=0, lt=2**63)
+    split: str = ""
+    standardise: str = ""
+    shift: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_the_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What later versions added is written only where it says something: digests stay."""
+        held: dict[str, Any] = handler(self)
+        added = ("split", "standardise", "shift")
+        return {name: value for name, value in held.items() if name not in added or value}
 
     @field_validator("n_way", "n_shot")
     @classmethod

@@ -31,6 +31,7 @@ class Stream(IntEnum):
     AUGMENTATION = 2
     PASS = 3
     IMAGES = 4
+    OUTSIDE = 5
 
 
 def random_numbers(seed: int, stream: Stream, number: int) -> np.random.Generator:

@@ -85,15 +85,31 @@ def evaluate(
     protocol without end or embeddings of another source, ``SamplingError`` where the source cannot
     give such tasks, ``UnsupportedTaskError`` where the learner does not take them.
     """
-    if protocol.episodes < 1:
-        raise SettingsError("say on how many tasks to evaluate: the protocol's episodes is 0.")
     protocol = protocol.model_copy(update={"transductive": learner.traits.transductive})
+    _check_ends(protocol)
+    sampler = TaskSampler([source], protocol)
+    return evaluate_drawn(learner, sampler, device=device, encoded=encoded, progress=progress)
+
+
+def evaluate_drawn(
+    learner: AbstractLearner,
+    sampler: TaskSampler,
+    *,
+    device: torch.device | str = "cpu",
+    encoded: EncodedSource | None = None,
+    progress: Progressed | None = None,
+) -> Evaluation:
+    """Measure a learner on the tasks of a sampler with one source, as ``evaluate`` does.
+
+    ``encoded`` are embeddings of the sampler's own source.
+    """
+    protocol, source = sampler.protocol, sampler.sources[0]
+    _check_ends(protocol)
     if encoded is not None and encoded.source is not source:
         raise SettingsError(
             f"these embeddings are of {encoded.source.name}, and the tasks of {source.name}; make "
             "an EncodedSource of the source that is evaluated."
         )
-    sampler = TaskSampler([source], protocol)
     largest = Target(protocol.kind, protocol.n_way[1] if protocol.kind == "classes" else 1)
     check_task_fits(learner, largest)
     answers: Iterator[Answers]
@@ -105,6 +121,11 @@ def evaluate(
         else:
             answers = from_images(learner, sampler, device)
         return _measured(answers, source, sampler, progress)
+
+
+def _check_ends(protocol: Protocol) -> None:
+    if protocol.episodes < 1:
+        raise SettingsError("say on how many tasks to evaluate: the protocol's episodes is 0.")
 
 
 def _measured(

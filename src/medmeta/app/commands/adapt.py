@@ -13,9 +13,12 @@ from medmeta.app.commands.options import (
     AllowExternal,
     AsJson,
     ExpectSha256,
+    Group,
     Plane,
     SkipBad,
     Slices,
+    Split,
+    Standardise,
     TimePoint,
     Window,
 )
@@ -52,6 +55,8 @@ def adapt(
     slices: Slices = None,
     plane: Plane = None,
     time_point: TimePoint = None,
+    split: Split = None,
+    standardise: Standardise = None,
     seed: Annotated[int, typer.Option(help="Seed, for learners that use chance.")] = 0,
     skip_bad: SkipBad = False,
     allow_external: AllowExternal = False,
@@ -61,7 +66,8 @@ def adapt(
     """Learn a new task from a few labelled images, and save the predictor.
 
     Volumes are read as those of the run, unless --window, --slices, --plane or --time-point say
-    otherwise; the predictor then reads what it is asked about likewise.
+    otherwise; the predictor then reads what it is asked about likewise. With --standardise site the
+    site's grey levels are brought to one range, and predict must be told the --group of its images.
 
     Example: medmeta adapt my_images --model run --out my_predictor
     """
@@ -79,10 +85,25 @@ def adapt(
     keep_freed_memory()
     loaded = load_model(model, expected_sha256=expect_sha256, allow_external=allow_external)
     loaded = loaded.reading(window=window, slices=slices, plane=plane, time_point=time_point)
-    opened = open_support(support, loaded.preprocessing, skip_bad=skip_bad)
+    trained = loaded.card.get("standardise")
+    opened = open_support(
+        support,
+        loaded.preprocessing,
+        skip_bad=skip_bad,
+        split=split or "",
+        standardise=standardise or "",
+        reference=tuple(trained["reference"]) if trained else None,
+    )
     started = time.perf_counter()
     options = options_from_texts(set_ or [])
-    predictor = learn(loaded, opened.source, head=head, head_options=options, seed=seed)
+    predictor = learn(
+        loaded,
+        opened.source,
+        head=head,
+        head_options=options,
+        seed=seed,
+        levels=opened.levels,
+    )
     digest = predictor.save(out)
     seconds = time.perf_counter() - started
     counts = opened.counts()
@@ -118,6 +139,7 @@ def predict(
     predictor: Annotated[Path, typer.Argument(help="A predictor of 'medmeta adapt'.")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
     out: Annotated[Path, typer.Option(help="CSV to write.")],
+    group: Group = None,
     skip_bad: SkipBad = False,
     allow_external: AllowExternal = False,
     expect_sha256: ExpectSha256 = None,
@@ -137,7 +159,9 @@ def predict(
     loaded = load_predictor(predictor, expected_sha256=expect_sha256, allow_external=allow_external)
     with waiting() as progress:
         told = partial(progress, "answering")
-        asked, answers = answer_images(loaded, images, skip_bad=skip_bad, progress=told)
+        asked, answers = answer_images(
+            loaded, images, skip_bad=skip_bad, group=group, progress=told
+        )
     write_predictions(out, loaded, asked, answers)
     names = loaded.class_names
     predicted = answers.outputs.argmax(1)

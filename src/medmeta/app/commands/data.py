@@ -44,13 +44,32 @@ def inspect(
                     progress=lambda done, total, p=path: progress(f"looking at {p}", done, total),  # type: ignore[misc]
                 )
             )
+    shared = _shared(paths, found)
     if as_json:
-        emit_json([inspection.to_dict() for inspection in found])
+        told = zip(found, shared, strict=True)
+        emit_json([{**one.to_dict(), "in_other_sources": others} for one, others in told])
     else:
         for path, inspection in zip(paths, found, strict=True):
             _show(path, inspection)
+        for path, others in zip(paths, shared, strict=True):
+            for other, n in others.items():
+                out.print(f"{n} pictures of {path} are, wholly or nearly, in {other} too.")
     if not all(inspection.usable for inspection in found):
         raise typer.Exit(2)
+
+
+def _shared(paths: list[Path], found: list[Inspection]) -> list[dict[str, int]]:
+    """For each source, how many of its pictures are in each source named before it."""
+    from medmeta.data.duplicates import nearly_in_both
+
+    return [
+        {
+            str(paths[j]): n
+            for j in range(i)
+            if (n := nearly_in_both(found[j].looks, found[i].looks))
+        }
+        for i in range(len(found))
+    ]
 
 
 def _show(path: Path, inspection: Inspection) -> None:
@@ -67,6 +86,8 @@ def _show(path: Path, inspection: Inspection) -> None:
     if content["files"]:
         read = sum(file["read"] for file in content["files"])
         facts["files"] = f"{read} read, {len(content['files']) - read} refused (each in --json)"
+    for name, counts in content["columns"].items():
+        facts[name] = ", ".join(f"{k} ({v})" for k, v in counts.items())
     for name in ("sizes", "colours", "bit_depths", "values"):
         if content.get(name):
             facts[name.replace("_", " ")] = _compact(content[name])
@@ -77,6 +98,12 @@ def _show(path: Path, inspection: Inspection) -> None:
     if duplicates["groups"]:
         named = {k.replace("_", " "): _compact(v) for k, v in duplicates.items()}
         show_facts("Identical pictures", named)
+    near = content["near_duplicates"]
+    if near["pairs"]:
+        names = ("pairs", "across_classes", "across_splits", "between_patients")
+        told = {name.replace("_", " "): near[name] for name in names}
+        pairs = [f"{a} and {b} ({alike:.3f})" for a, b, alike in near["examples"]]
+        show_facts("Nearly identical pictures", {**told, "examples": "; ".join(pairs)})
     problems = content["problems"]
     if problems:
         rows = [(p["severity"], p["where"], p["what"]) for p in problems[:SHOWN]]

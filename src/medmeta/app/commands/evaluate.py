@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medmeta.app.commands.asked_model import (
+    check_no_head,
+    check_nothing_set,
+    head_options,
+    untrained,
+)
 from medmeta.app.commands.options import (
     AllowExternal,
     AsJson,
@@ -17,6 +23,8 @@ from medmeta.app.commands.options import (
     Profile,
     SkipBad,
     Slices,
+    Split,
+    Standardise,
     TimePoint,
     Window,
 )
@@ -30,20 +38,17 @@ from medmeta.app.terminal import (
     show_table,
     waiting,
 )
-from medmeta.errors import SettingsError
 from medmeta.spans import span
 
 if TYPE_CHECKING:
     from medmeta.app.evaluate_run import EvaluatedSource, EvaluationRequest
     from medmeta.app.models import LoadedModel
+    from medmeta.app.terminal import Waiting
+    from medmeta.data.source import Source
 
 
 NOVELTY = {"new classes": "new", "nothing was trained": "–"}  # short, for a narrow terminal
 TRACE = "trace-evaluate.json"  # of --profile, in the run's folder
-NOT_BOTH = (
-    "name a RUN (first: medmeta evaluate RUN --source PATH), or --learner for an untrained one, "
-    "not both."
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -86,6 +91,12 @@ def evaluate(
     baselines: Annotated[
         bool, typer.Option(help="Also measure ridge on raw pixels on the same tasks.")
     ] = True,
+    shift: Annotated[
+        list[str] | None,
+        typer.Option("--shift", help="Instead: site, device, sex, … left out; or quality."),
+    ] = None,
+    split: Split = None,
+    standardise: Standardise = None,
     out: Annotated[Path | None, typer.Option(help="Also write the table as JSON here.")] = None,
     skip_bad: SkipBad = False,
     drop_small: DropSmall = False,
@@ -100,6 +111,9 @@ def evaluate(
 
     Several heads share one encoding; options are then named by head: --set ridge.scale=2.
 
+    With --shift the same queries are answered from labelled images of the same site (or device, or
+    any column) and from those of all others; with --shift quality, worse queries beside clean ones.
+
     Example: medmeta evaluate run --source my_images other.npz --shot 1 5 --episodes 600
     """
     from medmeta.app.evaluate_run import EvaluationRequest
@@ -108,18 +122,24 @@ def evaluate(
 
     wanted = {"way": way, "shots": tuple(shot or (1, 5)), "query": query, "episodes": episodes}
     more = {"drop_small": drop_small, "baselines": baselines, "seed": seed}
-    heads = {"heads": tuple(head or ()), "head_options": _head_options(head, set_)}
-    request = validated(EvaluationRequest, {**wanted, **more, **heads}, where="medmeta evaluate")
+    data = {"split": split or "", "standardise": standardise or "", "near_duplicates": True}
+    heads = {"heads": tuple(head or ()), "head_options": head_options(head, set_)}
+    request = validated(
+        EvaluationRequest, {**wanted, **more, **data, **heads}, where="medmeta evaluate"
+    )
     check_out(out, suffixes=(".json",))
     trace = (run or Path()) / TRACE if profile else None
     with profiled(trace, aside=as_json):
         if run is None:
-            _check_no_head(head)
-            model = _untrained(learner, encoder, set_ or [], size, allow_external=allow_external)
+            check_no_head(head)
+            model = untrained(learner, encoder, set_ or [], size, allow_external=allow_external)
         else:
-            _check_nothing_set(learner, encoder, [] if head else set_)
+            check_nothing_set(learner, encoder, [] if head else set_)
             model = load_model(run, expected_sha256=expect_sha256, allow_external=allow_external)
         model = model.reading(window=window, slices=slices, plane=plane, time_point=time_point)
+        if shift:
+            _shifted(model, source or [], request, shift, out, skip_bad=skip_bad, as_json=as_json)
+            return
         rows = _measured(model, source or [], request, skip_bad=skip_bad)
         _tell(rows, run, out, as_json=as_json)
 
@@ -128,22 +148,58 @@ def _measured(
     model: LoadedModel, paths: list[Path], request: EvaluationRequest, *, skip_bad: bool
 ) -> list[EvaluatedSource]:
     from medmeta.app.evaluate_run import evaluate_model
-    from medmeta.data.sources import open_source
 
     with waiting() as progress:
-        sources = []
-        for path in paths:
-            with span("load"):
-                source = open_source(
-                    path,
-                    preprocessing=model.preprocessing,
-                    skip_bad=skip_bad,
-                    progress=partial(progress, f"reading {path}"),
-                )
-            sources.append(source)
-            for problem in source.index.problems:  # with names of files, which are not kept
-                say(f"{source.name}: {problem.where}: {problem.what}")
+        sources = _opened(model, paths, progress, skip_bad=skip_bad)
         return evaluate_model(model, sources, request, progress=progress)
+
+
+def _opened(
+    model: LoadedModel, paths: list[Path], progress: Waiting, *, skip_bad: bool
+) -> list[Source]:
+    from medmeta.data.sources import open_source
+
+    sources = []
+    for path in paths:
+        with span("load"):
+            source = open_source(
+                path,
+                preprocessing=model.preprocessing,
+                skip_bad=skip_bad,
+                progress=partial(progress, f"reading {path}"),
+            )
+        sources.append(source)
+        for problem in source.index.problems:  # with names of files, which are not kept
+            say(f"{source.name}: {problem.where}: {problem.what}")
+    return sources
+
+
+def _shifted(
+    model: LoadedModel,
+    paths: list[Path],
+    request: EvaluationRequest,
+    columns: list[str],
+    out: Path | None,
+    *,
+    skip_bad: bool,
+    as_json: bool,
+) -> None:
+    from medmeta.app.commands.shift import show_shifts
+    from medmeta.app.shift_run import evaluate_shift
+    from medmeta.storage import write_json
+
+    with waiting() as progress:
+        sources = _opened(model, paths, progress, skip_bad=skip_bad)
+        rows = evaluate_shift(model, sources, request, columns, progress=progress)
+    table = [row.to_dict() for row in rows]
+    if out is not None:
+        write_json(out, table)
+    if as_json:
+        emit_json(table)
+        return
+    show_shifts(rows)
+    if model.run is not None:
+        say(f"Per-task records: {model.run}/shifts")
 
 
 def _tell(
@@ -160,65 +216,6 @@ def _tell(
         write_json(out, table)
     if as_json:
         emit_json(table)
-
-
-def _untrained(
-    learner: str | None, encoder: str | None, set_: list[str], size: int, *, allow_external: bool
-) -> LoadedModel:
-    from medmeta.app.baselines import untrained_model
-    from medmeta.app.run_request import learner_options
-    from medmeta.app.train_run import TrainRequest
-    from medmeta.episode import Target
-    from medmeta.settings import options_from_texts, validated
-
-    if learner is None:
-        raise SettingsError(NOT_BOTH)
-    values = {"preprocessing": {"size": size}, "options": options_from_texts(set_)}
-    request = validated(TrainRequest, {**values, "encoder": encoder}, where="medmeta evaluate")
-    return untrained_model(
-        learner,
-        learner_options(request),
-        request.preprocessing,
-        Target("classes", 5),
-        allow_external=allow_external,
-    )
-
-
-def _head_options(head: list[str] | None, set_: list[str] | None) -> dict[str, Any]:
-    """The options of each head, by its name; those of a single one need not be named so."""
-    from medmeta.settings import options_from_texts
-
-    if not head or not set_:
-        return {}
-    options = options_from_texts(set_)
-    if len(set(head)) == 1:
-        return {head[0]: options}
-    unnamed = [name for name, value in options.items() if name not in head or value == str(value)]
-    if unnamed:
-        raise SettingsError(
-            f"--set {unnamed[0]}: with several heads, say whose option it is, such as "
-            f"--set {head[0]}.{unnamed[0]}=…"
-        )
-    return options
-
-
-def _check_no_head(head: list[str] | None) -> None:
-    if head:
-        raise SettingsError(
-            "--head goes with a RUN, on whose encoder it is put; an untrained head is "
-            f"--learner {head[0]}."
-        )
-
-
-def _check_nothing_set(learner: str | None, encoder: str | None, set_: list[str] | None) -> None:
-    """A run has its learner, encoder and options already."""
-    if learner is not None:
-        raise SettingsError(NOT_BOTH)
-    if encoder is not None or set_:
-        raise SettingsError(
-            "a RUN is measured with the encoder and options that it was trained with; --encoder "
-            "is for an untrained --learner, and --set for that or for a --head."
-        )
 
 
 TOLD_APART = "; queries answered one by one (inductive) or all together (transductive)"

@@ -7,6 +7,15 @@ from typing import Annotated
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON on standard output.")]
+Split = Annotated[
+    str | None, typer.Option(help="Only images that the source itself says are of this split.")
+]
+Standardise = Annotated[
+    str | None, typer.Option(help="Bring grey levels together by a column: site, device.")
+]
+Group = Annotated[
+    str | None, typer.Option(help="The images' site, with a predictor of adapt --standardise.")
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be read.")]
 DropSmall = Annotated[bool, typer.Option("--drop-small", help="Leave out classes too small.")]
 AllowExternal = Annotated[

@@ -14,6 +14,8 @@ from medmeta.app.commands.options import (
     Profile,
     SkipBad,
     Slices,
+    Split,
+    Standardise,
     TimePoint,
     Window,
 )
@@ -83,6 +85,8 @@ def pretrain(
     augment: Annotated[
         str | None, typer.Option(help="light (each image by itself), or none.")
     ] = None,
+    split: Split = None,
+    standardise: Standardise = None,
     validation: Annotated[str | None, typer.Option(help="auto, classes, images or none.")] = None,
     way: Annotated[str | None, typer.Option(help="Validation: classes per task.")] = None,
     shot: Annotated[str | None, typer.Option(help="Validation: support images per class.")] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medmeta.app.commands.options import AllowExternal, AsJson, SkipBad
+from medmeta.app.commands.options import AllowExternal, AsJson, Group, SkipBad
 from medmeta.app.terminal import check_out, emit_json, say, show_facts, waiting
 from medmeta.errors import SettingsError
 
@@ -28,6 +28,7 @@ def report(
     run: Annotated[
         Path | None, typer.Option(help="A predictor's run: adds its newest evaluations and curve.")
     ] = None,
+    group: Group = None,
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
     skip_bad: SkipBad = False,
     allow_external: AllowExternal = False,
@@ -60,19 +61,19 @@ def report(
                     predictor.preprocessing,
                     predictor.class_names,
                     skip_bad=skip_bad,
+                    grey_table=predictor.grey_table(group),
                     progress=lambda done, total: progress("reading", done, total),
                 )
+        head = predictor.card["head"]
+        measured = None if run is None else load_model(run, allow_external=allow_external)
         content = predictor_report(
             predictor,
             asked,
             title=title or "What this predictor learned, and how far to trust it",
             command=command,
             run=run,
-            evaluations=load_model(run, allow_external=allow_external).evaluations(
-                predictor.card["head"]
-            )
-            if run is not None
-            else None,
+            evaluations=None if measured is None else measured.evaluations(head),
+            shifts=() if measured is None else measured.shifts(head),
         )
     else:
         if query is not None:

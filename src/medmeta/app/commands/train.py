@@ -15,6 +15,8 @@ from medmeta.app.commands.options import (
     Profile,
     SkipBad,
     Slices,
+    Split,
+    Standardise,
     TimePoint,
     Window,
 )
@@ -86,6 +88,8 @@ def train(
     augment: Annotated[
         str | None, typer.Option(help="none, or light: mirrored, brighter, other stain.")
     ] = None,
+    split: Split = None,
+    standardise: Standardise = None,
     validation: Annotated[str | None, typer.Option(help="auto, classes, images or none.")] = None,
     validate_every: Annotated[int | None, typer.Option(help="Steps between validations.")] = None,
     patience: Annotated[int | None, typer.Option(help="Validations to wait; 0: for ever.")] = None,

@@ -33,6 +33,7 @@ def predictor_report(
     command: str,
     run: Path | None = None,
     evaluations: Sequence[Mapping[str, Any]] | None = None,
+    shifts: Sequence[Mapping[str, Any]] = (),
 ) -> ReportContent:
     """The content of a report on a predictor, and on its answers where images were asked."""
     card = predictor.card
@@ -50,6 +51,7 @@ def predictor_report(
         support=support,
         query=_query(predictor, asked) if asked is not None else None,
         evaluations=_evaluations(evaluations or card.get("evaluations", [])),
+        shifts=shifts,
         curve=read_metrics(run) if run is not None else (),
         training_sources=_without_fingerprints(card["model"]),
         data_notes=notes,
@@ -60,10 +62,13 @@ def predictor_report(
 
 def run_report(model: LoadedModel, *, title: str, command: str) -> ReportContent:
     """The content of a report on a run: what it was trained on and what it reached."""
+    unknown = _unknown_in_training(model.card)
     return ReportContent(
         title=title,
         learner=learner_in_words(model.card),
         class_names=(),
+        shifts=model.shifts(),
+        warnings=[unknown] if unknown else [],
         evaluations=_evaluations(model.evaluations()),  # of its own learner, not of other heads
         curve=read_metrics(model.run) if model.run is not None else (),
         training_sources=_without_fingerprints(model.card),
@@ -120,6 +125,13 @@ def _notes(card: Mapping[str, Any], asked: AskedImages | None) -> tuple[list[str
             "Patients are not known: if one patient's images are both among the labelled and the "
             "asked images, the figures are too good."
         )
+    if unknown := _unknown_in_training(card["model"]):
+        warnings.append(unknown)
+    if levels := card.get("standardise"):
+        notes.append(
+            f"Grey levels were brought together by {levels['column']}, those of the labelled "
+            f"images and of the asked ones ({len(levels['groups'])} known)."
+        )
     names = [str(source["name"]) for source in card["model"].get("sources", [])]
     if names and all(name.startswith("synthetic-") for name in names):
         warnings.append(
@@ -142,6 +154,18 @@ def _notes(card: Mapping[str, Any], asked: AskedImages | None) -> tuple[list[str
         f"Every image was brought to {shape}, {'colour' if size['channels'] == 3 else 'grey'}."
     )
     return notes, warnings
+
+
+def _unknown_in_training(model: Mapping[str, Any]) -> str:
+    """What must be said where the sources of a run did not say whose images they hold."""
+    parts = [*model.get("sources", []), *model.get("validated_on", [])]
+    names = sorted({str(source["name"]) for source in parts if source.get("patients", 0) is None})
+    if not names:
+        return ""
+    return (
+        f"Patients of the training images are not known ({', '.join(names)}): its best weights may "
+        "have been chosen on patients that it had learned from."
+    )
 
 
 def _provenance(card: Mapping[str, Any], model: Mapping[str, Any], command: str) -> dict[str, str]:

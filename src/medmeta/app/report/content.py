@@ -62,7 +62,8 @@ class ReportContent:
     """Everything a report shows; what is None or empty is left out of the page.
 
     ``learner`` says in words what learned (``"Prototypical Networks on conv4"``). ``curve`` holds
-    the lines of the training log (``step``, ``loss``, ``validation``). ``data_notes`` and
+    the lines of the training log (``step``, ``loss``, ``validation``). ``shifts`` are what
+    ``medmeta evaluate --shift`` kept. ``data_notes`` and
     ``warnings`` are sentences for the reader; ``provenance`` name–value pairs (versions, seed,
     hashes, the command).
     """
@@ -73,6 +74,7 @@ class ReportContent:
     support: SupportContent | None = None
     query: QueryContent | None = None
     evaluations: Sequence[EvaluationContent] = ()
+    shifts: Sequence[Mapping[str, Any]] = ()
     curve: Sequence[Mapping[str, Any]] = ()
     training_sources: Sequence[Mapping[str, Any]] = ()
     data_notes: Sequence[str] = ()

@@ -128,7 +128,7 @@ def _row(content: EvaluationContent) -> EvaluationRow:
         calibration_error=number(evaluation.get("calibration_error")),
         chance=chance,
         baselines={k: number(v) for k, v in content.baselines.items() if k != CHANCE},
-        remarks=_remarks(protocol, evaluation.get("dropped") or {}),
+        remarks=_remarks(evaluation, protocol, evaluation.get("dropped") or {}),
     )
 
 
@@ -138,9 +138,17 @@ def _ends(value: Any) -> tuple[int, int]:
     return (max(1, int(value)),) * 2 if value else (1, 1)
 
 
-def _remarks(protocol: Mapping[str, Any], dropped: Mapping[str, Any]) -> tuple[str, ...]:
+def _remarks(
+    evaluation: Mapping[str, Any], protocol: Mapping[str, Any], dropped: Mapping[str, Any]
+) -> tuple[str, ...]:
     """What a reader must know to compare the figure with another."""
     remarks = []
+    if evaluation.get("patients_known") is False:
+        remarks.append("patients are not known: one may be among labelled and query images")
+    if protocol.get("split"):
+        remarks.append(f"only the split {protocol['split']}")
+    if protocol.get("standardise"):
+        remarks.append(f"grey levels brought together by {protocol['standardise']}")
     if protocol.get("transductive"):
         remarks.append("transductive: query images are answered together, not one by one")
     if protocol.get("patient_disjoint") is False:

@@ -15,6 +15,7 @@ from medmeta.app.report.content import ReportContent
 from medmeta.app.report.evaluations import evaluation_rows, matching_rows
 from medmeta.app.report.figures import embedding_map, learning_curve, marker
 from medmeta.app.report.numbers import NO_ANSWER, Share, answers_of, query_figures
+from medmeta.app.report.shifts import shift_tables
 from medmeta.errors import DataError
 from medmeta.storage import write_bytes
 
@@ -157,6 +158,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
     expected, same_setting = matching_rows(
         rows, n_way=len(content.class_names), n_shot=min(shots, default=None)
     )
+    group_tables, quality_tables = shift_tables(content.shifts)
     has_query = content.query is not None and len(content.query.labels) > 0
     context: dict[str, Any] = {
         "content": content,
@@ -171,6 +173,8 @@ def _context(content: ReportContent) -> dict[str, Any]:
             name: [row for row in rows if row.source == name]
             for name in dict.fromkeys(row.source for row in rows)
         },
+        "group_tables": group_tables,
+        "quality_tables": quality_tables,
         "expected": expected,
         "same_setting": same_setting,
         "map": embedding_map(content),

@@ -1,0 +1,122 @@
+"""A report's tables of shift: groups left out, and worse queries, with a drawing of the latter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medmeta.app.report.evaluations import number, range_text
+from medmeta.app.report.figures import COLOURS, WIDTH
+
+LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 120, 12, 190
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A line of a table: two means, and their paired difference with its interval."""
+
+    name: str
+    first: float
+    second: float
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def worse(self) -> bool:
+        """Whether the whole interval of the difference lies below zero."""
+        return self.high < 0
+
+
+@dataclass(frozen=True)
+class GroupTable:
+    """Groups of a column, each with a support from inside and from outside."""
+
+    title: str
+    column: str
+    rows: tuple[Compared, ...]
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One fault's curve: SVG points, and where its name stands."""
+
+    name: str
+    colour: str
+    points: str
+    end: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class QualityTable:
+    """Faults by severity; ``ticks`` are places and texts of the drawing's vertical axis."""
+
+    title: str
+    clean: float
+    rows: tuple[Compared, ...]
+    lines: tuple[Line, ...]
+    ticks: tuple[tuple[float, str], ...]
+
+
+def shift_tables(
+    shifts: Sequence[Mapping[str, Any]],
+) -> tuple[list[GroupTable], list[QualityTable]]:
+    """What a run's ``summary.json`` of shifts hold, as tables; other metrics than accuracy not."""
+    known = [shift for shift in shifts if shift.get("metric") == "accuracy"]
+    groups = [_groups(shift) for shift in known if "groups" in shift]
+    return groups, [_quality(shift) for shift in known if "worsened" in shift]
+
+
+def _title(shift: Mapping[str, Any]) -> str:
+    protocol = shift["protocol"]
+    way, shot = (range_text((int(a), int(b))) for a, b in (protocol["n_way"], protocol["n_shot"]))
+    return f"{shift['source']}, {way}-way {shot}-shot"
+
+
+def _groups(shift: Mapping[str, Any]) -> GroupTable:
+    rows = [
+        _compared(g["name"], g["inside"], g["outside"], g["difference"]) for g in shift["groups"]
+    ]
+    return GroupTable(_title(shift), shift["column"], tuple(rows), shift.get("left_out") or {})
+
+
+def _compared(
+    name: str, first: Mapping[str, Any], second: Mapping[str, Any], gap: Mapping[str, Any]
+) -> Compared:
+    means = number(first.get("mean")), number(second.get("mean"))
+    return Compared(name, *means, *(number(gap.get(k)) for k in ("mean", "low", "high")))
+
+
+def _quality(shift: Mapping[str, Any]) -> QualityTable:
+    clean = number(shift["clean"].get("mean"))
+    by_name: dict[str, list[tuple[int, float]]] = {}
+    rows = []
+    for worse in shift["worsened"]:
+        name = f"{worse['distortion']} {worse['severity']}"
+        row = _compared(name, shift["clean"], worse["worse"], worse["difference"])
+        rows.append(row)
+        by_name.setdefault(worse["distortion"], []).append((int(worse["severity"]), row.second))
+    lines = []
+    for place, (name, values) in enumerate(by_name.items()):
+        knots = [_place(severity, mean) for severity, mean in [(0, clean), *values]]
+        points = " ".join(f"{x},{y}" for x, y in knots)
+        lines.append(Line(name, COLOURS[place % len(COLOURS)], points, knots[-1]))
+    ticks = tuple((_place(0, share)[1], f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1))
+    return QualityTable(_title(shift), clean, tuple(rows), _apart(lines), ticks)
+
+
+def _place(severity: int, mean: float) -> tuple[float, float]:
+    across = LEFT + severity / 5 * (RIGHT - LEFT)
+    return round(across, 1), round(BOTTOM - mean * (BOTTOM - TOP), 1)
+
+
+def _apart(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """The lines, their names moved down until none covers another."""
+    placed: list[Line] = []
+    last = -99.0
+    for line in sorted(lines, key=lambda each: each.end[1]):
+        last = max(line.end[1], last + 13)
+        placed.append(Line(line.name, line.colour, line.points, (line.end[0], round(last, 1))))
+    return tuple(placed)
