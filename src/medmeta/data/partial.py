@@ -102,8 +102,8 @@ class Partial:
             self._about.unlink(missing_ok=True)
 
     def _closed(self) -> None:
-        self._file = None
-        if self._unwanted:
+        held, self._file = self._file is not None, None
+        if held and (self._unwanted or not self.size):
             self.path.unlink(missing_ok=True)
             self._about.unlink(missing_ok=True)
 
