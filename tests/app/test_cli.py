@@ -20,7 +20,8 @@ from tests.app._typed import medmeta
 
 GROUP = typer.main.get_command(cli.app)
 assert isinstance(GROUP, click.Group)
-COMMANDS = [[name] for name in GROUP.commands if name != "data"] + [["data", "inspect"]]
+DATA = ["inspect", "catalogue", "download"]
+COMMANDS = [[name] for name in GROUP.commands if name != "data"] + [["data", n] for n in DATA]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -90,3 +90,15 @@ def test_the_same_task_is_changed_the_same_way(augment):
     assert torch.equal(first.support.inputs, second.support.inputs)
     assert torch.equal(first.query.labels, plain.query.labels)
     assert torch.equal(first.support.inputs, plain.support.inputs) == (augment == "none")
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_light_draws_the_numbers_that_saved_runs_were_begun_with(colour):
+    # The order of the draws is part of every run that is to be gone on with.
+    found, numbers = draw_changes(random(7), 5, 3, colour=colour), random(7)
+    gain = 1 + 0.25 * numbers.uniform(-1, 1, (5, 1))
+    tints = 1 + 0.1 * numbers.uniform(-1, 1, (5, 3)) if colour else np.ones((5, 3))
+    mirrored, shift = numbers.random() < 0.5, 0.3 * numbers.uniform(-1, 1, 5)
+    assert np.array_equal(found.gain, (gain * tints).astype(np.float32))
+    assert np.array_equal(found.mirrored, [mirrored] * 5)
+    assert np.array_equal(found.shift, shift.astype(np.float32))

@@ -20,6 +20,7 @@ from medmeta.app.commands import (
     adapt,
     compare,
     doctor,
+    download,
     evaluate,
     inspect,
     pretrain,
@@ -63,9 +64,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     add_completion=False,
 )
-data = typer.Typer(help="Look at sources of images.", no_args_is_help=True)
+data = typer.Typer(help="Look at sources of images; get public ones.", no_args_is_help=True)
 app.add_typer(data, name="data")
 data_commands.register(data)
+download.register(data)
 pretrain.register(app)
 train.register(app)
 evaluate.register(app)

@@ -2,8 +2,9 @@
 
 Own: ``images`` uint8 ``(n, H, W[, 3])`` with ``labels`` ``(n,)`` and ``class_names``, or with
 ``values`` ``(n,)``; ``patient_ids``, ``sites``, ``modality``, ``devices`` and ``sex`` where known.
-MedMNIST: ``train_images``, ``train_labels`` and so on, labels ``(n, 1)``. Images may be volumes
-``(n, D, H, W)``, as those of MedMNIST's 3-D sets. Anything else in it is left alone.
+MedMNIST: ``train_images``, ``train_labels`` and so on, labels ``(n, 1)``; a file that is called as
+MedMNIST calls it has the names of its classes and its modality from the catalogue. Images may be
+volumes ``(n, D, H, W)``, as those of MedMNIST's 3-D sets. Anything else in it is left alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medmeta.data.catalogue import CataloguedSet, set_of_file
 from medmeta.data.index import Column, Problem, SourceIndex
 from medmeta.data.npz import Arrays, Pictures, opened
 from medmeta.errors import DataError
@@ -102,7 +104,8 @@ def _medmnist(arrays: Arrays) -> Archive:
         n = header.shape[0]
         labels.append(_whole_labels(path, arrays.read(f"{part}_labels"), n, f"{part}_labels"))
         splits += [part] * n
-    column, problems = _named(path, np.concatenate(labels), None)
+    whole, known = np.concatenate(labels), _catalogued(pictures, labels)
+    column, problems = _named(path, whole, np.array(known.classes) if known else None)
     n = len(splits)
     index = SourceIndex(
         name=path.stem,
@@ -113,12 +116,21 @@ def _medmnist(arrays: Arrays) -> Archive:
         values=None,
         patients=Column.unknown(n),
         sites=Column.unknown(n),
-        modalities=Column.unknown(n),
+        modalities=Column.from_texts([known.modality] * n) if known else Column.unknown(n),
         splits=Column.from_texts(splits),
         file_sizes=np.full(n, -1, dtype=np.int64),
         problems=problems,
     )
     return Archive(index, pictures)
+
+
+def _catalogued(pictures: Pictures, labels: Sequence[NDArray[np.int64]]) -> CataloguedSet | None:
+    """What the catalogue knows of a MedMNIST file: by its name, if what it holds fits that."""
+    found = set_of_file(pictures.path.stem)
+    if found is None or (found.dimensions == 3) != bool(pictures.depth):
+        return None
+    largest = max((int(part.max()) for part in labels if len(part)), default=0)
+    return found if largest < len(found.classes) else None
 
 
 def _pictures(arrays: Arrays, names: Sequence[str]) -> Pictures:

@@ -1,4 +1,7 @@
-"""Small random changes to the images of tasks: drawn as numbers first, applied afterwards."""
+"""Small random changes to the images of tasks: drawn as numbers first, applied afterwards.
+
+These are the ``light`` ones, alike for all pictures; ``alterations`` has those by modality.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from medmeta.data.preprocess import as_float
 
-Augment = Literal["none", "light"]
+Augment = Literal["none", "light", "modality"]
 
 GAIN, COLOUR_GAIN, SHIFT = 0.25, 0.1, 0.3
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from medmeta.data.preprocess import as_float
 from medmeta.data.source import Source
 from medmeta.episode import Episode, LabelledSet, Target
+from medmeta.episodes.alterations import Alterations, apply_alterations, draw_alterations
 from medmeta.episodes.augmentation import (
     Augment,
     Changes,
@@ -20,6 +21,7 @@ from medmeta.episodes.augmentation import (
     draw_changes,
     is_colour,
 )
+from medmeta.episodes.modality_table import allowed_of
 from medmeta.episodes.sampler import Stream, TaskDraw, TaskSampler
 from medmeta.spans import span
 
@@ -65,7 +67,8 @@ class EpisodeLoader:
     """Batches of tasks: number ``b`` holds tasks ``b * tasks_per_batch`` and on.
 
     ``views`` give the images (or embeddings) of each of the sampler's sources; by default its
-    pixels. ``augment`` changes the images a little, the same way whenever the task is drawn.
+    pixels. ``augment`` changes the images a little, the same way whenever the task is drawn:
+    ``light`` alike for all, ``modality`` within what that of a task's images allows.
     """
 
     def __init__(
@@ -104,8 +107,10 @@ class EpisodeLoader:
         """``(T, S + Q, ...)``: one gathering from each source, then one conversion of them all."""
         stored = self._gathered(draws)
         images = stored.to(self.device)
-        if self.augment != "none":
+        if self.augment == "light":
             return apply_changes(images, self._changes(draws, stored))
+        if self.augment == "modality":
+            return apply_alterations(images, self._alterations(draws, stored))
         return as_float(images) if images.dtype == torch.uint8 else images
 
     def _gathered(self, draws: Sequence[TaskDraw]) -> Tensor:
@@ -142,6 +147,19 @@ class EpisodeLoader:
                 for draw, colour in zip(draws, is_colour(images), strict=True)
             ]
         )
+
+    def _alterations(self, draws: Sequence[TaskDraw], images: Tensor) -> Alterations:
+        """As ``_changes``, within what the modality of each task's images allows."""
+        n_images, n_channels = images.shape[1:3]
+        drawn = []
+        for draw, colour in zip(draws, is_colour(images), strict=True):
+            rows = np.concatenate([draw.support_rows, draw.query_rows])
+            allowed = allowed_of(self.sampler.sources[draw.source].index.modalities, rows)
+            random = self.sampler.generator(Stream.AUGMENTATION, draw.task)
+            drawn.append(
+                draw_alterations(random, n_images, n_channels, allowed, colour=bool(colour))
+            )
+        return Alterations.of_tasks(drawn)
 
     def batch(self, number: int, n_tasks: int | None = None) -> Episode:
         """Batch number ``number``."""

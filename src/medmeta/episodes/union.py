@@ -14,6 +14,7 @@ from torch import Tensor
 from medmeta.data.preprocess import as_float
 from medmeta.data.source import Source
 from medmeta.episode import Episode, LabelledSet, Target
+from medmeta.episodes.alterations import Alterations, apply_alterations, draw_alterations
 from medmeta.episodes.augmentation import (
     Augment,
     Changes,
@@ -22,6 +23,7 @@ from medmeta.episodes.augmentation import (
     is_colour,
 )
 from medmeta.episodes.loader import loaded_ahead
+from medmeta.episodes.modality_table import allowed_of
 from medmeta.episodes.sampler import Stream, random_numbers
 from medmeta.errors import SamplingError
 from medmeta.spans import span
@@ -122,8 +124,23 @@ class UnionBatches:
             return as_float(images).transpose(0, 1)
         random = random_numbers(self.seed, Stream.AUGMENTATION, number)
         channels = stored.shape[2]
+        if self.augment == "modality":
+            return apply_alterations(images, self._alterations(drawn, stored, random)).transpose(
+                0, 1
+            )
         changes = [draw_changes(random, 1, channels, colour=bool(c)) for c in is_colour(stored)]
         return apply_changes(images, Changes.of_tasks(changes)).transpose(0, 1)
+
+    def _alterations(
+        self, drawn: NDArray[np.int64], stored: Tensor, random: np.random.Generator
+    ) -> Alterations:
+        """Each image by itself, within what its modality allows."""
+        images = zip(self._source[drawn], self._row[drawn], is_colour(stored), strict=True)
+        found = []
+        for source, row, colour in images:
+            allowed = allowed_of(self.sources[source].index.modalities, np.array([row]))
+            found.append(draw_alterations(random, 1, stored.shape[2], allowed, colour=bool(colour)))
+        return Alterations.of_tasks(found)
 
     def _gathered(self, drawn: NDArray[np.int64]) -> Tensor:
         """Stored pixels ``(B, C, H, W)``: one gathering from each source."""

@@ -19,7 +19,8 @@ Precision = Literal["float32", "bfloat16"]
 class TrainingSettings(Settings):
     """Options of a training run.
 
-    ``augment`` ``light`` mirrors tasks and varies brightness, contrast and stain.
+    ``augment`` ``light`` mirrors tasks and varies brightness, contrast and stain; ``modality``
+    does to each picture what leaves it possible in its modality.
     ``schedule``: constant, a half cosine to zero, halved every ``halve_every`` steps, or falling
     in a straight line to zero (Reptile's outer rate).
     ``clip_norm`` bounds the gradient's norm (0: no bound). ``patience`` stops after so many

@@ -83,7 +83,7 @@ def pretrain(
     clip_norm: Annotated[float | None, typer.Option(help="Gradient norm's bound; 0: none.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
     augment: Annotated[
-        str | None, typer.Option(help="light (each image by itself), or none.")
+        str | None, typer.Option(help="light (each image by itself), modality, or none.")
     ] = None,
     split: Split = None,
     standardise: Standardise = None,

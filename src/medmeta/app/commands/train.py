@@ -86,7 +86,7 @@ def train(
         bool, typer.Option("--inner-checkpoint", help="Less memory over inner steps, more time.")
     ] = False,
     augment: Annotated[
-        str | None, typer.Option(help="none, or light: mirrored, brighter, other stain.")
+        str | None, typer.Option(help="none, light, or modality: see docs/augmentation.md.")
     ] = None,
     split: Split = None,
     standardise: Standardise = None,
