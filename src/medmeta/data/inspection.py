@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medmeta.data.bit_depth import grey_if_equal
 from medmeta.data.duplicates import (
     Duplicates,
     NearDuplicates,
@@ -28,18 +26,12 @@ from medmeta.data.inspected_files import (
     inspect_tree,
     is_plain_tree,
 )
-from medmeta.data.medical import read_slices
-from medmeta.data.near_duplicates import THUMBNAIL, Thumbnails, thumbnail
-from medmeta.data.preprocess import Preprocessing, content_hash
-from medmeta.data.readers import read_image
-from medmeta.data.reading import bare_reason, map_ahead
-from medmeta.data.scan import Scan
-from medmeta.data.sources import ScannedSource, row_name, survey
+from medmeta.data.looks import look_at_all
+from medmeta.data.near_duplicates import THUMBNAIL, Thumbnails
+from medmeta.data.sources import row_name, survey
 from medmeta.data.zipped import is_zip, unpacked
-from medmeta.errors import UnreadableImageError
 
 _MOST_NAMES = 20  # of a column that is told in full
-_BLANK: Thumbnails = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,7 @@ class Inspection:
     near_duplicates: NearDuplicates
     problems: tuple[Problem, ...]
     files: tuple[InspectedFile, ...] = ()
-    looks: tuple[Thumbnails, NDArray[np.uint64]] = (_BLANK[None][:0], np.zeros(0, np.uint64))
+    looks: tuple[Thumbnails, NDArray[np.uint64]] = (BLANK[None][:0], np.zeros(0, np.uint64))
 
     @property
     def usable(self) -> bool:
@@ -87,21 +79,6 @@ class Inspection:
         return told | {"usable": self.usable}
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What one picture was found to be; ``reason`` where it could not be read.
-
-    ``bit_depth`` 0 is not known.
-    """
-
-    size: tuple[int, int] = (0, 0)
-    colour: bool = False
-    bit_depth: int = 8
-    content: int = 0
-    reason: str = ""
-    thumbnail: Thumbnails = field(default_factory=lambda: _BLANK)
-
-
 def inspect_source(path: Path, *, progress: Callable[[int, int], None] | None = None) -> Inspection:
     """Read every image of a source once and say what is there.
 
@@ -114,7 +91,7 @@ def inspect_source(path: Path, *, progress: Callable[[int, int], None] | None = 
     if is_plain_tree(path):
         return _inspect_plain_tree(path, progress)
     found = survey(path)
-    seen = _look(found, progress)
+    seen = look_at_all(found, progress)
     good = np.array([i for i, s in enumerate(seen) if not s.reason], dtype=np.intp)
     bad = [
         Problem("error", row_name(found.index, i), s.reason) for i, s in enumerate(seen) if s.reason
@@ -181,51 +158,6 @@ def _inspect_plain_tree(path: Path, progress: Callable[[int, int], None] | None)
         problems=(*tree.problems, *refused),
         files=tree.files,
     )
-
-
-def _look(found: ScannedSource, progress: Callable[[int, int], None] | None) -> list[_Seen]:
-    n = len(found.index)
-    seen: list[_Seen] = []
-    looks: Iterable[_Seen]
-    if found.array is not None:
-        depth = max(1, found.array.depth)  # of volumes, the middle slices
-        looks = map(_look_at_array, islice(found.array, depth // 2, None, depth))
-    else:
-        index = found.index
-        rows = zip(index.paths, index.scans or [None] * n, strict=True)
-        looks = map_ahead(lambda row: _look_at_file(*row), rows)
-    for done, look in enumerate(looks, start=1):
-        seen.append(look)
-        if progress is not None:
-            progress(done, n)
-    return seen
-
-
-def _look_at_array(pixels: NDArray[np.uint8]) -> _Seen:
-    colour = pixels.ndim == 3 and grey_if_equal(pixels).ndim == 3
-    size = (pixels.shape[0], pixels.shape[1])
-    return _Seen(size, colour, 8, content_hash(pixels), thumbnail=thumbnail(pixels))
-
-
-def _look_at_file(path: Path, scan: Scan | None) -> _Seen:
-    if scan is not None:
-        return _look_at_scan(scan)
-    try:
-        image = read_image(path)
-    except UnreadableImageError as error:
-        return _Seen(reason=bare_reason(path, error))
-    colour = image.pixels.ndim == 3
-    content, small = content_hash(image.pixels), thumbnail(image.pixels)
-    return _Seen(image.size, colour, image.bit_depth, content, thumbnail=small)
-
-
-def _look_at_scan(scan: Scan) -> _Seen:
-    try:
-        (pixels,) = read_slices(scan, [scan.n_slices // 2], Preprocessing())
-    except UnreadableImageError as error:
-        return _Seen(reason=str(error).removeprefix(f"{scan.where}: "))
-    size, content = (pixels.shape[0], pixels.shape[1]), content_hash(pixels)
-    return _Seen(size, pixels.ndim == 3, 0, content, thumbnail=thumbnail(pixels))
 
 
 def _counts(column: Column) -> dict[str, int]:
