@@ -26,7 +26,7 @@ from medmeta.data.inspected_files import (
     inspect_tree,
     is_plain_tree,
 )
-from medmeta.data.looks import look_at_all
+from medmeta.data.looks import BLANK, look_at_all
 from medmeta.data.near_duplicates import THUMBNAIL, Thumbnails
 from medmeta.data.sources import row_name, survey
 from medmeta.data.zipped import is_zip, unpacked
