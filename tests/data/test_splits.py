@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from medmeta.data.groups import linked_groups
+from medmeta.data.index import Column
 from medmeta.data.source import Source
-from medmeta.data.splits import overlap, split_by, split_classes, split_rows
+from medmeta.data.splits import of_split, overlap, split_by, split_classes, split_rows
 from medmeta.errors import DataError, SettingsError
 
 seeds = st.integers(0, 2**32)
@@ -127,3 +130,30 @@ def test_overlap_by_picture_and_by_patient():
 def test_patients_of_other_sources_are_other_people():
     found = overlap(source("a", [1], ["p"]), source("b", [2], ["p"]))
     assert (found.shared_pictures, found.shared_patients, len(found.rows_b)) == (0, 0, 0)
+
+
+def test_of_split_takes_the_rows_of_one_split_and_says_what_leaks() -> None:
+    pixels = np.arange(6 * 16, dtype=np.uint8).reshape(6, 1, 4, 4)
+    pixels[5] = pixels[0]  # a picture of train in test
+    source = Source.from_arrays("s", pixels, list("aabbcb"), patients=list("pqrsqt"))
+    splits = Column.from_texts(["train", "train", "train", "test", "test", "test"])
+    source = replace(source, index=replace(source.index, splits=splits))
+    part, leak = of_split(source, "test")
+    assert part.index.labels is not None
+    assert part.index.labels.texts() == ["b", "c", "b"]
+    assert part.index.class_names == ("b", "c")
+    assert "2 of the 3 images of its split test" in leak
+    assert "1 pictures, 1 patients" in leak
+    with pytest.raises(DataError, match="has no split 'val'; there is test, train"):
+        of_split(source, "val")
+    with pytest.raises(DataError, match="it names no splits"):
+        of_split(Source.from_arrays("s", pixels, list("aabbcb")), "val")
+
+
+def test_of_split_says_nothing_where_nothing_leaks() -> None:
+    pixels = np.arange(4 * 16, dtype=np.uint8).reshape(4, 1, 4, 4)
+    source = Source.from_arrays("s", pixels, list("abab"), patients=list("ppqq"))
+    splits = Column.from_texts(["train", "train", "test", None])
+    source = replace(source, index=replace(source.index, splits=splits))
+    assert of_split(source, "train")[1] == ""
+    assert "of a patient who is: 0 pictures, 1 patients" in of_split(source, "test")[1]

@@ -89,7 +89,7 @@ def test_groups_too_small_are_named_with_the_reason() -> None:
     with pytest.raises(SamplingError, match="no group of the column device can be left out"):
         evaluate_groups(ridge(), source, protocol(), "device")
     one = Column.from_texts(["only"] * N)
-    with pytest.raises(SamplingError, match="only: 0 of its classes have 2 labelled images"):
+    with pytest.raises(SamplingError, match="only: 0 of its classes surely have 2 labelled"):
         evaluate_groups(
             ridge(), replace(source, index=replace(source.index, sites=one)), protocol(), "site"
         )
