@@ -20,7 +20,7 @@ from tests.app._typed import medmeta
 
 GROUP = typer.main.get_command(cli.app)
 assert isinstance(GROUP, click.Group)
-DATA = ["inspect", "catalogue", "download"]
+DATA = ["inspect", "catalogue", "download", "deidentify"]
 COMMANDS = [[name] for name in GROUP.commands if name != "data"] + [["data", n] for n in DATA]
 
 

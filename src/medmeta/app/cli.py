@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from medmeta.app.commands import (
     adapt,
     compare,
+    deidentify,
     doctor,
     download,
     evaluate,
@@ -64,10 +65,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     add_completion=False,
 )
-data = typer.Typer(help="Look at sources of images; get public ones.", no_args_is_help=True)
+data = typer.Typer(help="Look at images, get public ones, clean DICOM files.", no_args_is_help=True)
 app.add_typer(data, name="data")
 data_commands.register(data)
 download.register(data)
+deidentify.register(data)
 pretrain.register(app)
 train.register(app)
 evaluate.register(app)

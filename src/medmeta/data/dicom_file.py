@@ -146,7 +146,15 @@ def opened(path: Path, limits: ReadLimits = _LIMITS) -> IO[bytes]:
     return io.BytesIO(content)
 
 
-def read_header(file: IO[bytes]) -> tuple[Dataset, IO[bytes]]:
+def read_whole(file: IO[bytes]) -> Dataset:
+    """Everything that a file holds, pixels too; for making a copy of it.
+
+    Raises ``UnreadableImageError`` as ``read_header`` does.
+    """
+    return read_header(file, whole=True)[0]
+
+
+def read_header(file: IO[bytes], *, whole: bool = False) -> tuple[Dataset, IO[bytes]]:
     """What is needed of a header, and the bytes it was read from, which stand at the pixels.
 
     (Other bytes than ``file`` where the data set was deflated.) Raises ``UnreadableImageError``
@@ -157,23 +165,26 @@ def read_header(file: IO[bytes]) -> tuple[Dataset, IO[bytes]]:
     file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _read_header(pydicom, file, size)
+        return _read_header(pydicom, file, size, whole=whole)
 
 
-def _read_header(pydicom: Any, file: IO[bytes], size: int) -> tuple[Dataset, IO[bytes]]:
+def _read_header(
+    pydicom: Any, file: IO[bytes], size: int, *, whole: bool
+) -> tuple[Dataset, IO[bytes]]:
     try:
         content, plain = _inflated(file, size)
         end = content.seek(0, io.SEEK_END)
         content.seek(0)
-        bounded: Any = Bounded(content, end)
+        bounded: Any = Bounded(content, end, most=MAX_HEADER_BYTES + (2 * end if whole else 0))
+        tags = None if whole else _tags()
         dataset: Dataset
         if plain is None:
             dataset = pydicom.dcmread(
-                bounded, stop_before_pixels=True, force=True, specific_tags=_tags()
+                bounded, stop_before_pixels=not whole, force=True, specific_tags=tags
             )
         else:
             dataset = pydicom.filereader.read_dataset(
-                bounded, False, True, stop_when=_at_pixels, specific_tags=_tags()
+                bounded, False, True, None, None if whole else _at_pixels, specific_tags=tags
             )
             dataset.file_meta = plain
         _ = len(dataset)
