@@ -52,7 +52,12 @@ def test_a_healthy_machine() -> None:
     assert found["gpu"] == NOT_LOOKED_AT
     assert 0 < found["memory"]["available"] <= found["memory"]["total"]
     assert found["threads"] == int(os.environ["OMP_NUM_THREADS"])
-    assert {extra["name"] for extra in found["extras"]} == {"features", "parquet", "tensorboard"}
+    assert {extra["name"] for extra in found["extras"]} == {
+        "deidentify",
+        "features",
+        "parquet",
+        "tensorboard",
+    }
 
 
 def test_the_gpu_is_looked_at_when_asked(monkeypatch: Patch) -> None:

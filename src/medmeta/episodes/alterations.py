@@ -110,11 +110,12 @@ def _moved(images: Tensor, drawn: Alterations) -> Tensor:
 
 def _softened(images: Tensor, share: Tensor) -> Tensor:
     """A share of each picture from its blur by 1-2-1 along both axes."""
-    n, channels, height, width = images.shape
-    one = images.new_tensor([0.25, 0.5, 0.25])
-    planes = F.pad(images.reshape(n * channels, 1, height, width), (1, 1, 1, 1), mode="replicate")
-    blurred = F.conv2d(F.conv2d(planes, one[None, None, None]), one[None, None, :, None])
-    return images.lerp(blurred.reshape(images.shape), share)
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")  # sums: a convolution takes longer
+    down = padded[..., :-2, :] + padded[..., 2:, :]
+    down.add_(padded[..., 1:-1, :], alpha=2)
+    blurred = down[..., :-2] + down[..., 2:]
+    blurred.add_(down[..., 1:-1], alpha=2).div_(16)
+    return images.lerp(blurred, share)
 
 
 def _noise(drawn: Alterations, images: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from medmeta.app.terminal import emit_json, out, show_facts, show_table
 from medmeta.version import __version__
 
 EXTRAS = {
+    "deidentify": ("dicom-anonymizer", "medmeta data deidentify"),
     "features": ("scikit-image", "the encoder hog_colour"),
     "parquet": ("pyarrow", "Parquet manifests"),
     "tensorboard": ("tensorboard", "medmeta train --tensorboard"),
