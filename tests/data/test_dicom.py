@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medmeta.data.dicom import age_band, dicom_values, looks_like_dicom, scan_dicom
 from medmeta.data.scan import Scan
@@ -92,14 +93,21 @@ def test_nothing_that_names_a_person_is_in_a_scan(tmp_path: Path) -> None:
     assert other.patient != scan.patient
 
 
-def test_a_copy_is_counted_once_and_a_changed_one_is_said(tmp_path: Path) -> None:
+def test_a_copy_is_counted_once_and_a_contradiction_is_refused(tmp_path: Path) -> None:
     dicom(tmp_path / "first", GREY, SOPInstanceUID="1.9", Modality="DX")
     shutil.copy(tmp_path / "first", tmp_path / "second")
+    scans, problems = scans_of(tmp_path)
+    assert [scan.where for scan in scans] == ["first"]
+    assert problems == ["warning: second: is a copy of first; it is counted once."]
     dicom(tmp_path / "third", GREY + 1, SOPInstanceUID="1.9", Modality="DX")
     scans, problems = scans_of(tmp_path)
-    assert [scan.where for scan in scans] == ["first", "third"]
-    assert problems[0].startswith("warning: second: is a copy of first")
-    assert "third: has the image identifier of first and other content" in problems[1]
+    assert scans == []
+    named = {"first": "third", "second": "third", "third": "first"}
+    assert problems == [
+        f"error: {one}: has the image identifier of {other} and other content; keep the one that "
+        "is right."
+        for one, other in named.items()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +136,17 @@ def test_damage_is_refused(content: bytes, tmp_path: Path) -> None:
     scans, problems = scans_of(tmp_path)
     assert scans == []
     assert problems[0].startswith("error: it.dcm: ")
+
+
+def test_a_deflated_bomb_is_refused(tmp_path: Path) -> None:
+    """30 MB of nothing, packed a thousand times tighter."""
+    header = dicom(tmp_path / "it", np.zeros((3000, 5000), np.uint16), Modality="DX")
+    header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    header.save_as(tmp_path / "it")
+    assert (tmp_path / "it").stat().st_size < 100_000
+    scans, problems = scans_of(tmp_path)
+    assert scans == []
+    assert problems == ["error: it: unpacks to more than 20 MB; it is damaged."]
 
 
 def test_warnings_of_burnt_in_text_and_faces(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.app._hospital import Hospital
+
 SIDE = 64
 
 
@@ -34,6 +36,32 @@ def write_classes(folder: Path, names: list[str], each: int, *, first_seed: int)
         csv.writer(out).writerows([("path", "label", "patient"), *rows])
 
 
+def write_volumes(folder: Path, names: list[str]) -> None:
+    """One folder per class with three NIfTI volumes of noise."""
+    nibabel = pytest.importorskip("nibabel", reason="the extra nifti")
+    for kind, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for number in range(3):
+            values = np.random.default_rng([kind, number]).normal(100 * kind, 30, (20, 24, 16))
+            image = nibabel.Nifti1Image(values.astype(np.int16), np.diag([2.0, 2.0, 2.0, 1.0]))
+            nibabel.save(image, folder / name / f"{number}.nii.gz")
+
+
+def write_series(root: Path) -> None:
+    """CT series in folders that say nothing, with a table of labels; and others without."""
+    hospital = Hospital(np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8))
+    lines = ["series,label"]
+    for number in range(6):
+        label, level = (("normal", -800), ("nodule", -300))[number % 2]
+        folder = root / "my_ct" / f"scan{number}"
+        made = hospital.series(folder, label, level, patient=number // 2, named=False)
+        lines.append(f"{made.series},{label}")
+    (root / "my_ct" / "labels.csv").write_text("\n".join(lines) + "\n")
+    for number in range(2):
+        folder = root / "new_ct" / f"scan{number}"
+        hospital.series(folder, "", -500, patient=70 + number, named=False)
+
+
 @pytest.fixture
 def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of somebody who follows the documentation.
@@ -42,6 +70,9 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ``my_images/``          3 classes (normal, oedema, nodule) of 8 PNG, 64 × 64
     ``my_images.csv``       the same as a manifest: path, label, patient (2 images each)
     ``new_images/``         6 PNG without classes
+    ``my_volumes/``         2 classes of 3 NIfTI volumes
+    ``my_ct/``              6 CT series of 3 patients, with ``labels.csv`` by series
+    ``new_ct/``             2 CT series
     ``training_images/``    8 classes of 12 PNG, to meta-train on; ``training_images.csv`` too
     ======================  ==========================================================
 
@@ -53,5 +84,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "new_images").mkdir()
     for number in range(6):
         draw(number % 3, 100 + number).save(tmp_path / "new_images" / f"new_{number}.png")
+    write_volumes(tmp_path / "my_volumes", ["healthy", "atrophy"])
+    write_series(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -117,7 +117,7 @@ def _described(header: Dataset, path: Path, where: str, salt: bytes) -> DicomFil
         syntax=syntax_name(transfer_syntax(header)),
         ids=(patient, study, series),
         others=_others(header),
-        said=tuple(worth_saying(header, frames)),
+        said=tuple(worth_saying(header)),
     )
 
 

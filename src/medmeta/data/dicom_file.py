@@ -22,7 +22,8 @@ SUFFIXES = frozenset((".dcm", ".dicom", ".ima", ".dic"))
 DICOMDIR = "DICOMDIR"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 MAX_HEADER_BYTES = 64_000_000
-MAX_INFLATED_BYTES = 400_000_000
+MAX_INFLATED_BYTES = 200_000_000
+_SMALL_INFLATED, _RATIO = 20_000_000, 100  # deflated data may always grow to this, or so many times
 MAX_READS = 400_000
 _LIMITS = ReadLimits()
 _PREFIX_AT, _PREFIX = 128, b"DICM"
@@ -210,9 +211,10 @@ def _inflated(file: IO[bytes], size: int) -> tuple[IO[bytes], Any]:
         file.seek(0)
         return file, None
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    content = inflate.decompress(file.read(), MAX_INFLATED_BYTES)
+    most = min(MAX_INFLATED_BYTES, max(_SMALL_INFLATED, _RATIO * size))
+    content = inflate.decompress(file.read(), most)
     if inflate.unconsumed_tail:
-        raise UnreadableImageError(f"unpacks to more than {MAX_INFLATED_BYTES / 1e6:,.0f} MB.")
+        raise UnreadableImageError(f"unpacks to more than {most / 1e6:,.0f} MB; it is damaged.")
     return io.BytesIO(content), meta
 
 

@@ -1,4 +1,4 @@
-"""Files that say they are the same image: copies counted once, contradictions said."""
+"""Files that say they are the same image: copies counted once, contradictions refused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def without_repeats(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[P
     """One file for each image, and what was found.
 
     Files of one SOP instance UID and one content are counted once. Where the content differs (an
-    image that was packed anew, or one that was changed) all are kept, with a warning: they are of
-    one patient and never on both sides of a task.
+    image that was packed anew, or one that was changed) none is used: which one is right cannot
+    be known.
     """
     groups: dict[str, list[DicomFile]] = {}
     for number, file in enumerate(files):
@@ -25,24 +25,23 @@ def without_repeats(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[P
     kept: list[DicomFile] = []
     problems: list[Problem] = []
     for members in groups.values():
-        first = members[0]
-        contents: dict[bytes, DicomFile] = {}
-        if len(members) == 1:
-            kept.append(first)
+        contents: dict[bytes, list[DicomFile]] = {}
+        if len(members) > 1:
+            for member in members:
+                contents.setdefault(_content(member), []).append(member)
+        if len(contents) <= 1:
+            kept.append(members[0])
+            for member in members[1:]:
+                what = f"is a copy of {members[0].where}; it is counted once."
+                problems.append(Problem("warning", member.where, what))
             continue
-        for member in members:
-            known = contents.setdefault(_content(member), member)
-            if known is not member:
-                what = f"is a copy of {known.where}; it is counted once."
-                problems.append(Problem("warning", member.where, what))
-                continue
-            kept.append(member)
-            if member is not first:
-                what = (
-                    f"has the image identifier of {first.where} and other content; both are used. "
-                    "If one is a changed copy, remove it."
-                )
-                problems.append(Problem("warning", member.where, what))
+        for same in contents.values():
+            other = next(m for m in members if m not in same)
+            what = (
+                f"has the image identifier of {other.where} and other content; keep the one that "
+                "is right."
+            )
+            problems += [Problem("error", member.where, what) for member in same]
     return kept, problems
 
 

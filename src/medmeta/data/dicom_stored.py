@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -11,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.dicom_file import opened, read_header
+from medmeta.data.dicom_syntax import syntax_name
 from medmeta.data.guarded import decoded_apart
 from medmeta.data.readers import ReadLimits
 from medmeta.errors import UnreadableImageError
@@ -26,6 +30,7 @@ _NATIVE = {
 }
 _PIXEL_TAGS = {0x7FE00010: "i", 0x7FE00008: "f", 0x7FE00009: "f"}
 _LIMITS = ReadLimits()
+_MOST_HELD = 64_000_000  # bytes of a file that was packed, in each thread
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,10 @@ class Stored:
 
 def read_stored(path: Path, frame: int = 0, limits: ReadLimits = _LIMITS) -> Stored:
     """One frame of a file; raises ``UnreadableImageError`` without the file's name."""
-    with opened(path, limits) as file:
-        header, content = read_header(file)
+    with _opened(path, limits) as (header, content, file):
         try:
             syntax = transfer_syntax(header)
+            syntax_name(syntax)  # refuses one that is not known
             shape = frame_shape(header)
             frames = frame_count(header)
         except UnreadableImageError:
@@ -69,6 +74,51 @@ def read_stored(path: Path, frame: int = 0, limits: ReadLimits = _LIMITS) -> Sto
     if values.shape[:2] != shape[:2]:
         raise UnreadableImageError("holds a picture of another size than its header says.")
     return Stored(header, frame, values, rgb)
+
+
+class _Last(threading.local):
+    """The file of many frames that a thread read last, whose header need not be read again."""
+
+    key: tuple[str, int, int] | None = None
+    header: Dataset
+    at: int
+    unpacked: bytes | None
+
+
+_last = _Last()
+
+
+@contextmanager
+def _opened(path: Path, limits: ReadLimits) -> Iterator[tuple[Dataset, IO[bytes], IO[bytes]]]:
+    """Header, the bytes that stand at the pixels, and the whole file's."""
+    try:
+        status = path.stat()
+    except OSError:
+        status = None  # ``opened`` says what is wrong with it
+    key = (str(path), status.st_mtime_ns, status.st_size) if status is not None else None
+    if key is not None and key == _last.key:
+        unpacked = _last.unpacked
+        file: IO[bytes] = path.open("rb") if unpacked is None else io.BytesIO(unpacked)
+        with file:
+            file.seek(_last.at)
+            yield _last.header, file, file
+        return
+    _last.key = _last.unpacked = None
+    with opened(path, limits) as file:
+        header, content = read_header(file)
+        held = content.getvalue() if isinstance(content, io.BytesIO) else None
+        if content is file and _has_several(header) and (held is None or len(held) <= _MOST_HELD):
+            _last.header, _last.at, _last.unpacked = header, content.tell(), held
+            _last.key = key
+        yield header, content, file
+
+
+def _has_several(header: Dataset) -> bool:
+    """Whether it holds several frames; not where that cannot be known."""
+    try:
+        return frame_count(header) > 1
+    except Exception:  # a damaged value: whoever needs it says so
+        return False
 
 
 def transfer_syntax(header: Dataset) -> str:

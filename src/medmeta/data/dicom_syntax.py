@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from medmeta.errors import UnreadableImageError
+
 # PS3.5 section 10 and PS3.6 annex A, in words.
 SYNTAXES: dict[str, str] = {
     "1.2.840.10008.1.2": "uncompressed, implicit",
@@ -42,9 +46,18 @@ NOT_PICTURES: dict[str, str] = {
 
 
 def syntax_name(identifier: str) -> str:
-    """A transfer syntax in words; one that is not known by its identifier, which names nobody.
+    """A transfer syntax in words. Raises ``UnreadableImageError`` for one that is not read.
+
+    (Only identifiers of the standard are repeated: others may say anything.)
 
     >>> syntax_name("1.2.840.10008.1.2.5")
     'RLE lossless'
     """
-    return SYNTAXES.get(identifier, "a kind that is not known")
+    if identifier in SYNTAXES:
+        return SYNTAXES[identifier]
+    if re.fullmatch(r"1\.2\.840\.10008\.1\.2\.4\.10\d(\.1)?", identifier):
+        raise UnreadableImageError("is a video (MPEG); export its frames uncompressed.")
+    named = f", {identifier}" if re.fullmatch(r"1\.2\.840\.10008[.\d]{1,20}", identifier) else ""
+    raise UnreadableImageError(
+        f"is packed in a way that is not known (transfer syntax{named}); export it uncompressed."
+    )

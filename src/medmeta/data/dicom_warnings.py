@@ -1,4 +1,4 @@
-"""What is worth saying of a DICOM picture: text burnt in, faces, overlays."""
+"""What is worth saying of a DICOM picture: text burnt in, faces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEAD_WORDS = ("HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS")
 _FINE_MM = 3.0
 
 
-def worth_saying(header: Dataset, frames: int) -> Iterator[str]:
+def worth_saying(header: Dataset) -> Iterator[str]:
     """Sentences about one file; what they tell is never about a person."""
     burnt = str(header.get("BurnedInAnnotation") or "").upper()
     kinds = [str(kind).upper() for kind in header.get("ImageType") or []]
@@ -24,7 +24,6 @@ def worth_saying(header: Dataset, frames: int) -> Iterator[str]:
         yield "may have text burnt into its picture, as such pictures often do; look at it."
     if _shows_a_face(header, modality):
         yield "is a head scan in fine slices, from which the face can be rebuilt."
-    del frames
 
 
 def _shows_a_face(header: Dataset, modality: str) -> bool:

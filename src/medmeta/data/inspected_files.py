@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,10 @@ class InspectedTree:
 
 
 def is_plain_tree(path: Path) -> bool:
-    """Whether it is a medical file, or a folder of such that is not laid out by class."""
+    """Whether it is a medical file, or a folder of such that is not laid out by class.
+
+    It is not where a medical file or a table lies beside the folders.
+    """
     if path.is_file():
         other = path.suffix.lower() in MANIFEST_SUFFIXES | IMAGE_SUFFIXES | {".npz"}
         return not other and medical_kind(path) is not None
@@ -82,7 +85,8 @@ def is_plain_tree(path: Path) -> bool:
     if any(p.is_file() and medical_kind(p) for p in inside):
         return True
     folders = any(p.is_dir() for p in inside)
-    return not folders and any(medical_kind(file) for file in files_below(path))
+    table = any(p.is_file() and p.suffix.lower() in MANIFEST_SUFFIXES for p in inside)
+    return (table or not folders) and any(medical_kind(file) for file in files_below(path))
 
 
 def files_among(path: Path, index: SourceIndex) -> tuple[InspectedFile, ...]:
@@ -110,17 +114,17 @@ def inspect_tree(
     paths = list(files_below(root) if files is None else files)
     medical = [path for path in paths if medical_kind(path)]
     scans, problems = find_scans(medical, root=root)
-    refusals = {p.where: p.what for p in problems if _of_file(p, root)}
+    used = {file for scan in scans for file in scan.files}
+    refusals = {p.where: p.what for p in problems if _of_file(p, root, used)}
     found = {where: _refused(root / where, root, what) for where, what in refusals.items()}
     alone = [scan for where in refusals for scan in find_scans([root / where], root=root)[0]]
-    held = {file for scan in scans for file in scan.files} | set(medical)
+    held = used | set(medical)
     held |= {other for path in medical for other in nifti_files(path)}
     work: list[Scan | Path] = [*scans, *alone, *(path for path in paths if path not in held)]
     for done, looked in enumerate(map_ahead(lambda item: _look(item, root), work), start=1):
         for file in looked:
             again = file.path in refusals  # by itself it may be read, if not beside the others
-            if not (again and file.reason):
-                found[file.path] = replace(file, remark=refusals[file.path]) if again else file
+            found[file.path] = replace(file, remark=refusals[file.path]) if again else file
         if progress is not None:
             progress(done, len(work))
     for path in medical:  # of a header pair, the second stands for itself too
@@ -134,8 +138,10 @@ def inspect_tree(
     )
 
 
-def _of_file(problem: Problem, root: Path) -> bool:
-    return problem.severity == "error" and (root / problem.where).is_file()
+def _of_file(problem: Problem, root: Path, used: Collection[Path]) -> bool:
+    """Whether it says why a file is not used (copies are told as warnings)."""
+    path = root / problem.where
+    return path.is_file() and (problem.severity == "error" or path not in used)
 
 
 def _refused(path: Path, root: Path, reason: str) -> InspectedFile:
@@ -156,7 +162,7 @@ def _look(item: Scan | Path, root: Path) -> list[InspectedFile]:
 def _look_at_picture(path: Path, root: Path) -> InspectedFile:
     suffix = path.suffix.lower()
     if suffix in MANIFEST_SUFFIXES:
-        return _refused(path, root, "is a table, and no image.")
+        return _refused(path, root, "is a table, and no image; name it to see its labels.")
     if suffix not in IMAGE_SUFFIXES:
         return _refused(path, root, _CONVERT.get(suffix, _NO_IMAGE))
     try:
