@@ -154,7 +154,7 @@ def _cleaned(
 
 
 def _flags(dataset: Dataset) -> Iterator[str]:
-    yield from worth_saying(dataset, 1)
+    yield from worth_saying(dataset)
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         yield "has no pixels; what it holds instead was cleaned by its elements' kinds only."
 
