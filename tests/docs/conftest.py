@@ -36,6 +36,22 @@ def write_classes(folder: Path, names: list[str], each: int, *, first_seed: int)
         csv.writer(out).writerows([("path", "label", "patient"), *rows])
 
 
+def write_sites(folder: Path) -> None:
+    """A manifest of three classes at two sites, with patients (2 images each), sexes and splits."""
+    lines = ["path,label,patient,site,sex,split"]
+    folder.mkdir()
+    for number in range(96):
+        kind, site = number % 3, number // 3 % 2
+        picture = draw(kind, 5000 + number)
+        dimmed = picture.point([int(level * (0.6 if site else 1)) for level in range(256)])
+        dimmed.save(folder / f"{number}.png")
+        label = ("normal", "oedema", "nodule")[kind]
+        facts = (f"p{number // 12}-{kind}-{site}", ("north", "south")[site], "FM"[number // 12 % 2])
+        split = "train" if number < 60 else "test"
+        lines.append(",".join((f"{folder.name}/{number}.png", label, *facts, split)))
+    (folder.parent / f"{folder.name}.csv").write_text("\n".join(lines) + "\n")
+
+
 def write_volumes(folder: Path, names: list[str]) -> None:
     """One folder per class with three NIfTI volumes of noise."""
     nibabel = pytest.importorskip("nibabel", reason="the extra nifti")
@@ -70,6 +86,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ``my_images/``          3 classes (normal, oedema, nodule) of 8 PNG, 64 × 64
     ``my_images.csv``       the same as a manifest: path, label, patient (2 images each)
     ``new_images/``         6 PNG without classes
+    ``my_sites.csv``        3 classes of 32 images (``my_sites/``): patient, site, sex, split
     ``my_volumes/``         2 classes of 3 NIfTI volumes
     ``my_ct/``              6 CT series of 3 patients, with ``labels.csv`` by series
     ``new_ct/``             2 CT series
@@ -84,6 +101,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "new_images").mkdir()
     for number in range(6):
         draw(number % 3, 100 + number).save(tmp_path / "new_images" / f"new_{number}.png")
+    write_sites(tmp_path / "my_sites")
     write_volumes(tmp_path / "my_volumes", ["healthy", "atrophy"])
     write_series(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -123,9 +123,7 @@ def test_a_class_that_others_lack_is_not_asked_about() -> None:
     )
     drawn = {name for task in range(50) for name in sampler.draw(task).classes}
     assert drawn == {"class 0", "class 1"}
-    with pytest.raises(
-        SamplingError, match="2 of its classes surely have 3 labelled images outside"
-    ):
+    with pytest.raises(SamplingError, match="2 of its classes surely have 3 labelled images"):
         LeftOutGroup(source, protocol(), sites(codes), "north", support=Support.INSIDE)
 
 
