@@ -203,14 +203,11 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=1e-3,
         validate_every=1000,
     ),
-    # Within a budget of minutes, more steps of fewer tasks learn more than the paper's 32.
+    # (12,000 steps of 8 tasks did worse on held-out characters: 93.1 against 94.6.)
     "fomaml": _gradient(
         "maml",
-        12_000,
+        4000,
         {"inner_rate": 1.0, "inner_steps": 1, "first_order": True},
-        tasks_per_step=8,
-        learning_rate=1e-3,
-        validate_every=1000,
         variant="first order",
     ),
     "maml_five": _gradient(
