@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from medmeta.encoders import AbstractEncoder, EncoderConfig, build_encoder
-from medmeta.encoders.basic_resnet import BasicBlock
+from medmeta.encoders.basic_resnet import BasicBlock, EverySecond
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
 
@@ -90,3 +90,17 @@ def test_a_block_is_two_convolutions_and_a_shortcut(inner: int, stride: int) -> 
 def test_options_are_validated() -> None:
     with pytest.raises(SettingsError, match="encoder resnet10: widths"):
         resnet("resnet10", widths=(1, 2, 3))
+
+
+@pytest.mark.parametrize("size", [4, 5])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_every_second_is_a_stride_of_two(size: int, layout: torch.memory_format) -> None:
+    """As torch's own, forwards; torch's derivative may end the process, so ours is by hand."""
+    layer = EverySecond(3, 4, 1, stride=2, bias=False)
+    images = torch.randn(2, 3, size, size).to(memory_format=layout).requires_grad_()
+    made = layer(images)
+    torch.testing.assert_close(made, F.conv2d(images, layer.weight, stride=2))
+    (slopes,) = torch.autograd.grad(made.sum(), images)
+    wanted = torch.zeros_like(slopes)
+    wanted[..., ::2, ::2] = layer.weight.sum(0)
+    torch.testing.assert_close(slopes, wanted)

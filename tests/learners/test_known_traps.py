@@ -73,7 +73,8 @@ def test_a_rate_on_the_loss_summed_over_classes_is_n_way_times_that_on_the_mean(
     support = LabelledSet(images[None], labels[None], torch.zeros(1))
 
     def adapted(inner_rate: float) -> Tensor:
-        learner = MAML(net, MAMLConfig(inner_rate=inner_rate), target=TARGET, max_way=n_way)
+        fitting = {"target": TARGET, "max_way": n_way, "input_kind": "vector"}
+        learner = MAML(net, MAMLConfig(inner_rate=inner_rate), **fitting)
         return learner.adapt(support, TARGET)(queries[None])[0]
 
     torch.testing.assert_close(adapted(n_way * rate), wanted)

@@ -62,7 +62,7 @@ def test_a_choice_leaves_one_plan(choice: TaskMapChoice) -> None:
 def test_a_learner_that_embeds_takes_all_tasks_in_one_pass() -> None:
     facts: dict[str, Any] = {"n_tasks": 8, "threads": 2, "device": "cpu"}
     assert possible_plans(learner_of("prototypical"), "auto", **facts) == [TaskPlan("vmap", 1, 0)]
-    with pytest.raises(SettingsError, match="--task-map loop: PrototypicalHead runs all tasks"):
+    with pytest.raises(SettingsError, match="--task-map loop: prototypical runs all tasks"):
         possible_plans(learner_of("prototypical"), "loop", **facts)
 
 

@@ -186,6 +186,6 @@ def test_wrong_members_are_refused_with_those_there_are() -> None:
 
 def test_it_takes_the_target_that_it_was_built_for() -> None:
     support = LabelledSet(torch.zeros(1, 4, SIZE), torch.zeros(1, 4, 1), torch.zeros(1))
-    with pytest.raises(UnsupportedTaskError, match="EnsembleHead takes classes, not values"):
+    with pytest.raises(UnsupportedTaskError, match="ensemble takes classes, not values"):
         ensemble().adapt(support, VALUES)
     assert any_tensor(support.inputs).shape == (1, 4, SIZE)

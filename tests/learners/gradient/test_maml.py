@@ -64,7 +64,8 @@ def test_one_inner_step_of_a_linear_network_by_hand() -> None:
     network = nn.Linear(2, 2)
     nn.init.zeros_(network.weight)
     nn.init.zeros_(network.bias)
-    learner = MAML(network, MAMLConfig(inner_rate=0.8), target=Target("classes", 2), max_way=2)
+    fitting = {"target": Target("classes", 2), "max_way": 2, "input_kind": "vector"}
+    learner = MAML(network, MAMLConfig(inner_rate=0.8), **fitting)
     images = torch.tensor([[[1.0, 0.0], [0.0, 3.0]]])
     support = LabelledSet(images, torch.tensor([[0, 1]]), torch.zeros(1))
     predictor = learner.adapt(support, Target("classes", 2))

@@ -191,7 +191,9 @@ def test_running_statistics_are_refused() -> None:
 
 def test_after_some_meta_training_it_beats_fine_tuning_from_the_same_weights() -> None:
     config = MetaLSTMConfig(inner_steps=3, input_bias=0.0)
-    learner = MetaLSTM(vector_tasks.network(), config, target=TARGET, max_way=3)
+    learner = MetaLSTM(
+        vector_tasks.network(), config, target=TARGET, max_way=3, input_kind="vector"
+    )
     vector_tasks.meta_train(learner, lessons=30)
     rival = vector_tasks.after_fine_tuning(3)
     assert vector_tasks.loss_on_new_tasks(learner) < 0.97 * rival

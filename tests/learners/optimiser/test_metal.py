@@ -280,7 +280,7 @@ def test_after_some_meta_training_it_beats_fine_tuning_from_the_same_weights(
     train_on: str,
 ) -> None:
     config = METALConfig(inner_steps=2, train_on=train_on)
-    learner = METAL(vector_tasks.network(), config, target=TARGET, max_way=3)
+    learner = METAL(vector_tasks.network(), config, target=TARGET, max_way=3, input_kind="vector")
     vector_tasks.meta_train(learner, lessons=25)
     rival = vector_tasks.after_fine_tuning(2)
     assert vector_tasks.loss_on_new_tasks(learner) < 0.97 * rival
