@@ -24,7 +24,7 @@ OTHER = Protocol(
 RUNS: dict[str, dict[str, Any]] = {
     "prototypical": {"steps": 60},
     "ridge": {"steps": 60},
-    "maml": {"steps": 200},
+    "maml": {"steps": 400},  # at 200 one seed in three is still on its way in bfloat16
 }
 
 
