@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medmeta.data.duplicates import nearly_in_both, unlinked_near_pairs
+from medmeta.data.duplicates import (
+    NearDuplicates,
+    nearly_in_both,
+    unlinked_near_pairs,
+    warnings_of,
+)
 from medmeta.data.inspection import inspect_source
 from medmeta.data.near_duplicates import thumbnail
 from medmeta.data.source import Source
@@ -75,3 +80,13 @@ def test_pairs_that_a_patient_links_are_no_danger() -> None:
     source = Source.from_arrays("s", pixels, list("aabbab"), patients=patients)
     small = np.stack([thumbnail(p) for p in pixels])
     assert unlinked_near_pairs(source, small).tolist() == [[1, 5]]
+
+
+def test_what_is_said_where_not_all_were_counted_or_none_looked_for() -> None:
+    part = NearDuplicates(9, 4, 0, 2, (), all_found=False)
+    assert list(warnings_of(part)) == [
+        "nearly identical pictures under different labels: at least 4.",
+        "nearly identical pictures of different patients: at least 2; is it one?",
+    ]
+    (said,) = warnings_of(NearDuplicates(0, 0, 0, 0, (), looked=False))
+    assert "too many pictures to look" in said

@@ -9,6 +9,7 @@ import pytest
 
 from medmeta.data.catalogue import catalogue
 from medmeta.data.index import Column
+from medmeta.data.modality_kinds import kind_of
 from medmeta.data.synthetic import MODALITIES
 from medmeta.episodes.modality_table import (
     ANY,
@@ -123,3 +124,9 @@ def test_a_task_of_several_modalities_gets_what_all_of_them_allow() -> None:
     assert allowed_of(column, rows[:2]) == TABLE["CT"].both(TABLE["MRI"])
     assert allowed_of(column, rows[2:]) == ANY
     assert allowed_of(column, np.array([2, 2])) == TABLE["histology"]
+
+
+def test_what_augmentation_knows_by_name_quality_shifts_know_too() -> None:
+    """But for nuclear imaging, to which only the faults of any image apply."""
+    unknown = {name for name in TABLE if kind_of(name) == "unknown"}
+    assert unknown == {"nuclear"}

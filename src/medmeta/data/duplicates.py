@@ -38,7 +38,7 @@ class NearDuplicates:
     ``across_classes`` counts those labelled differently, ``across_splits`` those of different
     splits, ``between_patients`` those of different patients (both known). ``examples`` names two
     and says how alike they are, those that mislead first. ``looked`` is False where there are too
-    many pictures to look; ``all_found`` where there are more pairs than are counted.
+    many pictures to look; ``all_found``, where there are more pairs than are counted.
     """
 
     pairs: int
@@ -116,16 +116,14 @@ def warnings_of(near: NearDuplicates) -> Sequence[str]:
     said = []
     if not near.looked:
         return ["there are too many pictures to look for nearly identical ones."]
-    more = "" if near.all_found else "more than "
-    if near.across_classes:
-        said.append(f"nearly identical pictures under different labels: {near.across_classes}.")
-    if near.across_splits:
-        said.append(f"nearly identical pictures in different splits: {near.across_splits}.")
-    if near.between_patients:
-        said.append(
-            f"nearly identical pictures of different patients: {near.between_patients}; is it one?"
-        )
-    return [f"{more}{text}" for text in said]
+    more = "" if near.all_found else "at least "
+    if n := near.across_classes:
+        said.append(f"nearly identical pictures under different labels: {more}{n}.")
+    if n := near.across_splits:
+        said.append(f"nearly identical pictures in different splits: {more}{n}.")
+    if n := near.between_patients:
+        said.append(f"nearly identical pictures of different patients: {more}{n}; is it one?")
+    return said
 
 
 def _differ(

@@ -9,15 +9,18 @@ from medmeta.data.index import Column
 Kind = Literal["x-ray", "CT", "MRI", "ultrasound", "OCT", "photograph", "unknown"]
 
 _WRITTEN: dict[Kind, tuple[str, ...]] = {
-    "x-ray": ("cr", "dx", "dr", "mg", "rg", "rf", "xa", "px", "io", "xray", "radiograph",
-              "mammography", "chestxray", "cxr"),
-    "CT": ("ct", "computedtomography"),
+    "x-ray": ("cr", "dx", "dr", "mg", "rg", "rf", "xa", "px", "io", "xray", "chestxray", "cxr",
+              "radiograph", "radiography", "mammography", "mammogram"),
+    "CT": ("ct", "cbct", "computedtomography"),
     "MRI": ("mr", "mri", "flair", "magneticresonance", "brainmri"),
-    "ultrasound": ("us", "ultrasound", "ivus", "sonography"),
-    "OCT": ("opt", "oct", "retinaloct", "ivoct"),
-    "photograph": ("xc", "op", "es", "gm", "sm", "dms", "dermoscopy", "dermatoscopy", "fundus",
+    "ultrasound": ("us", "ultrasound", "ivus", "sonography", "echo", "echocardiography"),
+    "OCT": ("opt", "oct", "retinaloct", "ivoct", "opticalcoherencetomography"),
+    "photograph": ("xc", "op", "es", "gm", "sm", "dms", "dermoscopy", "dermatoscopy", "skin",
+                   "fundus", "retinalfundus", "fundusphotograph", "fundusphotography",
                    "histology", "histopathology", "pathology", "cytology", "bloodsmear",
-                   "microscopy", "endoscopy", "skin", "photograph"),
+                   "bloodfilm", "peripheralblood", "microscopy", "greymicroscopy",
+                   "endoscopy", "colonoscopy", "gastroscopy", "photograph", "photography",
+                   "clinicalphotography"),
 }  # fmt: skip
 _KIND = {text: kind for kind, texts in _WRITTEN.items() for text in texts}
 

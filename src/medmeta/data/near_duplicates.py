@@ -32,7 +32,8 @@ Thumbnails = NDArray[np.uint8]
 class NearPairs:
     """Pairs ``(k, 2)`` of rows, the smaller first, and how alike each is (the cosine).
 
-    ``looked``: whether they were looked for at all; ``whole``: whether none was left out.
+    ``looked``: whether they were looked for at all; ``whole``: False where there were more than are
+    kept.
     """
 
     rows: NDArray[np.int64]
