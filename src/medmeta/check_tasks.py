@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medmeta.episode import Episode, InputSpec, LabelledSet, Target
+from medmeta.episode import Episode, InputSpec, LabelledSet, Target, any_tensor
 from medmeta.errors import SettingsError
 from medmeta.learner import Traits
 
@@ -16,6 +16,7 @@ SMALL = {
     "signal": InputSpec(1, (64,)),
     "image": InputSpec(3, (16, 16)),
     "volume": InputSpec(1, (16, 16, 16)),
+    "mapping": InputSpec.of_parts(image=InputSpec(3, (16, 16)), record=InputSpec(4, ())),
 }
 
 
@@ -59,13 +60,36 @@ class TaskMaker:
         self, n_tasks: int, *, n_shot: int, n_query: int, seed: int, noise: float = 0.5
     ) -> Episode:
         """``n_tasks`` tasks with ``n_shot`` support and ``n_query`` query images per class."""
+        if self.input_spec.parts:
+            return self._of_parts(n_tasks, n_shot=n_shot, n_query=n_query, seed=seed, noise=noise)
         random = torch.Generator().manual_seed(seed)
         n_patterns = self.target.size if self.target.kind == "classes" else 1
         patterns = self._patterns(n_tasks, n_patterns, random)
+        values = torch.Generator().manual_seed(seed + 7919)
         return Episode(
-            self._labelled(patterns, n_shot, noise, random, first_id=100 * seed),
-            self._labelled(patterns, n_query, noise, random, first_id=100 * seed),
+            self._labelled(patterns, n_shot, noise, random, values, first_id=100 * seed),
+            self._labelled(patterns, n_query, noise, random, values, first_id=100 * seed),
             self.target,
+        )
+
+    def _of_parts(
+        self, n_tasks: int, *, n_shot: int, n_query: int, seed: int, noise: float
+    ) -> Episode:
+        """The parts of a mapping, each with patterns of its own, and the labels that they share.
+
+        (Values are drawn apart from the patterns, by the seed: they too are those of every part.)
+        """
+        episodes = {
+            name: TaskMaker(part, self.target).episode(
+                n_tasks, n_shot=n_shot, n_query=n_query, seed=seed, noise=noise
+            )
+            for name, part in self.input_spec.parts
+        }
+        first = next(iter(episodes.values()))
+        support = {name: any_tensor(one.support.inputs) for name, one in episodes.items()}
+        query = {name: any_tensor(one.query.inputs) for name, one in episodes.items()}
+        return Episode(
+            first.support.with_inputs(support), first.query.with_inputs(query), self.target
         )
 
     def _patterns(self, n_tasks: int, n_patterns: int, random: torch.Generator) -> Tensor:
@@ -82,13 +106,20 @@ class TaskMaker:
         return (fine + coarse.reshape(shape)).reshape(n_tasks, n_patterns, *spec.shape)
 
     def _labelled(
-        self, patterns: Tensor, n: int, noise: float, random: torch.Generator, *, first_id: int
+        self,
+        patterns: Tensor,
+        n: int,
+        noise: float,
+        random: torch.Generator,
+        drawn: torch.Generator,
+        *,
+        first_id: int,
     ) -> LabelledSet:
         n_tasks, n_patterns = patterns.shape[:2]
         task_ids = torch.arange(first_id, first_id + n_tasks)
         if self.target.kind == "values":
             n = max(4 * n, 8)
-            values = 2 * torch.rand(n_tasks, n, self.target.size, generator=random) - 1
+            values = 2 * torch.rand(n_tasks, n, self.target.size, generator=drawn) - 1
             weight = values.sum(-1).reshape(n_tasks, n, *[1] * (patterns.ndim - 2))
             clean, labels = patterns[:, 0][:, None] * weight, values
         else:

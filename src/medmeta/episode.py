@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Inputs = Tensor | Mapping[str, Tensor]
@@ -40,20 +41,41 @@ class Target:
 class InputSpec:
     """Shape of one input, without the task and image axes: ``channels`` and the size of ``space``.
 
-    ``size`` is empty for a vector (an embedding), one number for a signal, two for an image
-    (height, width) and three for a volume.
+    ``size`` is empty for a vector (an embedding, a record), one number for a signal, two for an
+    image (height, width) and three for a volume. ``parts`` are those of a mapping of named
+    tensors, in their order; ``channels`` and ``size`` then say nothing.
 
     >>> InputSpec(3, (64, 64)).kind
     'image'
+    >>> InputSpec.of_parts(image=InputSpec(3, (64, 64)), record=InputSpec(5, ())).kind
+    'mapping'
     """
 
     channels: int
     size: tuple[int, ...]
+    parts: tuple[tuple[str, InputSpec], ...] = ()
+
+    @classmethod
+    def of_parts(cls, **parts: InputSpec) -> InputSpec:
+        """A mapping of named tensors."""
+        return cls(0, (), tuple(parts.items()))
 
     @property
     def kind(self) -> str:
-        """``vector``, ``signal``, ``image`` or ``volume``."""
+        """``vector``, ``signal``, ``image``, ``volume``, or ``mapping``."""
+        if self.parts:
+            return "mapping"
         return ("vector", "signal", "image", "volume")[len(self.size)]
+
+    def part(self, name: str) -> InputSpec | None:
+        """A named part of a mapping, or None where it has none of that name."""
+        return dict(self.parts).get(name)
+
+    def blank(self, *lead: int) -> Inputs:
+        """Zeros of this shape, with first axes ``lead``."""
+        if self.parts:
+            return {name: torch.zeros(*lead, *part.shape) for name, part in self.parts}
+        return torch.zeros(*lead, *self.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,6 +142,27 @@ def map_inputs(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     if isinstance(inputs, Tensor):
         return function(inputs)
     return {name: function(value) for name, value in inputs.items()}
+
+
+def joined_inputs(first: Inputs, second: Inputs, *, dim: int = 1) -> Inputs:
+    """Two sets of inputs of one kind, one after the other along an axis.
+
+    >>> joined_inputs(torch.zeros(1, 2, 4), torch.ones(1, 3, 4)).shape
+    torch.Size([1, 5, 4])
+    """
+    if isinstance(first, Tensor):
+        return torch.cat([first, any_tensor(second)], dim=dim)
+    assert not isinstance(second, Tensor)
+    return {name: torch.cat([value, second[name]], dim=dim) for name, value in first.items()}
+
+
+def some_of(inputs: Inputs, chosen: Tensor) -> Inputs:
+    """Those of one task's inputs ``(S, ...)`` that ``chosen`` ``(n,)`` names.
+
+    >>> some_of({"record": torch.arange(3)}, torch.tensor([2, 0]))["record"]
+    tensor([2, 0])
+    """
+    return map_inputs(lambda x: x[chosen], inputs)
 
 
 def any_tensor(inputs: Inputs) -> Tensor:

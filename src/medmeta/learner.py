@@ -180,9 +180,7 @@ def check_task_fits(
         )
     if support is not None:
         _check_labels(name, target, support.labels)
-        shape = any_tensor(support.inputs).shape
-        if 3 <= len(shape) <= 6:
-            check_input_fits(traits, InputSpec(shape[2], tuple(shape[3:])), name=name)
+        check_input_fits(traits, spec_of(support.inputs), name=name)
 
 
 def _check_classes(name: str, target: Target, labels: Tensor) -> None:
@@ -222,6 +220,21 @@ def name_of(learner: AbstractLearner) -> str:
         return learner.traits.name
     told = cast(HeadedLearner, learner).head if learner.traits.has_head else learner
     return type(told).__name__
+
+
+def spec_of(inputs: Inputs) -> InputSpec:
+    """The shape of one input, of tensors ``(T, S, C, *space)``.
+
+    Raises ``UnsupportedTaskError`` where they have fewer or more axes.
+    """
+    if not isinstance(inputs, Tensor):
+        return InputSpec(0, (), tuple((name, spec_of(part)) for name, part in inputs.items()))
+    if not 3 <= inputs.ndim <= 6:
+        raise UnsupportedTaskError(
+            f"inputs are (T, S, C, *space), with up to three axes of space; these have the shape "
+            f"{tuple(inputs.shape)}."
+        )
+    return InputSpec(inputs.shape[2], tuple(inputs.shape[3:]))
 
 
 def check_input_fits(traits: Traits, spec: InputSpec, *, name: str) -> None:

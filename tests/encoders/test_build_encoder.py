@@ -13,7 +13,7 @@ from medmeta.encoders import (
     keeps_running_statistics,
     uses_batch_statistics,
 )
-from medmeta.encoders._norm import BatchStatistics2d, norm_2d
+from medmeta.encoders._norm import BatchStatistics, norm_layer
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError, UnknownNameError
 
@@ -65,7 +65,7 @@ def test_the_configuration_s_own_normalisation_goes_before_the_learner_s() -> No
 def test_what_statistics_a_network_uses_is_read_off_it(
     norm: str, running: bool, batch: bool
 ) -> None:
-    network = nn.Sequential(nn.Conv2d(1, 6, 3), norm_2d(norm, 6))  # type: ignore[arg-type]
+    network = nn.Sequential(nn.Conv2d(1, 6, 3), norm_layer(norm, 6))  # type: ignore[arg-type]
     assert keeps_running_statistics(network) == running
     assert uses_batch_statistics(network) == batch
 
@@ -73,7 +73,7 @@ def test_what_statistics_a_network_uses_is_read_off_it(
 def test_batch_statistics_written_out_are_those_of_torch() -> None:
     torch.manual_seed(0)
     images = torch.randn(3, 5, 4, 4, dtype=torch.float64) * 3 + 100
-    own = BatchStatistics2d(5).double()
+    own = BatchStatistics(5).double()
     other = nn.BatchNorm2d(5, track_running_stats=False).double()
     with torch.no_grad():
         for parameter in own.parameters():
@@ -85,6 +85,6 @@ def test_batch_statistics_written_out_are_those_of_torch() -> None:
 
 @pytest.mark.parametrize(("channels", "groups"), [(64, 8), (12, 4), (7, 1)])
 def test_groups_divide_the_channels(channels: int, groups: int) -> None:
-    layer = norm_2d("group", channels)
+    layer = norm_layer("group", channels)
     assert isinstance(layer, nn.GroupNorm)
     assert layer.num_groups == groups

@@ -77,8 +77,8 @@ def untrained_model(
     allow_external: bool = False,
 ) -> LoadedModel:
     """A learner with fresh weights as a model: baselines such as ridge on raw pixels."""
-    config = configuration(learner, options)
-    spec = InputSpec(preprocessing.channels, (preprocessing.size,) * 2)
+    spec = preprocessing.input_spec
+    config = configuration(learner, options, spec)
     torch.manual_seed(0)
     built = build_learner(learner, config, spec, target, allow_external=allow_external).eval()
     card = {

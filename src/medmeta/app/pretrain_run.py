@@ -79,7 +79,7 @@ def pretrain(
     check_folder(run, resume=resume)
     device = usable_device(request.device)
     keep_freed_memory()
-    config = configuration(request.head, learner_options(request))
+    config = configuration(request.head, learner_options(request), request.input_spec)
     target = Target("classes", parse_way(request.way)[1])
     torch.manual_seed(request.training.seed)
     learner = _kept(request, config, target)

@@ -51,7 +51,7 @@ class RunRequest(Settings):
     @property
     def input_spec(self) -> InputSpec:
         """The shape of the prepared images."""
-        return InputSpec(self.preprocessing.channels, (self.preprocessing.size,) * 2)
+        return self.preprocessing.input_spec
 
 
 def learner_options(request: RunRequest) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def train(
     device = usable_device(request.device)
     keep_freed_memory()
     way = parse_way(request.way)
-    config = configuration(request.learner, learner_options(request))
+    config = configuration(request.learner, learner_options(request), request.input_spec)
     target = Target(request.target, way[1] if request.target == "classes" else 1)
     torch.manual_seed(request.training.seed)
     learner = build_learner(

@@ -16,6 +16,8 @@ from medmeta.errors import DataError, SettingsError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from medmeta.episode import InputSpec
+
 
 class Preprocessing(BaseModel):
     """How pictures are brought to one shape; part of every protocol and saved predictor.
@@ -60,6 +62,13 @@ class Preprocessing(BaseModel):
     def shape(self) -> tuple[int, int, int]:
         """``(C, H, W)`` of a prepared picture."""
         return (self.channels, self.size, self.size)
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """What learners are given of a prepared picture."""
+        from medmeta.episode import InputSpec  # here: it needs torch, and --help does not
+
+        return InputSpec(self.channels, self.shape[1:])
 
 
 def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:

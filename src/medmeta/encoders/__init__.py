@@ -6,12 +6,15 @@ from medmeta.encoders import (
     basic_resnet,
     border,
     conv4,
+    fusion,
     hog_colour,
     joined,
     pixels,
     resnet,
+    tabular,
 )
 from medmeta.encoders._interface import (
+    AUTO,
     AbstractEncoder,
     EncoderConfig,
     EncoderSpec,
@@ -37,6 +40,7 @@ __all__ = [
     "ExternalEncoder",
     "Norm",
     "build_encoder",
+    "resolved",
     "channels_innermost",
     "keeps_running_statistics",
     "uses_batch_statistics",
@@ -48,13 +52,19 @@ ENCODERS: dict[str, EncoderSpec] = {
     for spec in (
         border.SPEC,
         conv4.SPEC,
+        fusion.SPEC,
         hog_colour.SPEC,
         joined.SPEC,
         pixels.SPEC,
         *basic_resnet.SPECS,
         resnet.SPEC,
+        tabular.SPEC,
     )
 }
+
+
+DEFAULTS = {"vector": tabular.SPEC.name, "mapping": fusion.SPEC.name}
+"""Encoders of inputs that are no picture; of others it is Conv-4."""
 
 
 def build_encoder(
@@ -64,6 +74,7 @@ def build_encoder(
 
     Raises ``UnknownNameError``, ``SettingsError``, ``MissingExtraError``.
     """
+    config = resolved(config, input_spec)
     external = config.name.startswith(PREFIX)
     if external and config.options:
         raise SettingsError(f"{config.name} takes no options here; set them in its factory.")
@@ -75,20 +86,44 @@ def build_encoder(
     return MirrorAveraged(encoder) if config.flips else encoder
 
 
+def resolved(config: EncoderConfig, input_spec: InputSpec) -> EncoderConfig:
+    """The configuration for inputs of this shape: ``auto`` is replaced by a name.
+
+    An encoder of images that is named for a mapping is that of its image.
+
+    >>> resolved(EncoderConfig(), InputSpec(4, ())).name
+    'tabular'
+    """
+    kind = input_spec.kind
+    name = DEFAULTS.get(kind, "conv4") if config.name == AUTO else config.name
+    if kind != "mapping" or name == fusion.SPEC.name:
+        return config.model_copy(update={"name": name})
+    if config.name == AUTO:
+        return config.model_copy(update={"name": name})
+    return EncoderConfig(
+        name=fusion.SPEC.name, norm=config.norm, options={"image": config.model_dump()}
+    )
+
+
 def _registered(
     config: EncoderConfig, input_spec: InputSpec, norm: Norm, *, allow_external: bool
 ) -> AbstractEncoder:
     if config.name not in ENCODERS:
         raise UnknownNameError("encoder", config.name, ENCODERS)
     spec = ENCODERS[config.name]
-    if input_spec.kind != "image":
-        raise SettingsError(f"encoder {config.name} takes images, not a {input_spec.kind}.")
+    if input_spec.kind not in spec.takes:
+        takes = " and ".join(f"{kind}s" for kind in sorted(spec.takes))
+        able = ", ".join(name for name, one in ENCODERS.items() if input_spec.kind in one.takes)
+        raise SettingsError(
+            f"encoder {config.name} takes {takes}, not a {input_spec.kind}; {able} "
+            f"{'do' if ',' in able else 'does'}."
+        )
     options = validated(spec.options, config.options, where=f"encoder {config.name}")
     norm = config.norm or norm
     if spec.parts is None:
         return spec.build(options, input_spec, norm)
     parts = [
-        build_encoder(part, input_spec, norm=norm, allow_external=allow_external)
-        for part in spec.parts(options)
+        build_encoder(part, given, norm=norm, allow_external=allow_external)
+        for part, given in spec.parts(options, input_spec)
     ]
     return spec.build(options, input_spec, norm, parts)

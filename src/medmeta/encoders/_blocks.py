@@ -20,14 +20,14 @@ the network was trained on."""
 class BlockEncoder(AbstractEncoder):
     """Blocks one after the other, of which ``embed`` says what is embedded.
 
-    ``channels`` after each block; ``size`` of the last feature map (height, width).
+    ``channels`` after each block; ``size`` of the last feature map, of one to three axes.
     """
 
     def __init__(
         self,
         blocks: Iterable[nn.Module],
         channels: Sequence[int],
-        size: tuple[int, int],
+        size: tuple[int, ...],
         embed: Embed,
     ) -> None:
         super().__init__()
@@ -47,8 +47,8 @@ class BlockEncoder(AbstractEncoder):
 
     def summarise(self, feature_map: Tensor) -> Tensor:
         """Flatten the last map, or take its mean over space."""
-        return feature_map.flatten(1) if self.embed == "flatten" else feature_map.mean((2, 3))
+        return feature_map.flatten(1) if self.embed == "flatten" else feature_map.flatten(2).mean(2)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Embed ``(N, C, H, W)`` to ``(N, embedding_size)``."""
+        """Embed ``(N, C, *space)`` to ``(N, embedding_size)``."""
         return self.pooled_stages(inputs) if self.embed == "stages" else super().forward(inputs)

@@ -14,8 +14,8 @@ GROUPS = 8
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def norm_2d(norm: Norm, channels: int) -> nn.Module:
-    """A normalisation layer for ``(N, channels, H, W)``.
+def norm_layer(norm: Norm, channels: int, dimensions: int = 2) -> nn.Module:
+    """A normalisation layer for ``(N, channels, *space)`` with so many axes of space, 1 to 3.
 
     Groups: Wu and He 2018. Running and batch statistics: Ioffe and Szegedy 2015.
     """
@@ -23,18 +23,18 @@ def norm_2d(norm: Norm, channels: int) -> nn.Module:
         return nn.GroupNorm(math.gcd(GROUPS, channels), channels)
     if norm == "none":
         return nn.Identity()
-    return nn.BatchNorm2d(channels) if norm == "running" else BatchStatistics2d(channels)
+    return BATCH_NORMS[dimensions - 1](channels) if norm == "running" else BatchStatistics(channels)
 
 
-class BatchStatistics2d(nn.Module):
-    """Normalises ``(N, channels, H, W)`` by the batch at hand, in evaluation too.
+class BatchStatistics(nn.Module):
+    """Normalises ``(N, channels, *space)`` by the batch at hand, in evaluation too.
 
     The same as ``nn.BatchNorm2d(channels, track_running_stats=False)``, with the same names of
     weights. Written out where tasks are batched: under ``vmap`` torch's own has a wrong second
     derivative (seen in 2.13: meta-gradients off by a quarter of a percent), which MAML needs.
 
     >>> images = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)
-    >>> BatchStatistics2d(1).requires_grad_(False)(images).flatten()
+    >>> BatchStatistics(1).requires_grad_(False)(images).flatten()
     tensor([-1.0000,  1.0000])
     """
 
@@ -45,17 +45,21 @@ class BatchStatistics2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(N, channels, H, W)`` to the same shape."""
+        """``(N, channels, *space)`` to the same shape."""
         if one_task_at_a_time():
             eps, momentum, training, cudnn = self.eps, 0.0, True, inputs.is_cuda
             return torch.batch_norm(
                 inputs, self.weight, self.bias, None, None, training, momentum, eps, cudnn
             )
         # In two passes: several times faster than torch.var_mean, which goes number by number.
-        centred = inputs - inputs.mean((0, 2, 3), keepdim=True)
-        variance = centred.square().mean((0, 2, 3))
+        others = (0, *range(2, inputs.ndim))
+        centred = inputs - inputs.mean(others, keepdim=True)
+        variance = centred.square().mean(others)
         scale = self.weight * (variance + self.eps).rsqrt()
-        scaled = torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None])
+        of_channels = (-1, *[1] * (inputs.ndim - 2))
+        scaled = torch.addcmul(
+            self.bias.reshape(of_channels), centred, scale.reshape(of_channels)
+        )
         return scaled.to(inputs.dtype)
 
 
@@ -74,7 +78,7 @@ def uses_batch_statistics(network: nn.Module) -> bool:
     >>> uses_batch_statistics(nn.BatchNorm2d(4, track_running_stats=False))
     True
     """
-    written_out = any(isinstance(module, BatchStatistics2d) for module in network.modules())
+    written_out = any(isinstance(module, BatchStatistics) for module in network.modules())
     return written_out or uses_fused_batch_statistics(network)
 
 

@@ -12,8 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medmeta.encoders._blocks import BlockEncoder, Embed
-from medmeta.encoders._interface import EncoderSpec, Norm
-from medmeta.encoders._norm import norm_2d
+from medmeta.encoders._dimensions import convolution_of, max_pool
+from medmeta.encoders._interface import SPATIAL, EncoderSpec, Norm
+from medmeta.encoders._norm import norm_layer
 from medmeta.episode import InputSpec
 from medmeta.settings import Settings
 
@@ -37,30 +38,32 @@ class BasicResNetOptions(Settings):
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions beside a shortcut, which is 1×1 where the shape changes.
 
-    He et al. 2016, figure 2 and option B.
+    He et al. 2016, figure 2 and option B; of as many axes as ``dimensions``.
     """
 
-    def __init__(self, inner: int, outer: int, norm: Norm, stride: int) -> None:
+    def __init__(
+        self, inner: int, outer: int, norm: Norm, stride: int, dimensions: int = 2
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *_convolution(inner, outer, 3, norm, stride),
+            *_convolution(inner, outer, 3, norm, stride, dimensions),
             nn.ReLU(),
-            *_convolution(outer, outer, 3, norm, 1),
+            *_convolution(outer, outer, 3, norm, 1, dimensions),
         )
         same = stride == 1 and inner == outer
         self.shortcut = nn.Sequential(
-            *([] if same else _convolution(inner, outer, 1, norm, stride))
+            *([] if same else _convolution(inner, outer, 1, norm, stride, dimensions))
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(N, inner, H, W)`` to ``(N, outer, ⌈H / stride⌉, ⌈W / stride⌉)``."""
+        """``(N, inner, *space)`` to ``(N, outer, ...)``, each side over the stride, rounded up."""
         return F.relu(self.body(inputs) + self.shortcut(inputs))
 
 
 class BasicResNet(BlockEncoder):
     """Four stages of ``depth`` basic blocks, of which all but the first halve the image.
 
-    ``(N, C, H, W)`` to ``(N, 512)``. He et al. 2016; ``depth`` 1 is ResNet-10 (Chen et al. 2019),
+    ``(N, C, *space)`` to ``(N, 512)``. He et al. 2016; ``depth`` 1 is ResNet-10 (Chen et al. 2019),
     2 is ResNet-18.
     """
 
@@ -68,30 +71,37 @@ class BasicResNet(BlockEncoder):
         self, options: BasicResNetOptions, input_spec: InputSpec, norm: Norm, *, depth: int
     ) -> None:
         first, large = options.widths[0], options.stem == "large"
-        stem = _convolution(input_spec.channels, first, 7 if large else 3, norm, 2 if large else 1)
-        stem += [nn.ReLU(), nn.MaxPool2d(3, 2, 1)] if large else [nn.ReLU()]
-        stages = [nn.Sequential(*stem, *_stage(first, first, norm, 1, depth))]
+        n = len(input_spec.size)
+        kernel, stride = (7, 2) if large else (3, 1)
+        stem = _convolution(input_spec.channels, first, kernel, norm, stride, n)
+        stem += [nn.ReLU(), max_pool(n, 3, 2, 1)] if large else [nn.ReLU()]
+        stages = [nn.Sequential(*stem, *_stage(first, first, norm, 1, depth, n))]
         stages += [
-            nn.Sequential(*_stage(inner, outer, norm, 2, depth))
+            nn.Sequential(*_stage(inner, outer, norm, 2, depth, n))
             for inner, outer in pairwise(options.widths)
         ]
-        height, width = input_spec.size
+        size = input_spec.size
         for _ in range(5 if large else 3):
-            height, width = (height + 1) // 2, (width + 1) // 2
-        super().__init__(stages, options.widths, (height, width), options.embed)
+            size = tuple((side + 1) // 2 for side in size)
+        super().__init__(stages, options.widths, size, options.embed)
 
 
-def _stage(inner: int, outer: int, norm: Norm, stride: int, depth: int) -> list[nn.Module]:
-    rest = [BasicBlock(outer, outer, norm, 1) for _ in range(depth - 1)]
-    return [BasicBlock(inner, outer, norm, stride), *rest]
+def _stage(
+    inner: int, outer: int, norm: Norm, stride: int, depth: int, dimensions: int
+) -> list[nn.Module]:
+    rest = [BasicBlock(outer, outer, norm, 1, dimensions) for _ in range(depth - 1)]
+    return [BasicBlock(inner, outer, norm, stride, dimensions), *rest]
 
 
-def _convolution(inner: int, outer: int, kernel: int, norm: Norm, stride: int) -> list[nn.Module]:
-    kind = EverySecond if kernel == 1 and stride == 2 else nn.Conv2d
-    convolution = kind(
+def _convolution(
+    inner: int, outer: int, kernel: int, norm: Norm, stride: int, dimensions: int
+) -> list[nn.Module]:
+    written_out = kernel == 1 and stride == 2 and dimensions == 2
+    layer = EverySecond if written_out else convolution_of(dimensions)
+    convolution = layer(
         inner, outer, kernel, stride=stride, padding=kernel // 2, bias=norm == "none"
     )
-    return [convolution, norm_2d(norm, outer)]
+    return [convolution, norm_layer(norm, outer, dimensions)]
 
 
 class EverySecond(nn.Conv2d):
@@ -116,9 +126,17 @@ def _of_depth(depth: int) -> Callable[[BasicResNetOptions, InputSpec, Norm], Bas
 
 SPECS = (
     EncoderSpec(
-        "resnet10", "ten-layer residual network (Chen 2019)", BasicResNetOptions, _of_depth(1)
+        "resnet10",
+        "ten-layer residual network (Chen 2019)",
+        BasicResNetOptions,
+        _of_depth(1),
+        takes=SPATIAL,
     ),
     EncoderSpec(
-        "resnet18", "eighteen-layer residual network (He 2016)", BasicResNetOptions, _of_depth(2)
+        "resnet18",
+        "eighteen-layer residual network (He 2016)",
+        BasicResNetOptions,
+        _of_depth(2),
+        takes=SPATIAL,
     ),
 )

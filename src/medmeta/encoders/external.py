@@ -50,7 +50,7 @@ def _tried(module: nn.Module, input_spec: InputSpec) -> object:
     modes = {part: part.training for part in module.modules()}
     try:
         with torch.no_grad():
-            return module.eval()(torch.zeros(2, *input_spec.shape))
+            return module.eval()(input_spec.blank(2))
     except Exception as error:  # it is another's code: anything may come
         raise _refusal(f"fails ({error})", input_spec) from error
     finally:

@@ -82,8 +82,10 @@ class Joined(AbstractEncoder):
         return torch.nn.functional.normalize(embedding, dim=1, eps=1e-6) * length
 
 
-def _parts(options: JoinedOptions) -> tuple[EncoderConfig, ...]:
-    return options.parts
+def _parts(
+    options: JoinedOptions, input_spec: InputSpec
+) -> list[tuple[EncoderConfig, InputSpec]]:
+    return [(part, input_spec) for part in options.parts]
 
 
 SPEC = EncoderSpec(

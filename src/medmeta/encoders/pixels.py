@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from medmeta.encoders._interface import AbstractEncoder, EncoderSpec, Norm
+from medmeta.encoders._interface import SPATIAL, AbstractEncoder, EncoderSpec, Norm
 from medmeta.episode import InputSpec
 from medmeta.settings import Settings
 
@@ -18,24 +20,33 @@ class PixelsOptions(Settings):
 
 
 class Pixels(AbstractEncoder):
-    """Flattened pixels ``(N, C * H * W)``; nothing in it can be trained."""
+    """Flattened pixels ``(N, C * H * W)``, or voxels or samples; nothing in it can be trained."""
 
     def __init__(self, options: PixelsOptions, input_spec: InputSpec, norm: Norm) -> None:
         super().__init__()
-        shrunk = 0 < options.side < max(input_spec.size)
+        longest = max(input_spec.size, default=1)
+        shrunk = 0 < options.side < longest
         self.side = options.side if shrunk else 0
-        ratio = self.side / max(input_spec.size) if shrunk else 1.0
-        height, width = input_spec.size
-        self.size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
-        self.embedding_size = input_spec.channels * self.size[0] * self.size[1]
+        ratio = self.side / longest if shrunk else 1.0
+        self.size = tuple(max(1, round(side * ratio)) for side in input_spec.size)
+        self.embedding_size = input_spec.channels * math.prod(self.size)
 
     def stages(self, inputs: Tensor) -> list[Tensor]:
         """The image itself, shrunk where asked."""
-        return [F.adaptive_avg_pool2d(inputs, self.size) if self.side else inputs]
+        if not self.side:
+            return [inputs]
+        shrink = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+        return [shrink[len(self.size) - 1](inputs, self.size)]
 
     def summarise(self, feature_map: Tensor) -> Tensor:
         """Flatten."""
         return feature_map.flatten(1)
 
 
-SPEC = EncoderSpec("pixels", "raw pixels, nothing learned", PixelsOptions, Pixels)
+SPEC = EncoderSpec(
+    "pixels",
+    "raw pixels, nothing learned",
+    PixelsOptions,
+    Pixels,
+    takes=SPATIAL | {"vector"},
+)

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medmeta.encoders._blocks import BlockEncoder, Embed
-from medmeta.encoders._interface import EncoderSpec, Norm
-from medmeta.encoders._norm import norm_2d
+from medmeta.encoders._dimensions import convolution_of, in_words, max_pool
+from medmeta.encoders._interface import SPATIAL, EncoderSpec, Norm
+from medmeta.encoders._norm import norm_layer
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
 from medmeta.settings import Settings
@@ -31,28 +32,33 @@ class ResNet12Options(Settings):
 
 
 class ResidualBlock(nn.Module):
-    """Three 3×3 convolutions beside a 1×1 shortcut, leaky ReLU, 2×2 max-pooling."""
+    """Three 3×3 convolutions beside a 1×1 shortcut, leaky ReLU, 2×2 max-pooling.
 
-    def __init__(self, inner: int, outer: int, norm: Norm, dropout: float) -> None:
+    (Of as many axes as ``dimensions``.)
+    """
+
+    def __init__(
+        self, inner: int, outer: int, norm: Norm, dropout: float, dimensions: int = 2
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *_convolution(inner, outer, 3, norm),
+            *_convolution(inner, outer, 3, norm, dimensions),
             nn.LeakyReLU(0.1),
-            *_convolution(outer, outer, 3, norm),
+            *_convolution(outer, outer, 3, norm, dimensions),
             nn.LeakyReLU(0.1),
-            *_convolution(outer, outer, 3, norm),
+            *_convolution(outer, outer, 3, norm, dimensions),
         )
-        self.shortcut = nn.Sequential(*_convolution(inner, outer, 1, norm))
-        self.after = nn.Sequential(nn.LeakyReLU(0.1), nn.MaxPool2d(2), nn.Dropout(dropout))
+        self.shortcut = nn.Sequential(*_convolution(inner, outer, 1, norm, dimensions))
+        self.after = nn.Sequential(nn.LeakyReLU(0.1), max_pool(dimensions, 2), nn.Dropout(dropout))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(N, inner, H, W)`` to ``(N, outer, H // 2, W // 2)``."""
+        """``(N, inner, *space)`` to ``(N, outer, ...)``, each side halved and rounded down."""
         out: Tensor = self.after(self.body(inputs) + self.shortcut(inputs))
         return out
 
 
 class ResNet12(BlockEncoder):
-    """Four residual blocks and a mean over space: ``(N, C, H, W)`` to ``(N, 640)``.
+    """Four residual blocks and a mean over space: ``(N, C, *space)`` to ``(N, 640)``.
 
     Oreshkin et al. 2018 (TADAM), with the widths of Lee et al. 2019 (MetaOptNet); plain dropout
     in place of DropBlock.
@@ -60,26 +66,34 @@ class ResNet12(BlockEncoder):
 
     def __init__(self, options: ResNet12Options, input_spec: InputSpec, norm: Norm) -> None:
         halved = 2 ** len(options.widths)
-        height, width = input_spec.size
-        if min(height, width) < halved:
+        size, kind = input_spec.size, input_spec.kind
+        dimensions = len(size)
+        if min(size) < halved:
             raise SettingsError(
-                f"resnet12 halves the image four times, so {input_spec.size} is too small: "
-                "use images of at least 16×16."
+                f"resnet12 halves the {kind} four times, so {in_words(size)} is too small: "
+                f"use {kind}s of at least {in_words((halved,) * dimensions)}."
             )
         channels = (input_spec.channels, *options.widths)
         blocks = [
-            ResidualBlock(inner, outer, norm, options.dropout)
+            ResidualBlock(inner, outer, norm, options.dropout, dimensions)
             for inner, outer in pairwise(channels)
         ]
-        size = (height // halved, width // halved)
-        super().__init__(blocks, options.widths, size, options.embed)
+        last = tuple(side // halved for side in size)
+        super().__init__(blocks, options.widths, last, options.embed)
 
 
-def _convolution(inner: int, outer: int, kernel: int, norm: Norm) -> list[nn.Module]:
-    convolution = nn.Conv2d(inner, outer, kernel, padding=kernel // 2, bias=norm == "none")
-    return [convolution, norm_2d(norm, outer)]
+def _convolution(
+    inner: int, outer: int, kernel: int, norm: Norm, dimensions: int
+) -> list[nn.Module]:
+    layer = convolution_of(dimensions)
+    convolution = layer(inner, outer, kernel, padding=kernel // 2, bias=norm == "none")
+    return [convolution, norm_layer(norm, outer, dimensions)]
 
 
 SPEC = EncoderSpec(
-    "resnet12", "twelve-layer residual network (Oreshkin 2018)", ResNet12Options, ResNet12
+    "resnet12",
+    "twelve-layer residual network (Oreshkin 2018)",
+    ResNet12Options,
+    ResNet12,
+    takes=SPATIAL,
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from medmeta.encoders import AbstractEncoder, ExternalEncoder, build_encoder
+from medmeta.encoders import AbstractEncoder, ExternalEncoder, build_encoder, resolved
 from medmeta.episode import InputSpec, Target, TargetKind
 from medmeta.errors import UnknownNameError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, check_task_fits
@@ -44,6 +44,7 @@ from medmeta.learners.metric import matching, prototypical, relation, siamese
 from medmeta.learners.optimiser import lstm, meta_networks, metal
 from medmeta.learners.pretraining import UnionClassifier
 from medmeta.learners.standardised import StandardisedValues
+from medmeta.learners.standardised_records import StandardisedRecords, has_record
 from medmeta.learners.transductive import bd_cspn, laplacian_shot, pt_map, tim
 from medmeta.settings import validated
 
@@ -52,6 +53,7 @@ __all__ = [
     "EmbeddingLearner",
     "EncodedConfig",
     "LearnerSpec",
+    "StandardisedRecords",
     "StandardisedValues",
     "UnionClassifier",
     "build_head",
@@ -116,8 +118,15 @@ def learner_spec(name: str) -> LearnerSpec:
     return LEARNERS[name]
 
 
-def configuration(name: str, options: Mapping[str, Any] | EncodedConfig | None) -> EncodedConfig:
-    """A learner's validated options; its encoder's normalisation is filled in."""
+def configuration(
+    name: str,
+    options: Mapping[str, Any] | EncodedConfig | None,
+    input_spec: InputSpec | None = None,
+) -> EncodedConfig:
+    """A learner's validated options; its encoder's normalisation is filled in.
+
+    With ``input_spec`` also which encoder such inputs have, where none is named.
+    """
     spec = learner_spec(name)
     if isinstance(options, spec.config):
         config: EncodedConfig = options
@@ -127,7 +136,9 @@ def configuration(name: str, options: Mapping[str, Any] | EncodedConfig | None) 
     if config.encoder.norm is None:
         encoder = config.encoder.model_copy(update={"norm": spec.default_norm})
         config = config.model_copy(update={"encoder": encoder})
-    return config
+    if input_spec is None:
+        return config
+    return config.model_copy(update={"encoder": resolved(config.encoder, input_spec)})
 
 
 def build_learner(
@@ -150,7 +161,7 @@ def build_learner(
     True
     """
     spec = learner_spec(name)
-    settings = configuration(name, config)
+    settings = configuration(name, config, input_spec)
     network: AbstractEncoder
     if encoder is None:
         norm = settings.encoder.norm or spec.default_norm
@@ -172,8 +183,8 @@ def _built(
     learner = _named(spec.build(settings, encoder, input_spec, target), spec.name)
     check_task_fits(learner, target)
     if target.kind == "values" and not learner.traits.has_head:
-        return StandardisedValues(learner)
-    return learner
+        learner = StandardisedValues(learner)
+    return StandardisedRecords(learner) if has_record(input_spec) else learner
 
 
 def _named(learner: AbstractLearner, name: str) -> AbstractLearner:

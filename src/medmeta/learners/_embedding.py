@@ -7,7 +7,16 @@ from dataclasses import replace
 from torch import Tensor, cat
 
 from medmeta.encoders import AbstractEncoder, channels_innermost
-from medmeta.episode import Episode, Inputs, LabelledSet, Predictor, Target, any_tensor, map_inputs
+from medmeta.episode import (
+    Episode,
+    Inputs,
+    LabelledSet,
+    Predictor,
+    Target,
+    any_tensor,
+    joined_inputs,
+    map_inputs,
+)
 from medmeta.learner import AbstractLearner, HeadedLearner, check_task_fits
 from medmeta.spans import span
 
@@ -68,7 +77,7 @@ class EmbeddingLearner(HeadedLearner):
         if self.coupled:
             examples, queries = self.encode(support.inputs), self.encode(query.inputs)
         else:
-            together = self.encode(_joined(support.inputs, query.inputs))
+            together = self.encode(joined_inputs(support.inputs, query.inputs))
             examples, queries = together[:, : support.n_examples], together[:, support.n_examples :]
         embedded = Episode(
             support.with_inputs(examples), query.with_inputs(queries), episode.target
@@ -78,11 +87,3 @@ class EmbeddingLearner(HeadedLearner):
 
 def _task(inputs: Inputs, t: int) -> Inputs:
     return map_inputs(lambda x: x[t : t + 1], inputs)
-
-
-def _joined(first: Inputs, second: Inputs) -> Inputs:
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return cat([first, second], dim=1)
-    assert not isinstance(first, Tensor)
-    assert not isinstance(second, Tensor)
-    return {name: cat([value, second[name]], dim=1) for name, value in first.items()}

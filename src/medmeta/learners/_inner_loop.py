@@ -7,7 +7,9 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from medmeta.episode import Inputs
 from medmeta.learners._recompute import recomputed
 from medmeta.tasks import TaskMap, differentiated_twice, map_tasks, one_task_at_a_time
 
@@ -45,7 +47,7 @@ def descend(
 def descend_tasks(
     loss: LossOfTask,
     start: Mapping[str, Tensor],
-    data: tuple[Tensor, ...],
+    data: tuple[Inputs, Tensor],
     update: Update,
     steps: int,
     *,
@@ -56,13 +58,13 @@ def descend_tasks(
 ) -> Weights:
     """The same for a batch of tasks from one start: weights with a first axis of tasks.
 
-    ``data`` are tensors ``(T, ...)``, of which each task's part goes to
+    ``data`` are inputs and labels ``(T, S, ...)``, of which each task's part goes to
     ``loss(weights, *parts)``. ``checkpointed`` keeps only the weights between the steps, and
     computes each step again in the backward pass: the same gradients, memory of one step, more
     time. ``learned`` are then the tensors that ``update`` reads and that shall have a gradient.
     """
 
-    def learn(weights: Weights, first: int, last: int, *parts: Tensor) -> Weights:
+    def learn(weights: Weights, first: int, last: int, *parts: Inputs) -> Weights:
         def numbered(w: Weights, g: Weights, step: int) -> Weights:
             return update(w, g, first + step)
 
@@ -73,8 +75,9 @@ def descend_tasks(
     if not (checkpointed and torch.is_grad_enabled() and steps > 1):
         whole = map_tasks(lambda *parts: learn(dict(start), 0, steps, *parts), *data, method=method)
         return dict(whole)
-    names, known = list(start), [*learned, *(part for part in data if part.requires_grad)]
-    values = [start[name].expand(len(data[0]), *start[name].shape) for name in names]
+    leaves = [part for part in pytree.tree_leaves(data) if part.requires_grad]
+    names, known = list(start), [*learned, *leaves]
+    values = [start[name].expand(len(data[1]), *start[name].shape) for name in names]
     for step in range(steps):
 
         def one_step(*values: Tensor, step: int = step) -> tuple[Tensor, ...]:

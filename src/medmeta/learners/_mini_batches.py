@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medmeta.episode import LabelledSet, any_tensor
+from medmeta.episode import LabelledSet, joined_inputs
 
 
 def mini_batches(labelled: LabelledSet, steps: int, size: int | None) -> Tensor:
@@ -28,6 +28,6 @@ def mini_batches(labelled: LabelledSet, steps: int, size: int | None) -> Tensor:
 
 def together(support: LabelledSet, query: LabelledSet) -> LabelledSet:
     """All images of each task: those of the support, then those of the query."""
-    inputs = torch.cat([any_tensor(support.inputs), any_tensor(query.inputs)], dim=1)
+    inputs = joined_inputs(support.inputs, query.inputs)
     labels = torch.cat([support.labels, query.labels], dim=1)
     return LabelledSet(inputs, labels, support.task_ids)

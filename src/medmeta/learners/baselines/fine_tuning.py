@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.episode import LabelledSet, Target, any_tensor
+from medmeta.episode import Inputs, LabelledSet, Target, some_of
 from medmeta.learners._inner_loop import Update, Weights, descend, trainable_weights
 from medmeta.learners._mini_batches import mini_batches
 from medmeta.learners.gradient._adapting import (
@@ -60,11 +60,11 @@ class FineTuning(AdaptingLearner):
         """The weights after ``test_steps``."""
         loss = self.loss_of_task(target)
 
-        def of_task(start: Weights, images: Tensor, labels: Tensor, order: Tensor) -> Weights:
+        def of_task(start: Weights, images: Inputs, labels: Tensor, order: Tensor) -> Weights:
             weights, update = start, with_momentum(self.config.rate, self.config.momentum)
             for chosen in order.unbind():
                 weights = descend(
-                    lambda w, i=images[chosen], y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
+                    lambda w, i=some_of(images, chosen), y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
                     weights,
                     update,
                     1,
@@ -73,7 +73,7 @@ class FineTuning(AdaptingLearner):
             return weights
 
         order = mini_batches(support, self.config.test_steps or 0, self.config.batch)
-        images = any_tensor(support.inputs)
+        images = support.inputs
         start = self._start(support)
         return dict(map_tasks(of_task, start, images, support.labels, order, method=self.task_map))
 

@@ -17,7 +17,7 @@ from medmeta.encoders import (
     uses_batch_statistics,
     uses_fused_batch_statistics,
 )
-from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
+from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target
 from medmeta.errors import SettingsError
 from medmeta.learner import AbstractLearner, Traits, check_task_fits, task_loss
 from medmeta.learners._inner_loop import (
@@ -124,7 +124,7 @@ class AdaptingLearner(AbstractLearner):
             outputs: Tensor = map_tasks(
                 lambda weights, images: self._forward(weights, images, target),
                 fast,
-                any_tensor(inputs),
+                inputs,
                 method=self.task_map,
             )
             return outputs
@@ -132,15 +132,15 @@ class AdaptingLearner(AbstractLearner):
         return predict
 
     def loss_of_task(self, target: Target) -> LossOfTask:
-        """Of weights, images ``(S, C, *space)`` and labels of one task: the mean loss."""
+        """Of weights, inputs ``(S, ...)`` and labels of one task: the mean loss."""
 
-        def loss(weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
+        def loss(weights: Weights, images: Inputs, labels: Tensor) -> Tensor:
             outputs = self._forward(weights, images, target)
             return task_loss(outputs[None], labels[None], target)[0]
 
         return loss
 
-    def _forward(self, weights: Weights, images: Tensor, target: Target) -> Tensor:
+    def _forward(self, weights: Weights, images: Inputs, target: Target) -> Tensor:
         outputs: Tensor = functional_call(self.network, weights, (images,))
         return outputs[:, : target.size]
 
@@ -167,7 +167,7 @@ class DescendingLearner(AdaptingLearner):
         return descend_tasks(
             self.loss_of_task(target),
             trainable_weights(self.network),
-            (any_tensor(support.inputs), support.labels),
+            (support.inputs, support.labels),
             self.update(target),
             steps,
             first_order=config.first_order,

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from medmeta.episode import Episode, Target, any_tensor
+from medmeta.episode import Episode, Inputs, Target
 from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._inner_loop import Update, Weights, descend, fixed_rate, trainable_weights
 from medmeta.learners.gradient._adapting import (
@@ -98,8 +98,8 @@ class MAML(DescendingLearner):
         check_task_fits(self, episode.target)
         losses: Tensor = map_tasks(
             self._loss_after_each_step(episode.target),
-            *(any_tensor(episode.support.inputs), episode.support.labels),
-            *(any_tensor(episode.query.inputs), episode.query.labels),
+            *(episode.support.inputs, episode.support.labels),
+            *(episode.query.inputs, episode.query.labels),
             method=self.task_map,
         )
         weights = losses.new_tensor(self.config.step_weights)
@@ -109,7 +109,7 @@ class MAML(DescendingLearner):
         """Of one task's support and query: the query's loss after each step, ``(steps,)``."""
         config, loss, update = self.config, self.loss_of_task(target), self.update(target)
 
-        def losses_of(images: Tensor, labels: Tensor, queries: Tensor, answers: Tensor) -> Tensor:
+        def losses_of(images: Inputs, labels: Tensor, queries: Inputs, answers: Tensor) -> Tensor:
             losses: list[Tensor] = []
 
             def noted(weights: Weights, gradients: Weights, step: int) -> Weights:

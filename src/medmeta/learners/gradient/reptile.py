@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.episode import Episode, LabelledSet, Target, any_tensor
+from medmeta.episode import Episode, Inputs, LabelledSet, Target, some_of
 from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._inner_loop import Update, Weights, descend, fixed_rate, trainable_weights
 from medmeta.learners._mini_batches import mini_batches, together
@@ -89,11 +89,11 @@ class Reptile(AdaptingLearner):
     def _descended(self, labelled: LabelledSet, target: Target, steps: int) -> Weights:
         loss = self.loss_of_task(target)
 
-        def of_task(images: Tensor, labels: Tensor, order: Tensor) -> Weights:
+        def of_task(images: Inputs, labels: Tensor, order: Tensor) -> Weights:
             weights, update = trainable_weights(self.network), self._fresh_optimiser()
             for chosen in order.unbind():
                 weights = descend(
-                    lambda w, i=images[chosen], y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
+                    lambda w, i=some_of(images, chosen), y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
                     weights,
                     update,
                     1,
@@ -102,8 +102,9 @@ class Reptile(AdaptingLearner):
             return weights
 
         order = mini_batches(labelled, steps, self.config.inner_batch)
-        inputs = any_tensor(labelled.inputs)
-        return dict(map_tasks(of_task, inputs, labelled.labels, order, method=self.task_map))
+        return dict(
+            map_tasks(of_task, labelled.inputs, labelled.labels, order, method=self.task_map)
+        )
 
     def _fresh_optimiser(self) -> Update:
         name = self.config.inner_optimiser

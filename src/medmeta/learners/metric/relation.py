@@ -138,7 +138,7 @@ def _map_shape(encoder: AbstractEncoder, input_spec: InputSpec) -> tuple[int, ..
     modes = {part: part.training for part in encoder.modules()}
     try:
         with torch.no_grad():
-            last = encoder.eval().stages(torch.zeros(1, *input_spec.shape))[-1]
+            last = encoder.eval().stages(input_spec.blank(1))[-1]
     finally:
         for part, training in modes.items():
             part.training = training

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from medmeta.episode import Inputs, some_of
 from medmeta.learners._inner_loop import LossOfTask, Weights, loss_and_gradients
 from medmeta.learners._recompute import recomputed
 from medmeta.tasks import TaskMap, map_tasks
@@ -21,7 +22,7 @@ def unroll_tasks(
     loss: LossOfTask,
     rule: Rule,
     start: State,
-    data: tuple[Tensor, Tensor],
+    data: tuple[Inputs, Tensor],
     chosen: Tensor,
     *,
     first_order: bool = False,
@@ -39,15 +40,15 @@ def unroll_tasks(
     ``learned`` are then the tensors that the rule reads and that shall have a gradient.
     """
 
-    def one_step(state: State, images: Tensor, labels: Tensor, examples: Tensor) -> State:
+    def one_step(state: State, images: Inputs, labels: Tensor, examples: Tensor) -> State:
         value, gradients = loss_and_gradients(
-            lambda weights: loss(weights, images[examples], labels[examples]),
+            lambda weights: loss(weights, some_of(images, examples), labels[examples]),
             state[0],
             first_order=first_order,
         )
         return rule(state, gradients, value)
 
-    def all_steps(images: Tensor, labels: Tensor, order: Tensor) -> Weights:
+    def all_steps(images: Inputs, labels: Tensor, order: Tensor) -> Weights:
         state = start
         for examples in order.unbind():
             state = one_step(state, images, labels, examples)
@@ -61,7 +62,7 @@ def unroll_tasks(
 def _recomputing(
     one_step: Callable[..., State],
     start: State,
-    data: tuple[Tensor, Tensor],
+    data: tuple[Inputs, Tensor],
     chosen: Tensor,
     learned: Sequence[Tensor],
     method: TaskMap | None,
@@ -69,7 +70,7 @@ def _recomputing(
     n_tasks = len(chosen)
     first = _for_each_task(start[0], n_tasks), _for_each_task(start[1], n_tasks)
     values, form = pytree.tree_flatten(first)
-    known = [*learned, *(part for part in data if part.requires_grad)]
+    known = [*learned, *(part for part in pytree.tree_leaves(data) if part.requires_grad)]
     for examples in chosen.unbind(1):
 
         def step(*values: Tensor, examples: Tensor = examples) -> tuple[Tensor, ...]:

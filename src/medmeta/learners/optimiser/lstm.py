@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.episode import LabelledSet, Target, any_tensor
+from medmeta.episode import LabelledSet, Target
 from medmeta.learner import TrainingDefaults
 from medmeta.learners._inner_loop import Weights, trainable_weights
 from medmeta.learners._mini_batches import mini_batches
@@ -136,7 +136,7 @@ class MetaLSTM(AdaptingLearner):
             self.loss_of_task(target),
             self.rule.step,
             (start, self.rule.fresh_memory(start)),
-            (any_tensor(support.inputs), support.labels),
+            (support.inputs, support.labels),
             mini_batches(support, steps, config.inner_batch),
             first_order=True,
             checkpointed=config.inner_checkpoint,

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.episode import Episode, LabelledSet, Target, any_tensor
+from medmeta.episode import Episode, LabelledSet, Target, some_of
 from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._inner_loop import Weights, trainable_weights
 from medmeta.learners._mini_batches import together
@@ -107,9 +107,9 @@ class METAL(AdaptingLearner):
         parts = []
         for learned_from, left_out in stratified_folds(both.labels, self.config.folds):
             losses = map_tasks(
-                lambda w, images, labels, asked: loss(w, images[asked], labels[asked]),
+                lambda w, images, labels, asked: loss(w, some_of(images, asked), labels[asked]),
                 self._adapted_to(both, learned_from, episode.target),
-                any_tensor(both.inputs),
+                both.inputs,
                 both.labels,
                 left_out,
                 method=self.task_map,
@@ -142,7 +142,7 @@ class METAL(AdaptingLearner):
             self.loss_of_task(target),
             self.step,
             (trainable_weights(self.network), {}),
-            (any_tensor(labelled.inputs), labelled.labels),
+            (labelled.inputs, labelled.labels),
             chosen[:, None].expand(-1, steps, -1),
             first_order=config.first_order,
             checkpointed=config.inner_checkpoint,
