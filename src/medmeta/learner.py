@@ -18,7 +18,6 @@ from medmeta.episode import (
     Predictor,
     Target,
     TargetKind,
-    any_tensor,
 )
 from medmeta.errors import UnsupportedTaskError
 from medmeta.settings import Settings

@@ -16,8 +16,9 @@ from medmeta.data.preprocess import Preprocessing, prepare
 from medmeta.data.readers import read_image
 from medmeta.data.scan import Scan
 from medmeta.data.slices import chosen_slices
+from medmeta.data.whole_volumes import NO_VOLUME, read_whole
 from medmeta.data.zipped import is_zip, unpacked
-from medmeta.errors import DataError
+from medmeta.errors import DataError, UnreadableImageError
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,14 @@ class Asked:
     def read(self, preprocessing: Preprocessing) -> list[NDArray[np.uint8]]:
         """The picture, or the slices that stand for the scan, prepared ``(C, H, W)``.
 
+        One volume ``(C, D, H, W)`` where volumes are taken whole.
+
         Raises ``UnreadableImageError``, which names it.
         """
+        if preprocessing.depth:
+            if self.scan is None:
+                raise UnreadableImageError(f"{self.file or self.path}: {NO_VOLUME}")
+            return [read_whole(self.scan, preprocessing)]
         if self.scan is None:
             return [prepare(read_image(self.file or self.path).pixels, preprocessing)]
         numbers = chosen_slices(slices_of(self.scan, preprocessing), preprocessing.slices)

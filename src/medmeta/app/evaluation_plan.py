@@ -15,6 +15,7 @@ from medmeta.data.duplicates import unlinked_near_pairs
 from medmeta.data.left_out import remarks
 from medmeta.data.near_duplicates import thumbnail
 from medmeta.data.patients import unknown_patients
+from medmeta.data.preprocess import as_pictures
 from medmeta.data.source import Source
 from medmeta.data.splits import of_split
 from medmeta.data.standardise import left_as_they_are, standardised
@@ -151,7 +152,9 @@ def _copies(source: Source, request: EvaluationRequest) -> list[str]:
     """How many pairs of pictures are nearly the same and may be on both sides of a task."""
     if not request.near_duplicates or len(source) > _LOOKED_THROUGH:
         return []
-    thumbnails = [thumbnail(source.gather(np.array([row]))[0]) for row in range(len(source))]
+    thumbnails = [
+        thumbnail(as_pictures(source.gather(np.array([row])))[0]) for row in range(len(source))
+    ]
     n = len(unlinked_near_pairs(source, np.stack(thumbnails)))
     if not n:
         return []

@@ -17,7 +17,7 @@ from medmeta.app.asked import find_asked
 from medmeta.app.pooling import pooled
 from medmeta.app.predictor import Answers, SavedPredictor, joined
 from medmeta.app.reading import AskedFiles, Progressed, Reading
-from medmeta.data.preprocess import Preprocessing
+from medmeta.data.preprocess import Preprocessing, as_pictures
 from medmeta.storage import write_bytes
 
 
@@ -29,9 +29,9 @@ class AskedImages(AskedFiles):
 
     @property
     def shown(self) -> NDArray[np.uint8]:
-        """``(Q, C, H, W)``: the picture, or the middle one of the slices."""
+        """``(Q, C, H, W)``: the picture, or the middle one of the slices or of a volume."""
         middles: NDArray[np.uint8] = self.pixels[np.cumsum(self.counts) - self.counts // 2 - 1]
-        return middles
+        return as_pictures(middles)
 
 
 def read_images(

@@ -64,6 +64,8 @@ def open_support(
 
 def remarks_on_volumes(source: Source, preprocessing: Preprocessing) -> list[str]:
     """Which slices stand for the volumes of a source, where it has any."""
+    if preprocessing.depth:
+        return [f"Volumes are taken whole: of each {slices_in_words(preprocessing)}."]
     if not source.n_volumes:
         return []
     volumes = "1 volume" if source.n_volumes == 1 else f"{source.n_volumes} volumes"

@@ -29,10 +29,15 @@ class Preprocessing(BaseModel):
     The rest is of DICOM and NIfTI: ``window`` says which values are shown (``file``: as each file
     says itself); ``slices`` of a volume are used, evenly spread over its middle half (1: the middle
     one); ``plane`` cuts NIfTI volumes, where DICOM series keep the slices that were taken;
-    ``time_point``, from 1, is the volume of a NIfTI file that holds several.
+    ``time_point``, from 1, is the volume of a NIfTI file that holds several. With ``depth`` a
+    volume is one input, learned whole: so many of its slices, evenly spread over all of it (a
+    slice more than once where it has fewer). ``spacing`` ``same`` refuses volumes whose voxels
+    differ in size, ``any`` takes them, each stretched to the same grid.
 
     >>> Preprocessing(size=32).shape
     (3, 32, 32)
+    >>> Preprocessing(size=32, channels=1, depth=24).shape
+    (1, 24, 32, 32)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +53,12 @@ class Preprocessing(BaseModel):
         default="axial", description="how NIfTI volumes are cut"
     )
     time_point: int = Field(default=1, ge=1, description="which volume of a NIfTI file, from 1")
+    depth: int = Field(
+        default=0, ge=0, le=512, description="slices of a volume that is learned whole; 0: not"
+    )
+    spacing: Literal["same", "any"] = Field(
+        default="same", description="whether whole volumes may differ in the size of voxels"
+    )
 
     @field_validator("window")
     @classmethod
@@ -59,13 +70,20 @@ class Preprocessing(BaseModel):
         return text.strip().lower()
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)`` of a prepared picture."""
+    def picture_shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of a prepared picture, or slice."""
         return (self.channels, self.size, self.size)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """``(C, H, W)`` of a prepared picture, ``(C, D, H, W)`` of a whole volume."""
+        if not self.depth:
+            return self.picture_shape
+        return (self.channels, self.depth, self.size, self.size)
+
+    @property
     def input_spec(self) -> InputSpec:
-        """What learners are given of a prepared picture."""
+        """What learners are given of a prepared picture or volume."""
         from medmeta.episode import InputSpec  # here: it needs torch, and --help does not
 
         return InputSpec(self.channels, self.shape[1:])
@@ -92,7 +110,19 @@ def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[
     if pixels.shape[:2] != (preprocessing.size, preprocessing.size):
         pixels = _resized(pixels, preprocessing)
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return np.ascontiguousarray(np.broadcast_to(planes, preprocessing.shape))
+    return np.ascontiguousarray(np.broadcast_to(planes, preprocessing.picture_shape))
+
+
+def as_pictures(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What people are shown of inputs ``(n, C, [D,] H, W)``: pictures of one or three channels.
+
+    Of a volume the middle slice; of several modalities the first.
+
+    >>> as_pictures(np.zeros((2, 4, 9, 5, 5), np.uint8)).shape
+    (2, 1, 5, 5)
+    """
+    flat = pixels[:, :, pixels.shape[2] // 2] if pixels.ndim == 5 else pixels
+    return flat if flat.shape[1] in (1, 3) else flat[:, :1]
 
 
 def _described(pixels: NDArray[np.uint8]) -> str:

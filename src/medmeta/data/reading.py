@@ -16,6 +16,7 @@ from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.readers import read_image
 from medmeta.data.scan import Scan
 from medmeta.data.store import Decoded
+from medmeta.data.whole_volumes import NO_VOLUME, read_volume
 from medmeta.errors import UnreadableImageError
 
 THREADS = 4  # decoders let go of the interpreter; more threads only hold more pictures in memory
@@ -82,8 +83,11 @@ def _read(path: Path, preprocessing: Preprocessing) -> Decoded:
 
 def _read_item(item: Wanted, preprocessing: Preprocessing) -> list[Decoded]:
     if isinstance(item, Path):
-        return [_read(item, preprocessing)]
+        missing = Decoded(None, reason=NO_VOLUME)
+        return [missing if preprocessing.depth else _read(item, preprocessing)]
     scan, numbers = item
+    if preprocessing.depth:
+        return [read_volume(scan, preprocessing)]
     try:
         pictures = read_slices(scan, numbers, preprocessing)
         return [Decoded(prepare(p, preprocessing), content_hash(p)) for p in pictures]

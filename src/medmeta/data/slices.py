@@ -26,14 +26,27 @@ def chosen_slices(depth: int, wanted: int) -> tuple[int, ...]:
     return tuple(int(first + span * (2 * i + 1) / (2 * count)) for i in range(count))
 
 
+def spread_slices(depth: int, wanted: int) -> tuple[int, ...]:
+    """Numbers, from 0, of ``wanted`` slices that make up a whole volume of ``depth`` slices.
+
+    Each is the slice that lies at the middle of its share of the volume.
+
+    >>> spread_slices(6, 3), spread_slices(2, 4)
+    ((1, 3, 5), (0, 0, 1, 1))
+    """
+    return tuple(int((i + 0.5) * depth / wanted) for i in range(wanted))
+
+
 def slices_in_words(preprocessing: Preprocessing) -> str:
     """Which slices of a volume are used.
 
     >>> slices_in_words(Preprocessing(slices=3, window="lung"))
     '3 slices in its middle half, window lung, NIfTI cut axial'
     """
-    n = preprocessing.slices
+    n, whole = preprocessing.slices, preprocessing.depth
     which = "its middle slice" if n == 1 else f"{n} slices in its middle half"
+    if whole:
+        which = f"{whole} slices over all of it, as one input"
     window = "of the file" if preprocessing.window == OWN else preprocessing.window
     time = "" if preprocessing.time_point == 1 else f", volume {preprocessing.time_point} in time"
     return f"{which}, window {window}, NIfTI cut {preprocessing.plane}{time}"
@@ -42,10 +55,11 @@ def slices_in_words(preprocessing: Preprocessing) -> str:
 def as_slices(index: SourceIndex, preprocessing: Preprocessing, *, depth: int = 0) -> SourceIndex:
     """The table with a row for each slice that is used of a volume; pictures keep theirs.
 
-    ``depth`` is that of the volumes of an npz, of which ``array_rows`` then count the slices one
+    Volumes that are learned whole are a row each as they are. ``depth`` is that of the volumes of
+    an npz, of which ``array_rows`` then count the slices one
     after the other. Rows of one volume have the same entry in the column ``volume``.
     """
-    if not depth and not index.scans:
+    if preprocessing.depth or (not depth and not index.scans):
         return index
     chosen = []
     for row in range(len(index)):

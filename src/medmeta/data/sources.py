@@ -20,6 +20,7 @@ from medmeta.data.reading import Wanted, read_pictures
 from medmeta.data.slices import as_slices
 from medmeta.data.source import Source
 from medmeta.data.store import Decode, Decoded, Store, open_store, store_key
+from medmeta.data.whole_volumes import NO_VOLUME, spacing_problems, volumes_of_array
 from medmeta.data.zipped import is_zip, unpacked
 from medmeta.errors import DataError, UnreadableImageError
 
@@ -127,6 +128,7 @@ def open_source(
     if not len(found.index):
         raise DataError(f"{path}: there is no image in it that can be used.")
     depth = 0 if found.array is None else found.array.depth
+    _refuse_mixed(path, found.index, preprocessing)
     index = as_slices(found.index, preprocessing, depth=depth)
     key = store_key((path.resolve(), *_files(found)), preprocessing)
     decode = _decoder(found, index, preprocessing)
@@ -138,6 +140,11 @@ def open_source(
             _listed(f"{path}: {len(lines)} of {len(found.index)} images cannot be read", lines)
         )
     return _source(path, index, store)
+
+
+def _refuse_mixed(path: Path, index: SourceIndex, preprocessing: Preprocessing) -> None:
+    for problem in spacing_problems(index, preprocessing):
+        raise DataError(f"{path}: {problem.what}")
 
 
 def row_name(index: SourceIndex, row: int) -> str:
@@ -183,6 +190,13 @@ def _decoder(found: ScannedSource, index: SourceIndex, preprocessing: Preprocess
     def decode(rows: Sequence[int]) -> Generator[Decoded, None, None]:
         if array is None:
             yield from read_pictures(_wanted(index, rows), preprocessing)
+            return
+        if preprocessing.depth:
+            if not array.depth:
+                yield from (Decoded(None, reason=NO_VOLUME) for _ in rows)
+                return
+            numbers = [int(index.array_rows[row]) for row in rows]
+            yield from volumes_of_array(iter(array), array.depth, numbers, preprocessing)
             return
         places = iter(int(index.array_rows[row]) for row in rows)
         place = next(places, None)

@@ -29,7 +29,10 @@ _REPORTED = 64
 
 @dataclass(frozen=True)
 class Decoded:
-    """One prepared picture ``(C, size, size)`` and its content hash; or why there is none."""
+    """One prepared picture ``(C, size, size)``, or volume ``(C, D, size, size)``, with its hash.
+
+    The hash is of its content; or there is none, and a reason.
+    """
 
     pixels: NDArray[np.uint8] | None
     content: int = 0
@@ -42,7 +45,7 @@ Decode = Callable[[Sequence[int]], Generator[Decoded, None, None]]
 
 @dataclass(frozen=True)
 class Store:
-    """``pixels`` ``(n, C, size, size)`` and ``hashes`` ``(n,)``; ``bad`` says why by row.
+    """``pixels`` ``(n, C, [D,] size, size)`` and ``hashes`` ``(n,)``; ``bad`` says why by row.
 
     Rows in ``bad`` are black. ``in_memory`` where the cache would not take it.
     """

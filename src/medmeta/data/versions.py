@@ -42,5 +42,13 @@ class SourceVersions(Source):
         for place, row in enumerate(rows.reshape(-1).tolist()):
             if version := row // n:
                 seed = int(self.hashes[row])
-                flat[place] = self.alterations[version - 1](flat[place], seed)
+                flat[place] = _altered(self.alterations[version - 1], flat[place], seed)
         return images
+
+
+def _altered(alter: Alter, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """A picture ``(C, H, W)``, or a volume ``(C, D, H, W)`` slice by slice."""
+    if image.ndim == 3:
+        return alter(image, seed)
+    slices = [alter(image[:, number], seed + number) for number in range(image.shape[1])]
+    return np.stack(slices, axis=1)

@@ -11,6 +11,7 @@ from medmeta.encoders import (
     joined,
     pixels,
     resnet,
+    slicewise,
     tabular,
 )
 from medmeta.encoders._interface import (
@@ -40,9 +41,9 @@ __all__ = [
     "ExternalEncoder",
     "Norm",
     "build_encoder",
-    "resolved",
     "channels_innermost",
     "keeps_running_statistics",
+    "resolved",
     "uses_batch_statistics",
     "uses_fused_batch_statistics",
 ]
@@ -58,6 +59,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         pixels.SPEC,
         *basic_resnet.SPECS,
         resnet.SPEC,
+        slicewise.SPEC,
         tabular.SPEC,
     )
 }

@@ -25,7 +25,9 @@ def convolution_of(dimensions: int) -> type[nn.Conv1d | nn.Conv2d | nn.Conv3d]:
     return _CONVOLUTIONS[dimensions - 1]
 
 
-def max_pool(dimensions: int, kernel: int, stride: int | None = None, padding: int = 0) -> nn.Module:
+def max_pool(
+    dimensions: int, kernel: int, stride: int | None = None, padding: int = 0
+) -> nn.Module:
     """Max-pooling over so many axes of space, 1 to 3."""
     return _POOLS[dimensions - 1](kernel, stride, padding)
 

@@ -27,7 +27,8 @@ class EncoderConfig(Settings):
     """Which encoder, and how it normalises; ``options`` are the encoder's own.
 
     ``name`` ``auto``: Conv-4 of signals, images and volumes, the small network of records, the
-    fusion of several kinds of input. ``flips``: embeddings are means of those of the image and of its mirror image.
+    fusion of several kinds of input. ``flips``: embeddings are means of those of the image and of
+    its mirror image.
     """
 
     name: str = AUTO

@@ -57,9 +57,7 @@ class BatchStatistics(nn.Module):
         variance = centred.square().mean(others)
         scale = self.weight * (variance + self.eps).rsqrt()
         of_channels = (-1, *[1] * (inputs.ndim - 2))
-        scaled = torch.addcmul(
-            self.bias.reshape(of_channels), centred, scale.reshape(of_channels)
-        )
+        scaled = torch.addcmul(self.bias.reshape(of_channels), centred, scale.reshape(of_channels))
         return scaled.to(inputs.dtype)
 
 

@@ -93,7 +93,7 @@ class Fusion(AbstractEncoder):
 
 
 class GatedUnit(nn.Module):
-    """Two embeddings ``(N, D₁)`` and ``(N, D₂)`` to ``(N, width)``, unit by unit one or the other."""
+    """Two embeddings ``(N, D₁)`` and ``(N, D₂)`` to ``(N, width)``, one or the other in each."""
 
     def __init__(self, sizes: Sequence[int], width: int) -> None:
         super().__init__()

@@ -82,9 +82,7 @@ class Joined(AbstractEncoder):
         return torch.nn.functional.normalize(embedding, dim=1, eps=1e-6) * length
 
 
-def _parts(
-    options: JoinedOptions, input_spec: InputSpec
-) -> list[tuple[EncoderConfig, InputSpec]]:
+def _parts(options: JoinedOptions, input_spec: InputSpec) -> list[tuple[EncoderConfig, InputSpec]]:
     return [(part, input_spec) for part in options.parts]
 
 

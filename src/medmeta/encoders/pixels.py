@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -35,6 +36,7 @@ class Pixels(AbstractEncoder):
         """The image itself, shrunk where asked."""
         if not self.side:
             return [inputs]
+        shrink: tuple[Callable[..., Tensor], ...]
         shrink = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
         return [shrink[len(self.size) - 1](inputs, self.size)]
 

@@ -82,18 +82,21 @@ def draw_alterations(
 
 
 def apply_alterations(images: Tensor, drawn: Alterations) -> Tensor:
-    """Altered pictures ``(..., n, C, H, W)``, normalised float32 within -2 to 2.
+    """Altered pictures ``(..., n, C, [D,] H, W)``, normalised float32 within -2 to 2.
 
-    ``images`` are stored pixels (uint8) or normalised already. Beyond a picture's edge lies what is
+    ``images`` are stored pixels (uint8) or normalised already. All slices of a volume are altered
+    alike. Beyond a picture's edge lies what is
     at its edge. In this order: moved and turned (bilinear), blurred, gain, brightness, noise.
     """
     normalised = as_float(images) if images.dtype == torch.uint8 else images
-    *lead, channels, height, width = normalised.shape
-    flat = normalised.reshape(-1, channels, height, width)
+    shape, channels = normalised.shape, drawn.gain.shape[-1]
+    # Slices of a volume lie beside its channels.
+    flat = normalised.reshape(drawn.softness.size, -1, *shape[-2:])
     flat = _softened(_moved(flat, drawn), _on(drawn.softness, flat))
-    flat = flat * _on(drawn.gain, flat, channels)
+    slices = flat.shape[1] // channels
+    flat = flat * _on(drawn.gain, flat, channels).repeat_interleave(slices, dim=1)
     flat = flat.add_(_on(drawn.brightness, flat)).add_(_noise(drawn, flat))
-    return flat.clamp_(-2.0, 2.0).reshape(*lead, channels, height, width)
+    return flat.clamp_(-2.0, 2.0).reshape(shape)
 
 
 def _moved(images: Tensor, drawn: Alterations) -> Tensor:

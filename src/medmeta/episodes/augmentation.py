@@ -63,24 +63,32 @@ def draw_changes(
 
 
 def apply_changes(images: Tensor, changes: Changes) -> Tensor:
-    """Changed images ``(..., n, C, H, W)``, normalised float32 that stay within -2 to 2.
+    """Changed images ``(..., n, C, *space)``, normalised float32 that stay within -2 to 2.
 
-    ``images`` are stored pixels (uint8) or normalised already.
+    Left and right are the two ends of the last axis of space. ``images`` are stored pixels (uint8)
+    or normalised already.
 
     >>> still = Changes(np.array([True]), np.ones((1, 1), np.float32), np.zeros(1, np.float32))
     >>> apply_changes(torch.tensor([[[[0.0, 1.0]]]]), still).flatten().tolist()
     [1.0, 0.0]
     """
-    gain = torch.from_numpy(changes.gain).to(images.device)[..., None, None]
-    shift = torch.from_numpy(changes.shift).to(images.device)[..., None, None, None]
-    mirrored = torch.from_numpy(changes.mirrored).to(images.device)[..., None, None, None]
+    gain, shift, mirrored = (
+        _over(torch.from_numpy(values).to(images.device), images)
+        for values in (changes.gain, changes.shift, changes.mirrored)
+    )
     turned = torch.where(mirrored, images.flip(-1), images)  # of integers: a quarter of the bytes
     normalised = as_float(turned) if turned.dtype == torch.uint8 else turned
     return normalised.mul_(gain).add_(shift).clamp_(-2.0, 2.0)
 
 
 def is_colour(images: Tensor) -> NDArray[np.bool_]:
-    """``(T,)``: whether any image of each task ``(T, n, C, H, W)`` has channels that differ."""
+    """``(T,)``: whether any image of each task ``(T, n, C, *space)`` has channels that differ."""
     pixels = images.cpu().numpy()
-    differ: NDArray[np.bool_] = (pixels[:, :, 1:] != pixels[:, :, :1]).any(axis=(1, 2, 3, 4))
+    others = tuple(range(1, pixels.ndim))
+    differ: NDArray[np.bool_] = (pixels[:, :, 1:] != pixels[:, :, :1]).any(axis=others)
     return differ
+
+
+def _over(values: Tensor, images: Tensor) -> Tensor:
+    """Numbers of images or of channels with as many axes as the images."""
+    return values.reshape(*values.shape, *[1] * (images.ndim - values.ndim))

@@ -17,6 +17,7 @@ from medmeta.app.commands.options import (
     Plane,
     SkipBad,
     Slices,
+    Spacing,
     Split,
     Standardise,
     TimePoint,
@@ -55,6 +56,7 @@ def adapt(
     slices: Slices = None,
     plane: Plane = None,
     time_point: TimePoint = None,
+    spacing: Spacing = None,
     split: Split = None,
     standardise: Standardise = None,
     seed: Annotated[int, typer.Option(help="Seed, for learners that use chance.")] = 0,
@@ -84,7 +86,9 @@ def adapt(
     check_place(out)
     keep_freed_memory()
     loaded = load_model(model, expected_sha256=expect_sha256, allow_external=allow_external)
-    loaded = loaded.reading(window=window, slices=slices, plane=plane, time_point=time_point)
+    loaded = loaded.reading(
+        window=window, slices=slices, plane=plane, time_point=time_point, spacing=spacing
+    )
     trained = loaded.card.get("standardise")
     opened = open_support(
         support,
@@ -195,9 +199,11 @@ def predict(
             "say nothing about how good it is. Ask about images of other patients."
         )
     if asked.volumes:
+        how = "" if loaded.preprocessing.depth else "the mean of the answers to its slices, "
         say(
-            f"{asked.volumes} of these are volumes; the answer to each is the mean of the "
-            f"answers to its slices ({slices_in_words(loaded.preprocessing)})."
+            f"{asked.volumes} of these are volumes; the answer to each is {how}"
+            f"{'by ' if loaded.preprocessing.depth else ''}"
+            f"{slices_in_words(loaded.preprocessing)}."
         )
     for _, problem in asked.problems:
         say(f"left out: {problem}")

@@ -16,7 +16,12 @@ NOT_BOTH = (
 
 
 def untrained(
-    learner: str | None, encoder: str | None, set_: list[str], size: int, *, allow_external: bool
+    learner: str | None,
+    encoder: str | None,
+    set_: list[str],
+    images: dict[str, Any],
+    *,
+    allow_external: bool,
 ) -> LoadedModel:
     """A learner with fresh weights, as the flags name it."""
     from medmeta.app.baselines import untrained_model
@@ -27,7 +32,7 @@ def untrained(
 
     if learner is None:
         raise SettingsError(NOT_BOTH)
-    values = {"preprocessing": {"size": size}, "options": options_from_texts(set_)}
+    values = {"preprocessing": images, "options": options_from_texts(set_)}
     request = validated(TrainRequest, {**values, "encoder": encoder}, where="medmeta evaluate")
     return untrained_model(
         learner,
@@ -65,10 +70,14 @@ def check_no_head(head: list[str] | None) -> None:
         )
 
 
-def check_nothing_set(learner: str | None, encoder: str | None, set_: list[str] | None) -> None:
+def check_nothing_set(
+    learner: str | None, encoder: str | None, set_: list[str] | None, *, depth: int | None
+) -> None:
     """A run has its learner, encoder and options already."""
     if learner is not None:
         raise SettingsError(NOT_BOTH)
+    if depth is not None:
+        raise SettingsError("a RUN has the --depth that it was trained with; leave it out.")
     if encoder is not None or set_:
         raise SettingsError(
             "a RUN is measured with the encoder and options that it was trained with; --encoder "

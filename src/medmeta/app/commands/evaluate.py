@@ -17,12 +17,14 @@ from medmeta.app.commands.asked_model import (
 from medmeta.app.commands.options import (
     AllowExternal,
     AsJson,
+    Depth,
     DropSmall,
     ExpectSha256,
     Plane,
     Profile,
     SkipBad,
     Slices,
+    Spacing,
     Split,
     Standardise,
     TimePoint,
@@ -88,6 +90,8 @@ def evaluate(
     slices: Slices = None,
     plane: Plane = None,
     time_point: TimePoint = None,
+    depth: Depth = None,
+    spacing: Spacing = None,
     baselines: Annotated[
         bool, typer.Option(help="Also measure ridge on raw pixels on the same tasks.")
     ] = True,
@@ -132,11 +136,14 @@ def evaluate(
     with profiled(trace, aside=as_json):
         if run is None:
             check_no_head(head)
-            model = untrained(learner, encoder, set_ or [], size, allow_external=allow_external)
+            images = {"size": size, "depth": depth or 0}
+            model = untrained(learner, encoder, set_ or [], images, allow_external=allow_external)
         else:
-            check_nothing_set(learner, encoder, [] if head else set_)
+            check_nothing_set(learner, encoder, [] if head else set_, depth=depth)
             model = load_model(run, expected_sha256=expect_sha256, allow_external=allow_external)
-        model = model.reading(window=window, slices=slices, plane=plane, time_point=time_point)
+        model = model.reading(
+            window=window, slices=slices, plane=plane, time_point=time_point, spacing=spacing
+        )
         if shift:
             _shifted(model, source or [], request, shift, out, skip_bad=skip_bad, as_json=as_json)
             return

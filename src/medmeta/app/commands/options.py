@@ -32,6 +32,13 @@ Slices = Annotated[
 ]
 Plane = Annotated[str | None, typer.Option(help="NIfTI: axial, coronal or sagittal slices.")]
 TimePoint = Annotated[int | None, typer.Option(help="NIfTI over time: which volume, from 1.")]
+Depth = Annotated[
+    int | None,
+    typer.Option(help="Learn volumes whole, each of so many slices (0: slice by slice)."),
+]
+Spacing = Annotated[
+    str | None, typer.Option(help="Whole volumes: same (refuse mixed voxel sizes) or any.")
+]
 Profile = Annotated[
     bool, typer.Option("--profile", help="Say where the time went; writes a trace of it.")
 ]

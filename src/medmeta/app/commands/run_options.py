@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 AnyRequest = TypeVar("AnyRequest", bound="RunRequest")
 
 TRACE = "trace-train.json"  # of --profile, in the run's folder
-PREPROCESSING = ("size", "channels", "fit", "window", "slices", "plane", "time_point")
+PREPROCESSING = (
+    "size",
+    "channels",
+    "fit",
+    "window",
+    "slices",
+    "plane",
+    "time_point",
+    "depth",
+    "spacing",
+)
 TRAINING = (
     "steps",
     "seed",

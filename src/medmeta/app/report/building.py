@@ -19,7 +19,7 @@ from medmeta.app.report.content import (
     SupportContent,
 )
 from medmeta.app.workbench import SavedPredictor
-from medmeta.data.preprocess import Preprocessing
+from medmeta.data.preprocess import Preprocessing, as_pictures
 from medmeta.data.slices import slices_in_words
 from medmeta.training.metrics_log import read_metrics
 from medmeta.version import __version__
@@ -38,7 +38,7 @@ def predictor_report(
     """The content of a report on a predictor, and on its answers where images were asked."""
     card = predictor.card
     support = SupportContent(
-        predictor.pixels,
+        as_pictures(predictor.pixels),
         np.asarray(predictor.support_labels, dtype=np.int64),
         predictor.support_names,
         predictor.support_embeddings,

@@ -63,8 +63,9 @@ class FineTuning(AdaptingLearner):
         def of_task(start: Weights, images: Inputs, labels: Tensor, order: Tensor) -> Weights:
             weights, update = start, with_momentum(self.config.rate, self.config.momentum)
             for chosen in order.unbind():
+                shown = some_of(images, chosen)
                 weights = descend(
-                    lambda w, i=some_of(images, chosen), y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
+                    lambda w, i=shown, y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
                     weights,
                     update,
                     1,

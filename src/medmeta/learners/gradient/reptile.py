@@ -92,8 +92,9 @@ class Reptile(AdaptingLearner):
         def of_task(images: Inputs, labels: Tensor, order: Tensor) -> Weights:
             weights, update = trainable_weights(self.network), self._fresh_optimiser()
             for chosen in order.unbind():
+                shown = some_of(images, chosen)
                 weights = descend(
-                    lambda w, i=some_of(images, chosen), y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
+                    lambda w, i=shown, y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
                     weights,
                     update,
                     1,
