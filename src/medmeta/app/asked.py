@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.folder import is_litter
 from medmeta.data.manifest import MANIFEST_SUFFIXES
-from medmeta.data.medical import find_scans, medical_kind, read_slices, scan_place, slices_of
+from medmeta.data.medical import (
+    find_scans,
+    kind_in_class,
+    medical_kind,
+    read_slices,
+    scan_place,
+    slices_of,
+)
 from medmeta.data.preprocess import Preprocessing, prepare
 from medmeta.data.readers import read_image
 from medmeta.data.scan import Scan
+from medmeta.data.signals import NO_SIGNAL, SIGNAL, is_part_of_record, read_signal
 from medmeta.data.slices import chosen_slices
 from medmeta.data.whole_volumes import NO_VOLUME, read_whole
 from medmeta.data.zipped import is_zip, unpacked
@@ -34,6 +42,11 @@ class Asked:
     scan: Scan | None = None
     file: Path | None = None
 
+    @property
+    def is_volume(self) -> bool:
+        """Whether it may have slices."""
+        return self.scan is not None and self.scan.kind != SIGNAL
+
     def label(self, code: Mapping[str, int]) -> int:
         """The class that its folder is called by, else -1; of a scan, any folder above it."""
         folders = self.folders[:1] if self.scan is None else self.folders
@@ -44,13 +57,17 @@ class Asked:
         named = (self.file or self.path) if self.scan is None else self.scan.where
         return f"{self.path}: {reason.removeprefix(f'{named}: ')}"
 
-    def read(self, preprocessing: Preprocessing) -> list[NDArray[np.uint8]]:
+    def read(self, preprocessing: Preprocessing) -> list[NDArray[Any]]:
         """The picture, or the slices that stand for the scan, prepared ``(C, H, W)``.
 
-        One volume ``(C, D, H, W)`` where volumes are taken whole.
+        One volume ``(C, D, H, W)`` where volumes are taken whole; a signal ``(C, L)``.
 
         Raises ``UnreadableImageError``, which names it.
         """
+        if preprocessing.samples:
+            if self.scan is None:
+                raise UnreadableImageError(f"{self.file or self.path}: {NO_SIGNAL}")
+            return [read_signal(self.scan, preprocessing)]
         if preprocessing.depth:
             if self.scan is None:
                 raise UnreadableImageError(f"{self.file or self.path}: {NO_VOLUME}")
@@ -70,11 +87,12 @@ class Found:
     problems: tuple[tuple[Path, str], ...]
 
 
-def find_asked(paths: Sequence[Path]) -> Found:
+def find_asked(paths: Sequence[Path], *, signals: bool = False) -> Found:
     """The files given, and all files below the folders given, in order, each once.
 
     DICOM files are put together by series. Tables in folders are passed over: manifests, and what
-    an earlier call may have written. Raises ``DataError`` for a path that is not there, or where
+    an earlier call may have written; where ``signals`` are asked about, tables of numbers are such.
+    Raises ``DataError`` for a path that is not there, or where
     no file is left.
     """
     found: dict[Path, Asked] = {}
@@ -82,9 +100,10 @@ def find_asked(paths: Sequence[Path]) -> Found:
     seen: set[Path] = set()
     for path in paths:
         root = unpacked(path) if is_zip(path) else path if path.is_dir() else path.parent
-        fresh = [file for file in _files(path, root) if file not in seen]
+        inside = _files(path, root, signals=signals)
+        fresh = [file for file in inside if file not in seen]
         seen.update(fresh)
-        listed, wrong = _asked(fresh, path, root)
+        listed, wrong = _asked(fresh, path, root, signals=signals)
         found.update(listed)
         problems += wrong
     if not found and not problems:
@@ -93,11 +112,11 @@ def find_asked(paths: Sequence[Path]) -> Found:
 
 
 def _asked(
-    files: Sequence[Path], path: Path, root: Path
+    files: Sequence[Path], path: Path, root: Path, *, signals: bool
 ) -> tuple[dict[Path, Asked], list[tuple[Path, str]]]:
     """What files are, by the first of each, in order; and what can be no part of it."""
     shown = path if is_zip(path) else root  # what was unpacked goes by the zip's name
-    kinds = {file: medical_kind(file) for file in files}
+    kinds = {file: (kind_in_class if signals else medical_kind)(file) for file in files}
     scans, wrong = find_scans([file for file, kind in kinds.items() if kind], root=root)
     problems = [
         (shown / p.where, f"{shown / p.where}: {p.what}") for p in wrong if p.severity == "error"
@@ -113,10 +132,10 @@ def _asked(
     return dict(ordered), problems
 
 
-def _files(path: Path, root: Path) -> list[Path]:
+def _files(path: Path, root: Path, *, signals: bool) -> list[Path]:
     if path.is_dir() or is_zip(path):
         inside = (p for p in sorted(root.rglob("*")) if p.is_file())
-        return [p for p in inside if not _passed_over(p.relative_to(root))]
+        return [p for p in inside if not _passed_over(p, root, signals=signals)]
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder; check the name.")
     return [path]
@@ -130,6 +149,9 @@ def _folders(file: Path, given: Path) -> tuple[str, ...]:
     return tuple(reversed(inside.parts)) or (given.name,)
 
 
-def _passed_over(path: Path) -> bool:
-    """What operating systems leave behind, and the table that may lie beside the images."""
-    return path.suffix.lower() in MANIFEST_SUFFIXES or any(is_litter(p) for p in path.parts)
+def _passed_over(path: Path, root: Path, *, signals: bool) -> bool:
+    """What operating systems leave behind, the table beside the images, samples of a record."""
+    if any(is_litter(part) for part in path.relative_to(root).parts) or is_part_of_record(path):
+        return True
+    table = path.suffix.lower() in MANIFEST_SUFFIXES
+    return table and not (signals and kind_in_class(path))

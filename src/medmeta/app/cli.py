@@ -22,6 +22,7 @@ from medmeta.app.commands import (
     deidentify,
     doctor,
     download,
+    draw_ecg,
     evaluate,
     inspect,
     pretrain,
@@ -70,6 +71,7 @@ app.add_typer(data, name="data")
 data_commands.register(data)
 download.register(data)
 deidentify.register(data)
+draw_ecg.register(data)
 pretrain.register(app)
 train.register(app)
 evaluate.register(app)

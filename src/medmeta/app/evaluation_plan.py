@@ -150,7 +150,8 @@ def _remarks(source: Source, excluded: int) -> list[str]:
 
 def _copies(source: Source, request: EvaluationRequest) -> list[str]:
     """How many pairs of pictures are nearly the same and may be on both sides of a task."""
-    if not request.near_duplicates or len(source) > _LOOKED_THROUGH:
+    signals = source.pixels.dtype != np.uint8
+    if not request.near_duplicates or signals or len(source) > _LOOKED_THROUGH:
         return []
     thumbnails = [
         thumbnail(as_pictures(source.gather(np.array([row])))[0]) for row in range(len(source))

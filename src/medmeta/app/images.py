@@ -66,7 +66,7 @@ def _reading(
     skip_bad: bool,
     progress: Progressed | None,
 ) -> Reading:
-    found = find_asked(paths)
+    found = find_asked(paths, signals=bool(preprocessing.samples))
     return Reading(
         found.asked,
         preprocessing,

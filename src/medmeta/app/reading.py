@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ class Reading:
         self._done = 0
 
     def parts(
-        self, make: Callable[[NDArray[np.uint8]], Made], size: int = PART, *, light: bool = True
+        self, make: Callable[[NDArray[Any]], Made], size: int = PART, *, light: bool = True
     ) -> Generator[Made, None, None]:
         """``make`` of the images ``(q, C, H, W)`` of ``size`` files at a time, in order.
 
@@ -74,7 +74,7 @@ class Reading:
         where some cannot be read and may not be left out; the files after the first such are read
         only to say which cannot be either.
         """
-        if any(item.scan is not None for item in self.asked):
+        if any(item.is_volume for item in self.asked):
             size = max(1, size // self.preprocessing.slices)
         chunks = [self.asked[i : i + size] for i in range(0, len(self.asked), size)]
         work = partial(self._part, make=make)
@@ -97,15 +97,15 @@ class Reading:
             np.array(labels, dtype=np.int64),
             tuple(self.problems),
             np.array(self.counts, dtype=np.int64),
-            sum(item.scan is not None for item in self.good),
+            sum(item.is_volume for item in self.good),
         )
 
     def _part(
-        self, asked: Sequence[Asked], make: Callable[[NDArray[np.uint8]], Made]
+        self, asked: Sequence[Asked], make: Callable[[NDArray[Any]], Made]
     ) -> tuple[list[int | str], Made | None]:
         """How many pictures files gave, or why they cannot be read; and what is made of these."""
         read: list[int | str] = []
-        pictures: list[NDArray[np.uint8]] = []
+        pictures: list[NDArray[Any]] = []
         for item in asked:
             try:
                 found = item.read(self.preprocessing)

@@ -64,6 +64,11 @@ def evaluate_shift(
 
 def _check_column(source: Source, column: str) -> None:
     if column == QUALITY:
+        if source.pixels.dtype != np.uint8:
+            raise SettingsError(
+                f"--shift {QUALITY}: {source.name} holds signals, and the faults are those of "
+                "pictures; name a column, such as device."
+            )
         return
     if column in _PERSONS:
         raise SettingsError(

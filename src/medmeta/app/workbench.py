@@ -145,8 +145,9 @@ def _check_support(
     support: Mapping[str, Tensor], card: Mapping[str, Any], target: Target, *, where: Path
 ) -> None:
     pixels, labels = support.get("pixels"), support.get("labels")
-    shape = Preprocessing.model_validate(card["preprocessing"]).shape
-    fits = pixels is not None and pixels.dtype == torch.uint8 and pixels.shape[1:] == shape
+    prepared = Preprocessing.model_validate(card["preprocessing"])
+    dtype = torch.float16 if prepared.samples else torch.uint8
+    fits = pixels is not None and pixels.dtype == dtype and pixels.shape[1:] == prepared.shape
     if fits and labels is not None and pixels is not None:
         if target.kind == "classes":
             fits = labels.dtype == torch.int64 and labels.shape == pixels.shape[:1]

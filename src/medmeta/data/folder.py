@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from medmeta.data.index import Column, Problem, SourceIndex
-from medmeta.data.medical import find_scans, medical_kind
+from medmeta.data.medical import find_scans, kind_in_class
 from medmeta.data.readers import IMAGE_SUFFIXES
 from medmeta.data.scan import Scan
 from medmeta.data.scan_columns import with_scans
+from medmeta.data.signals import is_part_of_record
 from medmeta.errors import DataError
 
 _LITTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"))
@@ -136,7 +137,7 @@ def _files(folder: os.DirEntry[str], root: Path) -> Iterator[tuple[os.DirEntry[s
             yield entry, _wrong_link(entry, root)
         elif entry.is_dir():
             yield from _files(entry, root)
-        else:
+        elif not is_part_of_record(Path(entry.path)):
             yield entry, _wrong_file(entry)
 
 
@@ -144,7 +145,7 @@ def _wrong_file(entry: os.DirEntry[str]) -> str:
     if not entry.is_file():
         return "is not an ordinary file; remove it, or leave it out with --skip-bad."
     path = Path(entry.path)
-    if path.suffix.lower() not in IMAGE_SUFFIXES and medical_kind(path) is None:
+    if path.suffix.lower() not in IMAGE_SUFFIXES and kind_in_class(path) is None:
         return "is not an image of a kind that is read; remove it, or leave it out with --skip-bad."
     return ""
 

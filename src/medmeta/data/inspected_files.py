@@ -10,13 +10,14 @@ from typing import Any
 from medmeta.data.index import Problem, SourceIndex
 from medmeta.data.manifest import MANIFEST_SUFFIXES
 from medmeta.data.manifest_scans import files_below
-from medmeta.data.medical import find_scans, medical_kind, read_slices
+from medmeta.data.medical import find_scans, kind_in_class, medical_kind, read_slices
 from medmeta.data.nifti import read_nifti_slices
 from medmeta.data.nifti_header import nifti_files
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.readers import IMAGE_SUFFIXES, read_image
 from medmeta.data.reading import bare_reason, map_ahead
 from medmeta.data.scan import Scan
+from medmeta.data.signals import AS_THEY_ARE, SIGNAL, read_recording
 from medmeta.errors import UnreadableImageError
 
 _AS_IT_IS = Preprocessing()
@@ -94,7 +95,7 @@ def files_among(path: Path, index: SourceIndex) -> tuple[InspectedFile, ...]:
     if path.is_dir():
         root = path.resolve()
         others = [f for f in files_below(root) if f.suffix.lower() not in IMAGE_SUFFIXES]
-        if not any(medical_kind(file) for file in others):
+        if not any(kind_in_class(file) for file in others):
             return ()
         return inspect_tree(root, others).files
     held = dict.fromkeys(f for scan in index.scans if scan is not None for f in scan.files)
@@ -112,7 +113,7 @@ def inspect_tree(
     ``files`` may name those to be looked at, instead of all.
     """
     paths = list(files_below(root) if files is None else files)
-    medical = [path for path in paths if medical_kind(path)]
+    medical = [path for path in paths if kind_in_class(path)]
     scans, problems = find_scans(medical, root=root)
     used = {file for scan in scans for file in scan.files}
     refusals = {p.where: p.what for p in problems if _of_file(p, root, used)}
@@ -145,7 +146,7 @@ def _of_file(problem: Problem, root: Path, used: Collection[Path]) -> bool:
 
 
 def _refused(path: Path, root: Path, reason: str) -> InspectedFile:
-    kind = medical_kind(path) or ("picture" if path.suffix.lower() in IMAGE_SUFFIXES else "other")
+    kind = kind_in_class(path) or ("picture" if path.suffix.lower() in IMAGE_SUFFIXES else "other")
     return InspectedFile(path.relative_to(root).as_posix(), kind, reason)
 
 
@@ -153,6 +154,8 @@ def _look(item: Scan | Path, root: Path) -> list[InspectedFile]:
     try:
         if isinstance(item, Path):
             return [_look_at_picture(item, root)]
+        if item.kind == SIGNAL:
+            return _look_at_signal(item, root)
         return [_look_at_nifti(item, root)] if item.kind == "nifti" else _look_at_series(item, root)
     except Exception as error:  # one file must not stop the look at all others
         files = (item,) if isinstance(item, Path) else item.files
@@ -181,6 +184,16 @@ def _look_at_nifti(scan: Scan, root: Path) -> InspectedFile:
     except UnreadableImageError as error:
         return _refused(path, root, str(error).removeprefix(f"{scan.where}: "))
     return _read(scan, path, root, (scan.n_slices, *scan.shape), look)
+
+
+def _look_at_signal(scan: Scan, root: Path) -> list[InspectedFile]:
+    """The header and the samples alike: leads and samples, or why not."""
+    try:
+        leads, samples = read_recording(scan.files[0], AS_THEY_ARE).values.shape
+    except UnreadableImageError as error:
+        return [_refused(file, root, str(error)) for file in scan.files]
+    shape = (leads, max(samples, scan.shape[1]))
+    return [_read(scan, file, root, shape, "") for file in scan.files]
 
 
 def _look_at_series(scan: Scan, root: Path) -> list[InspectedFile]:

@@ -17,6 +17,7 @@ from medmeta.data.preprocess import Preprocessing, content_hash
 from medmeta.data.readers import read_image
 from medmeta.data.reading import bare_reason, map_ahead
 from medmeta.data.scan import Scan
+from medmeta.data.signals import AS_THEY_ARE, SIGNAL, read_recording
 from medmeta.data.sources import ScannedSource
 from medmeta.errors import UnreadableImageError
 
@@ -76,9 +77,21 @@ def _look_at_file(path: Path, scan: Scan | None) -> Seen:
 
 
 def _look_at_scan(scan: Scan) -> Seen:
+    if scan.kind == SIGNAL:
+        return _look_at_signal(scan)
     try:
         (pixels,) = read_slices(scan, [scan.n_slices // 2], Preprocessing())
     except UnreadableImageError as error:
         return Seen(reason=str(error).removeprefix(f"{scan.where}: "))
     size, content = (pixels.shape[0], pixels.shape[1]), content_hash(pixels)
     return Seen(size, pixels.ndim == 3, 0, content, thumbnail=thumbnail(pixels))
+
+
+def _look_at_signal(scan: Scan) -> Seen:
+    """Its leads and samples; of its middle seconds what tells equal ones."""
+    try:
+        found = read_recording(scan.files[0], AS_THEY_ARE)
+    except UnreadableImageError as error:
+        return Seen(reason=str(error))
+    leads, samples = found.values.shape
+    return Seen((leads, max(samples, scan.shape[1])), False, 0, content_hash(found.values))

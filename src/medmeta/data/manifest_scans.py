@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medmeta.data.folder import is_litter
 from medmeta.data.index import Problem
-from medmeta.data.medical import find_scans, medical_kind
+from medmeta.data.medical import find_scans, kind_in_class, medical_kind
 from medmeta.data.pseudonyms import pseudonym, user_salt
 from medmeta.data.scan import Scan
 
@@ -32,7 +32,7 @@ def scans_at(path: Path, *, root: Path) -> tuple[list[Scan], list[Problem]]:
     """The scans that a row's file or folder holds; none where it is a picture."""
     if path.is_dir():
         return find_scans([f for f in files_below(path) if medical_kind(f)], root=root)
-    return find_scans([path], root=root) if medical_kind(path) else ([], [])
+    return find_scans([path], root=root) if kind_in_class(path) else ([], [])
 
 
 def match_scans(

@@ -1,4 +1,4 @@
-"""Medical files found among others, and their slices read: DICOM and NIfTI behind one door."""
+"""Medical files found among others, and their slices read: all formats behind one door."""
 
 from __future__ import annotations
 
@@ -18,19 +18,31 @@ from medmeta.data.preprocess import Preprocessing
 from medmeta.data.pseudonyms import user_salt
 from medmeta.data.readers import IMAGE_SUFFIXES
 from medmeta.data.scan import Scan
+from medmeta.data.signals import NO_PICTURE, SIGNAL, is_signal, scan_signal
+from medmeta.data.wfdb_header import HEADER_SUFFIX
 from medmeta.errors import MedmetaError, UnreadableImageError
 
+Kind = Literal["dicom", "nifti", "signal"]
 
-def medical_kind(path: Path) -> Literal["dicom", "nifti"] | None:
-    """What kind of medical file it is: NIfTI by its name, DICOM by name or content.
 
-    A picture's suffix is believed, so that folders of pictures are not opened one by one.
+def medical_kind(path: Path) -> Kind | None:
+    """What kind of medical file it is: NIfTI and WFDB by its name, DICOM by name or content.
+
+    A picture's suffix is believed, so that folders of pictures are not opened one by one. Tables
+    are none, though some hold signals (``kind_in_class`` tells).
     """
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return None
+    if path.suffix.lower() == HEADER_SUFFIX:
+        return SIGNAL
     if is_nifti(path):
         return "nifti"
     return "dicom" if looks_like_dicom(path) else None
+
+
+def kind_in_class(path: Path) -> Kind | None:
+    """The same where no manifest is expected: a table of numbers is a signal."""
+    return SIGNAL if is_signal(path) else medical_kind(path)
 
 
 def find_scans(files: Iterable[Path], *, root: Path) -> tuple[list[Scan], list[Problem]]:
@@ -42,7 +54,10 @@ def find_scans(files: Iterable[Path], *, root: Path) -> tuple[list[Scan], list[P
     problems: list[Problem] = []
     dicom = []
     for file in files:
-        if not is_nifti(file):
+        if is_signal(file):
+            signal = scan_signal(file, root=root)
+            (scans if isinstance(signal, Scan) else problems).append(signal)  # type: ignore[arg-type]
+        elif not is_nifti(file):
             dicom.append(file)
         elif not is_body(file):
             found = scan_nifti(file, root=root)
@@ -69,6 +84,8 @@ def read_slices(
     Raises ``UnreadableImageError`` that names the scan, whatever the matter is.
     """
     window = preprocessing.window
+    if scan.kind == SIGNAL:
+        raise UnreadableImageError(f"{scan.where}: {NO_PICTURE}")
     try:
         if scan.kind == "dicom":
             return [read_dicom_slice(scan, number, window=window) for number in numbers]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from medmeta.data.recording import STANDARD_LEADS, plain_lead
 from medmeta.data.windows import OWN, parse_window
 from medmeta.errors import DataError, SettingsError
 
@@ -34,10 +35,17 @@ class Preprocessing(BaseModel):
     slice more than once where it has fewer). ``spacing`` ``same`` refuses volumes whose voxels
     differ in size, ``any`` takes them, each stretched to the same grid.
 
+    With ``samples`` it is about signals instead: so many samples of each of the ``leads``, which
+    are names between commas, at ``rate`` samples per second; ``csv_rate`` is that of tables that
+    say none. ``scaling`` ``lead`` divides each lead by its standard deviation, ``mv`` keeps
+    millivolts.
+
     >>> Preprocessing(size=32).shape
     (3, 32, 32)
     >>> Preprocessing(size=32, channels=1, depth=24).shape
     (1, 24, 32, 32)
+    >>> Preprocessing(samples=1000, leads="II,V1").shape
+    (2, 1000)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +67,19 @@ class Preprocessing(BaseModel):
     spacing: Literal["same", "any"] = Field(
         default="same", description="whether whole volumes may differ in the size of voxels"
     )
+    samples: int = Field(
+        default=0, ge=0, le=100_000, description="samples of a signal; 0: pictures or volumes"
+    )
+    rate: float = Field(default=100.0, ge=0.1, le=100_000, description="samples per second")
+    leads: str = Field(
+        default=",".join(STANDARD_LEADS), description="names of a signal's leads, in their order"
+    )
+    scaling: Literal["lead", "mv"] = Field(
+        default="lead", description="divide each lead by its deviation, or keep millivolts"
+    )
+    csv_rate: float = Field(
+        default=0.0, ge=0, le=100_000, description="samples per second of tables that say none"
+    )
 
     @field_validator("window")
     @classmethod
@@ -69,6 +90,24 @@ class Preprocessing(BaseModel):
             raise ValueError(str(error).removeprefix("--window ")) from None
         return text.strip().lower()
 
+    @field_validator("leads")
+    @classmethod
+    def _named_leads(cls, text: str) -> str:
+        names = [name.strip() for name in text.split(",")]
+        if len({plain_lead(name) for name in names} - {""}) < len(names):
+            raise ValueError("name each lead once, between commas, such as I,II,V1")
+        return ",".join(names)
+
+    @property
+    def lead_names(self) -> tuple[str, ...]:
+        """Names of the leads, in the order of the channels."""
+        return tuple(self.leads.split(","))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """How prepared inputs are stored: as integers of 8 bits, signals as floats of 16."""
+        return np.dtype(np.float16 if self.samples else np.uint8)
+
     @property
     def picture_shape(self) -> tuple[int, int, int]:
         """``(C, H, W)`` of a prepared picture, or slice."""
@@ -76,17 +115,22 @@ class Preprocessing(BaseModel):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(C, H, W)`` of a prepared picture, ``(C, D, H, W)`` of a whole volume."""
+        """``(C, H, W)`` of a prepared picture, ``(C, D, H, W)`` of a whole volume.
+
+        ``(C, L)`` of a signal.
+        """
+        if self.samples:
+            return (len(self.lead_names), self.samples)
         if not self.depth:
             return self.picture_shape
         return (self.channels, self.depth, self.size, self.size)
 
     @property
     def input_spec(self) -> InputSpec:
-        """What learners are given of a prepared picture or volume."""
+        """What learners are given of a prepared picture, volume or signal."""
         from medmeta.episode import InputSpec  # here: it needs torch, and --help does not
 
-        return InputSpec(self.channels, self.shape[1:])
+        return InputSpec(self.shape[0], self.shape[1:])
 
 
 def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -152,7 +196,7 @@ def _resized(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray
     return np.asarray(picture.resize((size, size), bilinear, box=box))
 
 
-def content_hash(pixels: NDArray[np.uint8]) -> int:
+def content_hash(pixels: NDArray[Any]) -> int:
     """64 bits that are equal for equal pictures, whatever the layout they are held in.
 
     ``pixels`` is ``(H, W)``, ``(1, H, W)``, ``(3, H, W)``, ``(H, W, 1)`` or ``(H, W, 3)``; colour
@@ -179,6 +223,8 @@ def content_hash(pixels: NDArray[np.uint8]) -> int:
 def as_float(batch: Tensor) -> Tensor:
     """uint8 ``(..., C, H, W)`` to float32 of the same shape: ``(x / 255 - 0.5) / 0.25``.
 
+    Floats (signals, embeddings) keep their values.
+
     The same for every picture, so that brightness, which may be the sign looked for, is kept and a
     picture's floats do not depend on the batch that it is in.
 
@@ -186,4 +232,6 @@ def as_float(batch: Tensor) -> Tensor:
     >>> as_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
     [-2.0, 2.0]
     """
+    if batch.is_floating_point():
+        return batch.float()
     return batch.float().mul_(4 / 255).sub_(2)

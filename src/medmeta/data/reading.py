@@ -15,6 +15,7 @@ from medmeta.data.medical import read_slices
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.readers import read_image
 from medmeta.data.scan import Scan
+from medmeta.data.signals import NO_SIGNAL, decoded_signal
 from medmeta.data.store import Decoded
 from medmeta.data.whole_volumes import NO_VOLUME, read_volume
 from medmeta.errors import UnreadableImageError
@@ -82,6 +83,10 @@ def _read(path: Path, preprocessing: Preprocessing) -> Decoded:
 
 
 def _read_item(item: Wanted, preprocessing: Preprocessing) -> list[Decoded]:
+    if preprocessing.samples:
+        if isinstance(item, Path):
+            return [Decoded(None, reason=NO_SIGNAL)]
+        return [decoded_signal(item[0], preprocessing)]
     if isinstance(item, Path):
         missing = Decoded(None, reason=NO_VOLUME)
         return [missing if preprocessing.depth else _read(item, preprocessing)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from io import FileIO
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +13,20 @@ from numpy.typing import NDArray
 MAPPED_BYTES = 2**27
 
 
-def take_rows(array: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+def take_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Some rows ``(k, ...)`` of an array ``(n, ...)``, copied.
 
     A memory map beyond 128 MB is passed by, and its file read: pages that are touched stay
     resident, and reading takes half the time from the system's cache, and far less from a disk.
     """
     if isinstance(array, np.memmap) and array.nbytes > MAPPED_BYTES and len(rows):
-        found = np.empty((len(rows), *array.shape[1:]), dtype=np.uint8)
+        found = np.empty((len(rows), *array.shape[1:]), dtype=array.dtype)
         if _read(array, rows, found):
             return found
     return np.asarray(array).take(rows, axis=0)  # a memory map's class would cost on every call
 
 
-def _read(array: np.memmap, rows: NDArray[np.int64], into: NDArray[np.uint8]) -> bool:
+def _read(array: np.memmap, rows: NDArray[np.int64], into: NDArray[Any]) -> bool:
     """Read rows from a map's file; False where that may not be, or where the file is gone.
 
     It may not be for part of a map, which has the offset of the whole, and for one that can be

@@ -1,4 +1,4 @@
-"""A scan: a picture, or a volume of slices, found in a medical file and not decoded yet."""
+"""A scan: a picture, a volume of slices, or a signal, found in files and not decoded yet."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from medmeta.data.index import Problem
 
 @dataclass(frozen=True)
 class Scan:
-    """What DICOM or NIfTI files hold, as far as it is known before any pixel is decoded.
+    """What DICOM, NIfTI or WFDB files hold, as far as it is known before any pixel is decoded.
 
     ``where`` names it in messages, from its source's folder. ``files`` has one file for each slice,
     in order along the volume, or one file that holds all ``n_slices``. ``shape`` is ``(H, W)`` of a
-    slice; ``spacing`` is in mm, between slices, rows and columns, None where it is not known.
-    ``modality`` is as DICOM abbreviates it (CT, MR, US); ``transfer_syntax`` how DICOM packs the
-    pixels, in words. ``patient``, ``study`` and ``series`` are
-    pseudonyms, never what the header says; ``others`` are columns to group by (``device``,
-    ``sex``). ``problems`` are what is worth saying of this scan alone.
+    slice, or of a signal its leads and samples (0: not known yet); ``spacing`` is in mm, between
+    slices, rows and columns, None where it is not known. ``modality`` is as DICOM abbreviates it
+    (CT, MR, US); ``transfer_syntax`` how DICOM packs the pixels, in words. ``patient``, ``study``
+    and ``series`` are pseudonyms, never what the header says; ``others`` are columns to group by
+    (``device``, ``sex``). ``problems`` are what is worth saying of this scan alone.
     """
 
-    kind: Literal["dicom", "nifti"]
+    kind: Literal["dicom", "nifti", "signal"]
     where: str
     files: tuple[Path, ...]
     n_slices: int

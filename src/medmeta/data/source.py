@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from medmeta.errors import DataError
 class Source:
     """A data set that tasks are drawn from.
 
-    ``pixels`` is uint8 ``(N, C, H, W)``, memory-mapped where it was decoded from files;
+    ``pixels`` is uint8 ``(N, C, H, W)``, memory-mapped where it was decoded from files (float16
+    ``(N, C, L)`` of signals);
     ``pixel_rows`` ``(n,)`` says which of them each row of the table is, so that part of a source is
     a view. ``hashes`` ``(n,)`` uint64 is the content of each picture as it was read, before
     resizing: equal pictures have equal hashes. Where ``tables`` uint8 ``(k, 256)`` are given, the
@@ -28,7 +30,7 @@ class Source:
     """
 
     index: SourceIndex
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     pixel_rows: NDArray[np.int64]
     hashes: NDArray[np.uint64]
     tables: NDArray[np.uint8] | None = None
@@ -38,7 +40,7 @@ class Source:
     def from_arrays(
         cls,
         name: str,
-        pixels: NDArray[np.uint8],
+        pixels: NDArray[Any],
         labels: Sequence[str] | None = None,
         *,
         values: NDArray[np.float32] | None = None,
@@ -128,7 +130,7 @@ class Source:
         texts = [labels.names[c] for c in labels.codes[rows]]
         return replace(part, index=replace(part.index, labels=Column.from_texts(texts)))
 
-    def gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+    def gather(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         """Pixels of some rows, ``(*rows.shape, C, H, W)``, copied out of the store.
 
         However many rows are read of a large store, none of its file stays in memory; rows in

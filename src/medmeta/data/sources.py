@@ -17,9 +17,11 @@ from medmeta.data.manifest import MANIFEST_SUFFIXES, read_manifest, row_errors
 from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.reading import Wanted, read_pictures
+from medmeta.data.signals import NO_SIGNAL
 from medmeta.data.slices import as_slices
 from medmeta.data.source import Source
 from medmeta.data.store import Decode, Decoded, Store, open_store, store_key
+from medmeta.data.synthetic_signals import is_synthetic, synthetic_source
 from medmeta.data.whole_volumes import NO_VOLUME, spacing_problems, volumes_of_array
 from medmeta.data.zipped import is_zip, unpacked
 from medmeta.errors import DataError, UnreadableImageError
@@ -119,6 +121,8 @@ def open_source(
     be read is left out, with a warning in ``index.problems``. Raises ``DataError``, or
     ``UnreadableImageError`` that names the pictures and says why.
     """
+    if is_synthetic(path):
+        return synthetic_source(path, preprocessing)
     found = scan(path, skip_bad=skip_bad)
     errors = _errors(found.index.problems)
     if errors:
@@ -190,6 +194,9 @@ def _decoder(found: ScannedSource, index: SourceIndex, preprocessing: Preprocess
     def decode(rows: Sequence[int]) -> Generator[Decoded, None, None]:
         if array is None:
             yield from read_pictures(_wanted(index, rows), preprocessing)
+            return
+        if preprocessing.samples:
+            yield from (Decoded(None, reason=NO_SIGNAL) for _ in rows)
             return
         if preprocessing.depth:
             if not array.depth:

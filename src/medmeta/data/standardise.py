@@ -79,6 +79,8 @@ def left_as_they_are(source: Source, column: str) -> int:
 def _ranges(source: Source, column: str) -> dict[str, Range]:
     if source.tables is not None:
         raise DataError(f"{source.name}: its grey levels were brought together already.")
+    if source.pixels.dtype != np.uint8:
+        raise DataError(f"{source.name}: signals have no grey levels; leave out --standardise.")
     groups = source.index.column(column)
     codes = np.unique(groups.codes[groups.codes >= 0])
     if not len(codes):

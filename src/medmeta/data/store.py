@@ -34,7 +34,7 @@ class Decoded:
     The hash is of its content; or there is none, and a reason.
     """
 
-    pixels: NDArray[np.uint8] | None
+    pixels: NDArray[Any] | None
     content: int = 0
     reason: str = ""
 
@@ -50,7 +50,7 @@ class Store:
     Rows in ``bad`` are black. ``in_memory`` where the cache would not take it.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     hashes: NDArray[np.uint64]
     bad: dict[int, str]
     in_memory: bool = False
@@ -95,7 +95,7 @@ def open_store(
     """
     cache = default_cache() if cache is None else cache
     shape = (n, *preprocessing.shape)
-    found = _load(cache / key, shape)
+    found = _load(cache / key, shape, preprocessing.dtype)
     if found is not None:
         if not _any_mended(found, decode):
             return found
@@ -105,11 +105,11 @@ def open_store(
         temporary = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
     except OSError:
         with closing(_decoded(n, decode, progress)) as pictures:
-            return _in_memory(shape, pictures)
+            return _in_memory(shape, preprocessing.dtype, pictures)
     try:
         with closing(_decoded(n, decode, progress)) as pictures:
-            _write(temporary, shape, pictures)
-        _publish(temporary, cache / key, shape)
+            _write(temporary, shape, preprocessing.dtype, pictures)
+        _publish(temporary, cache / key, shape, preprocessing.dtype)
     except OSError as error:
         raise StorageError(
             f"the cache {cache} would not take the decoded images ({error.strerror or error}); "
@@ -117,7 +117,7 @@ def open_store(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    written = _load(cache / key, shape)
+    written = _load(cache / key, shape, preprocessing.dtype)
     if written is None:
         raise StorageError(
             f"the cache {cache} does not give back what was written; check the disk."
@@ -143,8 +143,8 @@ def _decoded(
                 progress(done, n)
 
 
-def _in_memory(shape: tuple[int, ...], pictures: Iterable[Decoded]) -> Store:
-    pixels = np.zeros(shape, dtype=np.uint8)
+def _in_memory(shape: tuple[int, ...], dtype: np.dtype[Any], pictures: Iterable[Decoded]) -> Store:
+    pixels = np.zeros(shape, dtype)
     hashes = np.zeros(shape[0], dtype=np.uint64)
     bad: dict[int, str] = {}
     for row, picture in enumerate(pictures):
@@ -155,13 +155,15 @@ def _in_memory(shape: tuple[int, ...], pictures: Iterable[Decoded]) -> Store:
     return Store(pixels, hashes, bad, in_memory=True)
 
 
-def _write(folder: Path, shape: tuple[int, ...], pictures: Iterable[Decoded]) -> None:
+def _write(
+    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], pictures: Iterable[Decoded]
+) -> None:
     """Write a store bit by bit: plain writes, for a full disk kills a process that maps."""
     hashes = np.zeros(shape[0], dtype=np.uint64)
-    black = np.zeros(shape[1:], dtype=np.uint8)
+    black = np.zeros(shape[1:], dtype)
     bad: list[dict[str, Any]] = []
     with (folder / "pixels.npy").open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for row, picture in enumerate(pictures):
             file.write((black if picture.pixels is None else picture.pixels).data)
@@ -182,18 +184,18 @@ def _sync(file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _publish(temporary: Path, folder: Path, shape: tuple[int, ...]) -> None:
+def _publish(temporary: Path, folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Give the finished store its name; where another process was first, keep theirs."""
     try:
         temporary.rename(folder)
     except OSError:
-        if _load(folder, shape) is not None:
+        if _load(folder, shape, dtype) is not None:
             return
         shutil.rmtree(folder, ignore_errors=True)  # damaged
         temporary.rename(folder)
 
 
-def _load(folder: Path, shape: tuple[int, ...]) -> Store | None:
+def _load(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Store | None:
     """The store in a folder, or None where it is missing or not what it should be."""
     try:
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
@@ -202,6 +204,6 @@ def _load(folder: Path, shape: tuple[int, ...]) -> Store | None:
         bad = {int(p["row"]): str(p["reason"]) for p in listed}
     except (OSError, ValueError, EOFError, KeyError, TypeError):
         return None
-    right = pixels.shape == shape and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+    right = pixels.shape == shape and pixels.dtype == dtype and pixels.flags.c_contiguous
     right = right and hashes.shape == shape[:1] and hashes.dtype == np.uint64
     return Store(pixels, hashes, bad) if right and all(0 <= r < shape[0] for r in bad) else None

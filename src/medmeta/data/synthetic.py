@@ -6,14 +6,12 @@ medicine and is none: no figure measured on it says anything about patients.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 
 from medmeta.data import (
@@ -25,6 +23,7 @@ from medmeta.data import (
     _draw_xray,
 )
 from medmeta.data._anatomy import Picture, Subject, area_share, diameter, width_ratio
+from medmeta.data._chance import chance_of
 from medmeta.data.index import Column
 from medmeta.data.source import Source
 from medmeta.errors import SettingsError, UnknownNameError
@@ -202,18 +201,11 @@ def _subject(
 ) -> Subject:
     return Subject(
         size=size,
-        body=_generator(seed, modality, kind, "patient", patient),
-        scanner=_generator(seed, modality, "site", site),
-        scene=_generator(seed, modality, kind, "scene", number),
-        grain=_generator(seed, modality, kind, "grain", number),
+        body=chance_of(seed, modality, kind, "patient", patient),
+        scanner=chance_of(seed, modality, "site", site),
+        scene=chance_of(seed, modality, kind, "scene", number),
+        grain=chance_of(seed, modality, kind, "grain", number),
     )
-
-
-def _generator(*words: str | int) -> Generator:
-    """Chance that depends on these words alone."""
-    text = "\x1f".join(map(str, words)).encode()
-    key = np.frombuffer(hashlib.sha256(text).digest()[:16], dtype="<u8")
-    return Generator(Philox(key=key))
 
 
 def _source(images: SyntheticImages, channels: int) -> Source:

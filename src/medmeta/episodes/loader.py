@@ -21,8 +21,14 @@ from medmeta.episodes.augmentation import (
     draw_changes,
     is_colour,
 )
-from medmeta.episodes.modality_table import allowed_of
+from medmeta.episodes.modality_table import allowed_of, allowed_of_signals
 from medmeta.episodes.sampler import Stream, TaskDraw, TaskSampler
+from medmeta.episodes.signal_changes import (
+    SignalChanges,
+    apply_to_signals,
+    draw_for_signals,
+    is_signal_batch,
+)
 from medmeta.spans import span
 
 View = Callable[[NDArray[np.int64]], Tensor]
@@ -107,11 +113,13 @@ class EpisodeLoader:
         """``(T, S + Q, ...)``: one gathering from each source, then one conversion of them all."""
         stored = self._gathered(draws)
         images = stored.to(self.device)
+        if self.augment != "none" and is_signal_batch(stored):
+            return apply_to_signals(images, SignalChanges.of_tasks(self._of_signals(draws, stored)))
         if self.augment == "light":
             return apply_changes(images, self._changes(draws, stored))
         if self.augment == "modality":
             return apply_alterations(images, self._alterations(draws, stored))
-        return as_float(images) if images.dtype == torch.uint8 else images
+        return as_float(images)
 
     def _gathered(self, draws: Sequence[TaskDraw]) -> Tensor:
         parts = [rows for draw in draws for rows in (draw.support_rows, draw.query_rows)]
@@ -160,6 +168,18 @@ class EpisodeLoader:
                 draw_alterations(random, n_images, n_channels, allowed, colour=bool(colour))
             )
         return Alterations.of_tasks(drawn)
+
+    def _of_signals(self, draws: Sequence[TaskDraw], signals: Tensor) -> list[SignalChanges]:
+        """The same of signals, for which both kinds of augmentation are one."""
+        drawn = []
+        for draw in draws:
+            rows = np.concatenate([draw.support_rows, draw.query_rows])
+            modalities = self.sampler.sources[draw.source].index.modalities
+            random = self.sampler.generator(Stream.AUGMENTATION, draw.task)
+            allowed = allowed_of_signals(modalities, rows)
+            n, leads = signals.shape[1:3]
+            drawn.append(draw_for_signals(random, n, leads, allowed))
+        return drawn
 
     def batch(self, number: int, n_tasks: int | None = None) -> Episode:
         """Batch number ``number``."""

@@ -18,6 +18,29 @@ from medmeta.data.index import Column
 
 
 @dataclass(frozen=True)
+class AllowedSignal:
+    """The most that may happen to a signal; 0 means never.
+
+    Its leads have a deviation of about 1. ``gain`` 0.2: times 0.8 to 1.2, all leads alike, since
+    their proportions tell where the heart's axis lies. ``noise``: the largest standard deviation;
+    ``wander``: the largest swing of a slow wave under each lead; ``shift`` along time, in shares of
+    the length, with what is at the end beyond it. Time never runs backwards, and no lead is turned
+    upside down.
+    """
+
+    gain: float = 0.2
+    noise: float = 0.1
+    wander: float = 0.2
+    shift: float = 0.1
+
+
+SIGNALS: Mapping[str, AllowedSignal] = MappingProxyType({"ECG": AllowedSignal()})
+"""What is allowed of signals, by modality; of another all of it, but no wander."""
+
+ANY_SIGNAL = AllowedSignal(wander=0.0)
+
+
+@dataclass(frozen=True)
 class Allowed:
     """The most that may happen to a picture; 0 or False means never.
 
@@ -146,6 +169,14 @@ def allowed_of(modalities: Column, rows: NDArray[np.int64]) -> Allowed:
         ANY if code < 0 else allowed_for(modalities.names[code])
         for code in np.unique(modalities.codes[rows])
     )
+
+
+def allowed_of_signals(modalities: Column, rows: NDArray[np.int64]) -> AllowedSignal:
+    """The same of signals: what their one modality allows, or any."""
+    codes = set(modalities.codes[rows].tolist())
+    names = {modalities.names[code] if code >= 0 else "" for code in codes}
+    by_word = {_plain(name): allowed for name, allowed in SIGNALS.items()}
+    return by_word.get(_plain(names.pop()), ANY_SIGNAL) if len(names) == 1 else ANY_SIGNAL
 
 
 def allowed_for(modality: str | None) -> Allowed:

@@ -23,8 +23,14 @@ from medmeta.episodes.augmentation import (
     is_colour,
 )
 from medmeta.episodes.loader import loaded_ahead
-from medmeta.episodes.modality_table import allowed_of
+from medmeta.episodes.modality_table import allowed_of, allowed_of_signals
 from medmeta.episodes.sampler import Stream, random_numbers
+from medmeta.episodes.signal_changes import (
+    SignalChanges,
+    apply_to_signals,
+    draw_for_signals,
+    is_signal_batch,
+)
 from medmeta.errors import SamplingError
 from medmeta.spans import span
 
@@ -124,6 +130,9 @@ class UnionBatches:
             return as_float(images).transpose(0, 1)
         random = random_numbers(self.seed, Stream.AUGMENTATION, number)
         channels = stored.shape[2]
+        if is_signal_batch(stored):
+            drawn_changes = SignalChanges.of_tasks(self._of_signals(drawn, channels, random))
+            return apply_to_signals(images, drawn_changes).transpose(0, 1)
         if self.augment == "modality":
             return apply_alterations(images, self._alterations(drawn, stored, random)).transpose(
                 0, 1
@@ -142,9 +151,21 @@ class UnionBatches:
             found.append(draw_alterations(random, 1, stored.shape[2], allowed, colour=bool(colour)))
         return Alterations.of_tasks(found)
 
+    def _of_signals(
+        self, drawn: NDArray[np.int64], channels: int, random: np.random.Generator
+    ) -> list[SignalChanges]:
+        """The same of signals."""
+        places = zip(self._source[drawn], self._row[drawn], strict=True)
+        allowed = [
+            allowed_of_signals(self.sources[source].index.modalities, np.array([row]))
+            for source, row in places
+        ]
+        return [draw_for_signals(random, 1, channels, one) for one in allowed]
+
     def _gathered(self, drawn: NDArray[np.int64]) -> Tensor:
         """Stored pixels ``(B, C, H, W)``: one gathering from each source."""
-        pixels = np.empty((len(drawn), *self.sources[0].pixels.shape[1:]), dtype=np.uint8)
+        first = self.sources[0].pixels
+        pixels = np.empty((len(drawn), *first.shape[1:]), dtype=first.dtype)
         numbers = self._source[drawn]
         for number in np.unique(numbers):
             places = np.flatnonzero(numbers == number)

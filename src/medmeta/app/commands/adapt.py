@@ -12,6 +12,7 @@ import typer
 from medmeta.app.commands.options import (
     AllowExternal,
     AsJson,
+    CsvRate,
     ExpectSha256,
     Group,
     Plane,
@@ -57,6 +58,7 @@ def adapt(
     plane: Plane = None,
     time_point: TimePoint = None,
     spacing: Spacing = None,
+    csv_rate: CsvRate = None,
     split: Split = None,
     standardise: Standardise = None,
     seed: Annotated[int, typer.Option(help="Seed, for learners that use chance.")] = 0,
@@ -87,7 +89,12 @@ def adapt(
     keep_freed_memory()
     loaded = load_model(model, expected_sha256=expect_sha256, allow_external=allow_external)
     loaded = loaded.reading(
-        window=window, slices=slices, plane=plane, time_point=time_point, spacing=spacing
+        window=window,
+        slices=slices,
+        plane=plane,
+        time_point=time_point,
+        spacing=spacing,
+        csv_rate=csv_rate,
     )
     trained = loaded.card.get("standardise")
     opened = open_support(

@@ -71,13 +71,14 @@ def check_no_head(head: list[str] | None) -> None:
 
 
 def check_nothing_set(
-    learner: str | None, encoder: str | None, set_: list[str] | None, *, depth: int | None
+    learner: str | None, encoder: str | None, set_: list[str] | None, shape: dict[str, Any]
 ) -> None:
-    """A run has its learner, encoder and options already."""
+    """A run has its learner, encoder, options and the ``shape`` of its inputs already."""
     if learner is not None:
         raise SettingsError(NOT_BOTH)
-    if depth is not None:
-        raise SettingsError("a RUN has the --depth that it was trained with; leave it out.")
+    for name, value in shape.items():
+        if value is not None:
+            raise SettingsError(f"a RUN has the --{name} that it was trained with; leave it out.")
     if encoder is not None or set_:
         raise SettingsError(
             "a RUN is measured with the encoder and options that it was trained with; --encoder "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,11 +17,15 @@ from medmeta.app.commands.asked_model import (
 from medmeta.app.commands.options import (
     AllowExternal,
     AsJson,
+    CsvRate,
     Depth,
     DropSmall,
     ExpectSha256,
+    Leads,
     Plane,
     Profile,
+    Rate,
+    Samples,
     SkipBad,
     Slices,
     Spacing,
@@ -92,6 +96,10 @@ def evaluate(
     time_point: TimePoint = None,
     depth: Depth = None,
     spacing: Spacing = None,
+    samples: Samples = None,
+    rate: Rate = None,
+    leads: Leads = None,
+    csv_rate: CsvRate = None,
     baselines: Annotated[
         bool, typer.Option(help="Also measure ridge on raw pixels on the same tasks.")
     ] = True,
@@ -132,17 +140,23 @@ def evaluate(
         EvaluationRequest, {**wanted, **more, **data, **heads}, where="medmeta evaluate"
     )
     check_out(out, suffixes=(".json",))
+    shape: dict[str, Any] = {"depth": depth, "samples": samples, "rate": rate, "leads": leads}
     trace = (run or Path()) / TRACE if profile else None
     with profiled(trace, aside=as_json):
         if run is None:
             check_no_head(head)
-            images = {"size": size, "depth": depth or 0}
+            images = {"size": size, **{k: v for k, v in shape.items() if v is not None}}
             model = untrained(learner, encoder, set_ or [], images, allow_external=allow_external)
         else:
-            check_nothing_set(learner, encoder, [] if head else set_, depth=depth)
+            check_nothing_set(learner, encoder, [] if head else set_, shape)
             model = load_model(run, expected_sha256=expect_sha256, allow_external=allow_external)
         model = model.reading(
-            window=window, slices=slices, plane=plane, time_point=time_point, spacing=spacing
+            window=window,
+            slices=slices,
+            plane=plane,
+            time_point=time_point,
+            spacing=spacing,
+            csv_rate=csv_rate,
         )
         if shift:
             _shifted(model, source or [], request, shift, out, skip_bad=skip_bad, as_json=as_json)

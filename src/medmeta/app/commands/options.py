@@ -39,6 +39,17 @@ Depth = Annotated[
 Spacing = Annotated[
     str | None, typer.Option(help="Whole volumes: same (refuse mixed voxel sizes) or any.")
 ]
+Samples = Annotated[
+    int | None, typer.Option(help="Signals, such as ECGs: how many samples each; 0: pictures.")
+]
+Rate = Annotated[float | None, typer.Option(help="Signals: samples per second.")]
+Leads = Annotated[str | None, typer.Option(help="Signals: names of their leads, such as II,V1.")]
+Scaling = Annotated[
+    str | None, typer.Option(help="Signals: lead (each by its own deviation) or mv.")
+]
+CsvRate = Annotated[
+    float | None, typer.Option(help="Samples per second of CSV files that do not say it.")
+]
 Profile = Annotated[
     bool, typer.Option("--profile", help="Say where the time went; writes a trace of it.")
 ]

@@ -38,6 +38,11 @@ PREPROCESSING = (
     "time_point",
     "depth",
     "spacing",
+    "samples",
+    "rate",
+    "leads",
+    "scaling",
+    "csv_rate",
 )
 TRAINING = (
     "steps",
