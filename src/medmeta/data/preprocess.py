@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from medmeta.data.recording import STANDARD_LEADS, plain_lead
+from medmeta.data.signal_traces import traces
 from medmeta.data.windows import OWN, parse_window
 from medmeta.errors import DataError, SettingsError
 
@@ -157,14 +158,17 @@ def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[
     return np.ascontiguousarray(np.broadcast_to(planes, preprocessing.picture_shape))
 
 
-def as_pictures(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def as_pictures(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """What people are shown of inputs ``(n, C, [D,] H, W)``: pictures of one or three channels.
 
-    Of a volume the middle slice; of several modalities the first.
+    Of a volume the middle slice; of several modalities the first; of a signal ``(n, C, L)`` its
+    traces.
 
     >>> as_pictures(np.zeros((2, 4, 9, 5, 5), np.uint8)).shape
     (2, 1, 5, 5)
     """
+    if pixels.ndim == 3:
+        return traces(pixels)
     flat = pixels[:, :, pixels.shape[2] // 2] if pixels.ndim == 5 else pixels
     return flat if flat.shape[1] in (1, 3) else flat[:, :1]
 

@@ -50,7 +50,7 @@ def prepare_signal(recording: Recording, preprocessing: Preprocessing) -> NDArra
         spread = cut.std(axis=1, keepdims=True)
         cut = np.where(spread > _FLAT, cut / np.maximum(spread, _FLAT), 0.0)
     shown = _between_zeros(cut, preprocessing.samples).clip(-_LARGEST, _LARGEST)
-    return np.ascontiguousarray(shown, dtype=np.float16)
+    return shown.astype(np.float16) + np.float16(0)  # of -0 and 0, which are equal, one
 
 
 def leads_by_name(recording: Recording) -> dict[str, NDArray[np.float32]]:

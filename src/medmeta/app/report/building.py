@@ -150,6 +150,13 @@ def _notes(card: Mapping[str, Any], asked: AskedImages | None) -> tuple[list[str
         notes.append(f"{len(asked.problems)} images could not be read and are left out.")
     size = card["preprocessing"]
     shape = f"{size['size']}×{size['size']} pixels"
+    if size.get("samples"):
+        leads = size["leads"].split(",")
+        notes.append(
+            f"Every signal was brought to {size['samples']} samples of {len(leads)} leads, "
+            f"{size['rate']:g} a second; shown are at most three of the leads."
+        )
+        return notes, warnings
     notes.append(
         f"Every image was brought to {shape}, {'colour' if size['channels'] == 3 else 'grey'}."
     )
