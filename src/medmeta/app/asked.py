@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.folder import is_litter
-from medmeta.data.manifest import MANIFEST_SUFFIXES
+from medmeta.data.manifest_table import MANIFEST_SUFFIXES
 from medmeta.data.medical import find_scans, medical_kind, read_slices, scan_place, slices_of
 from medmeta.data.preprocess import Preprocessing, prepare
 from medmeta.data.readers import read_image

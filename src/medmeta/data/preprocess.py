@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from medmeta.data.records import RecordSchema
 from medmeta.data.windows import OWN, parse_window
 from medmeta.errors import DataError, SettingsError
 
@@ -33,6 +34,10 @@ class Preprocessing(BaseModel):
     volume is one input, learned whole: so many of its slices, evenly spread over all of it (a
     slice more than once where it has fewer). ``spacing`` ``same`` refuses volumes whose voxels
     differ in size, ``any`` takes them, each stretched to the same grid.
+
+    ``modalities`` are a manifest's columns that name a file of each; they become channels, one
+    after the other. ``record``: what is taken of a patient beside the pictures; ``use``: which of
+    the two is learned from.
 
     >>> Preprocessing(size=32).shape
     (3, 32, 32)
@@ -60,6 +65,29 @@ class Preprocessing(BaseModel):
         default="same", description="whether whole volumes may differ in the size of voxels"
     )
 
+    modalities: tuple[str, ...] = Field(
+        default=(), max_length=16, strict=False, description="columns that name a file of each"
+    )
+    record: RecordSchema | None = Field(default=None, description="the patient's record")
+    use: Literal["both", "image", "record"] = Field(
+        default="both", description="of pictures and records, what is learned from"
+    )
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _between_commas(cls, given: Any) -> Any:
+        return (
+            [name.strip().lower() for name in given.split(",")] if isinstance(given, str) else given
+        )
+
+    @model_validator(mode="after")
+    def _something_is_used(self) -> Preprocessing:
+        if self.use == "record" and self.record is None:
+            raise ValueError("use=record needs a record; name its columns with --record")
+        if len(set(self.modalities)) < len(self.modalities):
+            raise ValueError("one modality is named twice")
+        return self
+
     @field_validator("window")
     @classmethod
     def _known_window(cls, text: str) -> str:
@@ -76,17 +104,40 @@ class Preprocessing(BaseModel):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(C, H, W)`` of a prepared picture, ``(C, D, H, W)`` of a whole volume."""
-        if not self.depth:
-            return self.picture_shape
-        return (self.channels, self.depth, self.size, self.size)
+        """``(C, H, W)`` of a prepared picture, ``(C, D, H, W)`` of a whole volume.
+
+        ``C`` are the channels of all modalities; there are none where pictures are not used.
+        """
+        if not self.has_picture:
+            return (0, 1, 1)
+        channels = self.channels * max(1, len(self.modalities))
+        space = (self.depth, self.size, self.size) if self.depth else (self.size, self.size)
+        return (channels, *space)
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether pictures are learned from."""
+        return self.use != "record"
+
+    @property
+    def has_record(self) -> bool:
+        """Whether records are learned from."""
+        return self.record is not None and self.use != "image"
 
     @property
     def input_spec(self) -> InputSpec:
-        """What learners are given of a prepared picture or volume."""
+        """What learners are given: a picture or volume, a record, or a mapping of several."""
         from medmeta.episode import InputSpec  # here: it needs torch, and --help does not
 
-        return InputSpec(self.channels, self.shape[1:])
+        image = InputSpec(self.shape[0], self.shape[1:])
+        parts = {}
+        if self.has_picture:
+            parts["image"] = image
+        if self.has_picture and self.modalities:
+            parts["present"] = InputSpec(len(self.modalities), ())
+        if self.has_record and self.record is not None:
+            parts["record"] = InputSpec(self.record.size, ())
+        return next(iter(parts.values())) if len(parts) == 1 else InputSpec.of_parts(**parts)
 
 
 def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:

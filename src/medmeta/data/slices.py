@@ -59,7 +59,7 @@ def as_slices(index: SourceIndex, preprocessing: Preprocessing, *, depth: int = 
     an npz, of which ``array_rows`` then count the slices one
     after the other. Rows of one volume have the same entry in the column ``volume``.
     """
-    if preprocessing.depth or (not depth and not index.scans):
+    if preprocessing.depth or not preprocessing.has_picture or (not depth and not index.scans):
         return index
     chosen = []
     for row in range(len(index)):

@@ -38,6 +38,8 @@ PREPROCESSING = (
     "time_point",
     "depth",
     "spacing",
+    "modalities",
+    "use",
 )
 TRAINING = (
     "steps",
