@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from medmeta.data.folder import is_litter
-from medmeta.data.manifest import MANIFEST_SUFFIXES
+from medmeta.data.manifest_table import MANIFEST_SUFFIXES
 from medmeta.data.medical import (
     find_scans,
     kind_in_class,

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 
+from medmeta.app.cards import spec_in_card
 from medmeta.app.models import LoadedModel
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
@@ -84,7 +85,7 @@ def untrained_model(
     card = {
         "learner": learner,
         "options": config.model_dump(mode="json"),
-        "input_spec": {"channels": spec.channels, "size": list(spec.size)},
+        "input_spec": spec_in_card(spec),
         "target": {"kind": target.kind, "size": target.size},
         "preprocessing": preprocessing.model_dump(mode="json"),
         "sources": [],

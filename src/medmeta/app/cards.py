@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medmeta.data.preprocess import Preprocessing
+from medmeta.episode import InputSpec
 from medmeta.errors import CheckpointError
 
 Count = Annotated[int, Field(ge=1)]
@@ -30,8 +31,27 @@ class _Options(Card):
 
 
 class _InputSpec(Card):
-    channels: Count
+    channels: Annotated[int, Field(ge=0)]
     size: list[Count]
+    parts: dict[str, _InputSpec] = {}
+
+    def spec(self) -> InputSpec:
+        """As learners take it."""
+        parts = tuple((name, part.spec()) for name, part in self.parts.items())
+        return InputSpec(self.channels, tuple(self.size), parts)
+
+
+def spec_in_card(spec: InputSpec) -> dict[str, Any]:
+    """A shape of inputs as it stands in cards."""
+    told: dict[str, Any] = {"channels": spec.channels, "size": list(spec.size)}
+    if spec.parts:
+        told["parts"] = {name: spec_in_card(part) for name, part in spec.parts}
+    return told
+
+
+def spec_from_card(told: Mapping[str, Any]) -> InputSpec:
+    """The shape of inputs that stands in a card which was checked."""
+    return _InputSpec.model_validate(told).spec()
 
 
 class _Target(Card):
@@ -74,8 +94,7 @@ class _Built(Card):
 
     @model_validator(mode="after")
     def _images_fit(self) -> _Built:
-        prepared = Preprocessing.model_validate(self.preprocessing).shape
-        if prepared != (self.input_spec.channels, *self.input_spec.size):
+        if Preprocessing.model_validate(self.preprocessing).input_spec != self.input_spec.spec():
             raise ValueError("preprocessing and input_spec are of different images")
         return self
 

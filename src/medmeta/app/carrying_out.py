@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from medmeta.app.cards import spec_in_card
 from medmeta.app.held_out import Held, validator
 from medmeta.app.initial import InitialEncoder
 from medmeta.app.models import MODEL_FORMAT
@@ -82,7 +83,7 @@ class Plan:
             "learner": self.name,
             "paper": learner_spec(self.name).paper,
             "options": self.config.model_dump(mode="json"),
-            "input_spec": {"channels": spec.channels, "size": list(spec.size)},
+            "input_spec": spec_in_card(spec),
             "target": {"kind": self.target.kind, "size": self.target.size},
             "preprocessing": request.preprocessing.model_dump(mode="json"),
             "training": request.training.model_dump(mode="json"),

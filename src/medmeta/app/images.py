@@ -11,21 +11,25 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from medmeta.app.asked import find_asked
 from medmeta.app.pooling import pooled
-from medmeta.app.predictor import Answers, SavedPredictor, joined
+from medmeta.app.predictor import Answers, Beside, SavedPredictor, joined
 from medmeta.app.reading import AskedFiles, Progressed, Reading
 from medmeta.data.preprocess import Preprocessing, as_pictures
+from medmeta.episode import Inputs
 from medmeta.storage import write_bytes
 
 
 @dataclass(frozen=True)
 class AskedImages(AskedFiles):
-    """Files with their images, prepared: uint8 ``(q, C, H, W)``, of a volume its slices."""
+    """Files with their images, prepared: uint8 ``(q, C, H, W)``, of a volume its slices.
+
+    ``beside`` float32 ``(q, D)`` by name is what is known of each besides.
+    """
 
     pixels: NDArray[np.uint8] = field(kw_only=True)
+    beside: Beside = field(kw_only=True, default_factory=dict)
 
     @property
     def shown(self) -> NDArray[np.uint8]:
@@ -102,7 +106,7 @@ def answer_images(
     reading = _reading(paths, prepared, skip_bad=skip_bad, progress=progress)
     answers: list[Answers] = []
 
-    def embedded_by(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Tensor]:
+    def embedded_by(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Inputs]:
         shown = _levelled(pixels, table)
         return shown, predictor.embed(shown)
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from medmeta.app.cards import EvaluationCard, ModelCard, ShiftCard, check_card
+from medmeta.app.cards import EvaluationCard, ModelCard, ShiftCard, check_card, spec_from_card
 from medmeta.app.run_folder import SEEN, load_seen
 from medmeta.data.preprocess import Preprocessing
 from medmeta.encoders import AbstractEncoder
@@ -126,8 +126,7 @@ def classes_learned(card: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 def input_spec_from(card: Mapping[str, Any]) -> InputSpec:
     """The input shape that a card names."""
-    spec = card["input_spec"]
-    return InputSpec(int(spec["channels"]), tuple(int(s) for s in spec["size"]))
+    return spec_from_card(card["input_spec"])
 
 
 def assemble(card: Mapping[str, Any], *, allow_external: bool = False) -> AbstractLearner:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass, field, fields
+from functools import cached_property, reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from medmeta.data.preprocess import Preprocessing, as_float
+from medmeta.data.preprocess import Preprocessing
 from medmeta.data.standardise import Levels
-from medmeta.episode import any_tensor
+from medmeta.episode import Inputs, any_tensor, joined_inputs, map_inputs
+from medmeta.episodes.loader import inputs_of, normalised
 from medmeta.errors import SettingsError
 from medmeta.evaluation.encoded import batch_size, encodes_apart
 from medmeta.evaluation.metrics import softmax
@@ -26,6 +27,8 @@ from medmeta.training.checkpoint import WEIGHTS, tensors_to_bytes
 
 SUPPORT = "support.safetensors"
 NEAREST = 3
+Beside = Mapping[str, NDArray[np.float32]]
+NOTHING: Beside = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,15 @@ AnyAnswers = TypeVar("AnyAnswers", bound=Answers)
 class SavedPredictor:
     """One learned task, ready to be asked and to be saved.
 
-    ``pixels`` uint8 ``(S, C, H, W)`` are the prepared support images. Support images are called
+    ``pixels`` uint8 ``(S, C, *space)`` are the prepared support images, ``beside`` float32
+    ``(S, D)`` by name what is known of each besides. Support images are called
     by class and number (``"benign #3"``), since a file's name may name a patient.
     """
 
     task: AdaptedTask
     card: Mapping[str, Any]
     pixels: NDArray[np.uint8]
+    beside: Beside = field(default_factory=dict)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -97,16 +102,19 @@ class SavedPredictor:
         """What nearest images are found by, ``(S, D)``."""
         if self.task.support_embeddings is not None:
             return self.task.support_embeddings[0].numpy()
-        return self._raw(any_tensor(self.task.support.inputs))[1]
+        return self._raw(self.task.support.inputs)[1]
 
     @property
     def batch_size(self) -> int:
         """How many images are best asked about at once."""
         return batch_size(self.pixels.shape[2:])
 
-    def learned_from(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which of some prepared images ``(Q, C, H, W)`` are support images, ``(Q,)``."""
-        return np.array([image.tobytes() in self._known for image in pixels], dtype=bool)
+    def learned_from(
+        self, pixels: NDArray[np.uint8], beside: Beside = NOTHING
+    ) -> NDArray[np.bool_]:
+        """Which of some prepared images ``(Q, C, *space)`` are support images, ``(Q,)``."""
+        found = [content in self._known for content in _contents(pixels, beside)]
+        return np.array(found, dtype=bool)
 
     def grey_table(self, group: str | None) -> NDArray[np.uint8] | None:
         """What the grey levels ``(256,)`` of images of a group become before they are answered.
@@ -137,29 +145,36 @@ class SavedPredictor:
             "labelled images of it."
         )
 
-    def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
-        """Answer prepared images uint8 ``(Q, C, H, W)``."""
+    def predict(self, pixels: NDArray[np.uint8], beside: Beside = NOTHING) -> Predictions:
+        """Answer prepared images uint8 ``(Q, C, *space)``, with what is known besides."""
         learner = self.task.learner
         together, size = learner.traits.transductive, self.batch_size
         if together and not encodes_apart(learner):
             size = max(1, len(pixels))
-        parts = [pixels[first : first + size] for first in range(0, len(pixels), size)]
+        parts = [
+            (pixels[part], {name: values[part] for name, values in beside.items()})
+            for part in (slice(first, first + size) for first in range(0, len(pixels), size))
+        ]
         if together and parts:  # one answer for all, whether or not they are embedded in parts
-            return self.answer(pixels, torch.cat([self.embed(part) for part in parts], dim=1))
-        return joined(Predictions, [self.answer(part, self.embed(part)) for part in parts])
+            whole = reduce(joined_inputs, (self.embed(*part) for part in parts))
+            return self.answer(pixels, whole, beside)
+        answers = [self.answer(part, self.embed(part, known), known) for part, known in parts]
+        return joined(Predictions, answers)
 
-    def embed(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Prepared images ``(q, C, H, W)`` as far as the task does not matter: ``(1, q, ...)``.
+    def embed(self, pixels: NDArray[np.uint8], beside: Beside = NOTHING) -> Inputs:
+        """Prepared images ``(q, C, *space)`` as far as the task does not matter: ``(1, q, ...)``.
 
         Their embeddings, or as floats for a learner without. Threads may do so at the same time.
         """
-        images = as_float(torch.from_numpy(pixels.copy()))[None]
+        inputs = as_inputs(pixels, beside)
         if self.task.head_predictor is None:
-            return images
+            return inputs
         with torch.no_grad():
-            return cast(HeadedLearner, self.task.learner).encode(images)
+            return cast(HeadedLearner, self.task.learner).encode(inputs)
 
-    def answer(self, pixels: NDArray[np.uint8], embedded: Tensor) -> Predictions:
+    def answer(
+        self, pixels: NDArray[np.uint8], embedded: Inputs, beside: Beside = NOTHING
+    ) -> Predictions:
         """Answer images by what ``embed`` made of them."""
         raw, likeness = self._raw(embedded)
         outputs = raw.astype(np.float64)
@@ -169,15 +184,16 @@ class SavedPredictor:
             outputs=softmax(outputs) if self.class_names else outputs,
             nearest=nearest,
             similarity=np.take_along_axis(cosine, nearest, 1),
-            learned_from=self.learned_from(pixels),
+            learned_from=self.learned_from(pixels, beside),
             embeddings=likeness,
         )
 
-    def _raw(self, embedded: Tensor) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    def _raw(self, embedded: Inputs) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Logits or values ``(q, K)``, and what nearest images are found by ``(q, D)``."""
         with torch.no_grad():
             if self.task.head_predictor is not None:
-                return self.task.head_predictor(embedded)[0].numpy(), embedded[0].numpy()
+                likeness = any_tensor(embedded)[0].numpy()
+                return self.task.head_predictor(embedded)[0].numpy(), likeness
             raw = self.task.predictor(embedded)[0].numpy()
         return raw, raw - raw.mean(1, keepdims=True) if self.class_names else raw
 
@@ -189,6 +205,7 @@ class SavedPredictor:
         support = {
             "pixels": torch.from_numpy(self.pixels),
             "labels": self.task.support.labels[0],
+            **{name: torch.from_numpy(values) for name, values in self.beside.items()},
         }
         weights = tensors_to_bytes(self.task.learner.state_dict())
         parts = {WEIGHTS: weights, SUPPORT: tensors_to_bytes(support)}
@@ -196,11 +213,24 @@ class SavedPredictor:
 
     @cached_property
     def _known(self) -> frozenset[bytes]:
-        return frozenset(image.tobytes() for image in self.pixels)
+        return frozenset(_contents(self.pixels, self.beside))
 
     @cached_property
     def _support_directions(self) -> NDArray[np.float64]:
         return _unit(self.support_embeddings).T
+
+
+def as_inputs(pixels: NDArray[np.uint8], beside: Beside) -> Inputs:
+    """Images ``(n, C, *space)`` and what is known besides as the inputs of one task."""
+    return map_inputs(lambda x: x[None], normalised(inputs_of(pixels.copy(), beside)))
+
+
+def _contents(pixels: NDArray[np.uint8], beside: Beside) -> list[bytes]:
+    """What tells one input from another."""
+    return [
+        b"".join([image.tobytes(), *(values[row].tobytes() for values in beside.values())])
+        for row, image in enumerate(pixels)
+    ]
 
 
 def joined(kind: type[AnyAnswers], parts: Sequence[AnyAnswers]) -> AnyAnswers:

@@ -24,7 +24,7 @@ from medmeta.data.source import Source
 from medmeta.episode import Target
 from medmeta.episodes.protocol import Protocol, parse_range
 from medmeta.episodes.union import DrawFrom, UnionBatches
-from medmeta.errors import SamplingError, UnsupportedTaskError
+from medmeta.errors import SamplingError, SettingsError, UnsupportedTaskError
 from medmeta.learners import (
     EmbeddingLearner,
     EncodedConfig,
@@ -79,6 +79,11 @@ def pretrain(
     check_folder(run, resume=resume)
     device = usable_device(request.device)
     keep_freed_memory()
+    if request.record or request.preprocessing.modalities:
+        raise SettingsError(
+            "pretrain learns from one picture or volume of each patient; a learner of records or "
+            "of several modalities is trained by tasks: 'medmeta train'."
+        )
     config = configuration(request.head, learner_options(request), request.input_spec)
     target = Target("classes", parse_way(request.way)[1])
     torch.manual_seed(request.training.seed)

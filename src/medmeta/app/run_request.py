@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import Field
 
 from medmeta.app.held_out import Validation
 from medmeta.app.support import conflicting_pictures, remarks_on_volumes
+from medmeta.data.beside import check_modalities, record_texts
+from medmeta.data.manifest import Asked
 from medmeta.data.patients import unknown_patients
 from medmeta.data.preprocess import Preprocessing
+from medmeta.data.records import RecordSchema
 from medmeta.data.source import Source
-from medmeta.data.sources import open_source
+from medmeta.data.sources import open_source, scan
 from medmeta.encoders import Norm
 from medmeta.episode import InputSpec
 from medmeta.episodes.protocol import parse_range
 from medmeta.errors import SettingsError
 from medmeta.settings import Settings
 from medmeta.training.settings import TrainingSettings
+
+AnyRequest = TypeVar("AnyRequest", bound="RunRequest")
 
 
 class RunRequest(Settings):
@@ -29,7 +34,7 @@ class RunRequest(Settings):
     ``sources`` are folders, manifests or npz files; ``options`` are the learner's own
     (``inner_rate``, ``encoder.options.width``). ``device`` ``auto`` takes a GPU where there is one.
     ``split`` takes only the images that each source itself says are of it; ``standardise`` brings
-    grey levels together by a column, such as the site.
+    grey levels together by a column, such as the site. ``record`` names columns between commas.
     """
 
     sources: tuple[Path, ...] = ()
@@ -42,6 +47,7 @@ class RunRequest(Settings):
     preprocessing: Preprocessing = Preprocessing()
     training: TrainingSettings = TrainingSettings()
     validation: Validation = "auto"
+    record: str = ""
     split: str = ""
     standardise: str = ""
     skip_bad: bool = False
@@ -87,6 +93,26 @@ def usable_device(name: str) -> str:
     return name
 
 
+def with_record(request: AnyRequest) -> AnyRequest:
+    """The request with what the columns of ``--record`` hold in its sources, if it names any.
+
+    Raises ``DataError`` for a column without an entry.
+    """
+    names = [name.strip().lower() for name in request.record.split(",") if name.strip()]
+    if not names or request.preprocessing.record is not None:
+        return request
+    asked = Asked(
+        modalities=request.preprocessing.modalities,
+        spacing="any",
+        texts=tuple(names),
+        pictures=request.preprocessing.has_picture,
+    )
+    found = [scan(path, skip_bad=True, asked=asked).index for path in request.sources]
+    schema = RecordSchema.of(names, [record_texts(index, names) for index in found])
+    prepared = request.preprocessing.model_copy(update={"record": schema})
+    return request.model_copy(update={"preprocessing": prepared})
+
+
 def opened_sources(
     request: RunRequest, progress: Callable[[str, int, int], None] | None
 ) -> list[Source]:
@@ -101,7 +127,7 @@ def opened_sources(
     def told(path: Path) -> Callable[[int, int], None]:
         return lambda done, total: progress(f"reading {path}", done, total) if progress else None
 
-    return [
+    opened = [
         open_source(
             path,
             preprocessing=request.preprocessing,
@@ -110,6 +136,8 @@ def opened_sources(
         )
         for path in request.sources
     ]
+    check_modalities(opened, request.preprocessing.modalities)
+    return opened
 
 
 def remarks_on(sources: Sequence[Source], preprocessing: Preprocessing) -> list[str]:

@@ -21,6 +21,7 @@ from medmeta.app.run_request import (
     parse_way,
     remarks_on,
     usable_device,
+    with_record,
 )
 from medmeta.data.source import Source
 from medmeta.episode import Target
@@ -70,6 +71,7 @@ def train(
     check_folder(run, resume=resume)
     device = usable_device(request.device)
     keep_freed_memory()
+    request = with_record(request)
     way = parse_way(request.way)
     config = configuration(request.learner, learner_options(request), request.input_spec)
     target = Target(request.target, way[1] if request.target == "classes" else 1)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from medmeta.app.cards import PredictorCard, check_card
 from medmeta.app.models import LoadedModel, assemble, blamed_on, input_spec_from, with_head
-from medmeta.app.predictor import SUPPORT, SavedPredictor
-from medmeta.data.preprocess import Preprocessing, as_float
+from medmeta.app.predictor import SUPPORT, Beside, SavedPredictor, as_inputs
+from medmeta.data.beside import IMAGE, RECORD
+from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.data.standardise import Levels
 from medmeta.episode import LabelledSet, Target
@@ -99,7 +100,7 @@ def adapt(
     if labels is None:
         assert index.labels is not None
         labels = index.labels.codes.astype(np.int64)
-    return _adapted(learner, card, pixels, torch.from_numpy(labels), target, seed)
+    return _adapted(learner, card, (pixels, support.beside), torch.from_numpy(labels), target, seed)
 
 
 def is_predictor(folder: Path) -> bool:
@@ -136,9 +137,18 @@ def load_predictor(
     load_weights(built, weights, where=folder / WEIGHTS)
     support = tensors_from_bytes(parts[SUPPORT], where=folder / SUPPORT)
     _check_support(support, card, target, where=folder / SUPPORT)
-    pixels = support["pixels"].numpy()
+    named = {n: t.numpy() for n, t in support.items() if n not in ("pixels", "labels")}
+    known = support["pixels"].numpy(), {n: named[n] for n in _beside(card) if n in named}
     with blamed_on(folder / CARD):
-        return _adapted(built.eval(), card, pixels, support["labels"], target, card["seed"])
+        return _adapted(built.eval(), card, known, support["labels"], target, card["seed"])
+
+
+def _beside(card: Mapping[str, Any]) -> dict[str, int]:
+    """What stands beside the pictures of a predictor, in order, and how many numbers it has."""
+    spec = Preprocessing.model_validate(card["preprocessing"]).input_spec
+    if spec.kind == "vector":
+        return {RECORD: spec.channels}
+    return {name: part.channels for name, part in spec.parts if name != IMAGE}
 
 
 def _check_support(
@@ -148,6 +158,11 @@ def _check_support(
     prepared = Preprocessing.model_validate(card["preprocessing"])
     dtype = torch.float16 if prepared.samples else torch.uint8
     fits = pixels is not None and pixels.dtype == dtype and pixels.shape[1:] == prepared.shape
+    for name, size in _beside(card).items():
+        values = support.get(name)
+        wanted = None if pixels is None else (len(pixels), size)
+        there = values is not None and values.dtype == torch.float32
+        fits = fits and there and values is not None and tuple(values.shape) == wanted
     if fits and labels is not None and pixels is not None:
         if target.kind == "classes":
             fits = labels.dtype == torch.int64 and labels.shape == pixels.shape[:1]
@@ -163,12 +178,11 @@ def _check_support(
 def _adapted(
     learner: Any,
     card: Mapping[str, Any],
-    pixels: NDArray[np.uint8],
+    known: tuple[NDArray[np.uint8], Beside],
     labels: Tensor,
     target: Target,
     seed: int,
 ) -> SavedPredictor:
-    images = as_float(torch.from_numpy(pixels))[None]
-    support = LabelledSet(images, labels[None], torch.tensor([seed]))
+    support = LabelledSet(as_inputs(*known), labels[None], torch.tensor([seed]))
     with torch.no_grad():
-        return SavedPredictor(adapt_task(learner, support, target), card, pixels)
+        return SavedPredictor(adapt_task(learner, support, target), card, *known)

@@ -31,7 +31,7 @@ def further_names(header: Sequence[str], known: Sequence[str]) -> list[str]:
     able = [
         name
         for name in header
-        if name and name not in known and not _personal(name) and header.count(name) == 1
+        if name and name not in known and not is_personal(name) and header.count(name) == 1
     ]
     return able[:MOST_COLUMNS]
 
@@ -53,5 +53,6 @@ def further_columns(names: Sequence[str], cells: Sequence[Mapping[str, str]]) ->
     return found
 
 
-def _personal(name: str) -> bool:
+def is_personal(name: str) -> bool:
+    """Whether a column of this name says something of a single person or examination."""
     return name.strip().replace(" ", "_").replace("-", "_") in _PERSONAL

@@ -83,7 +83,9 @@ class SourceIndex:
     ``others`` are further columns by name, such as ``device``, ``sex`` and ``volume`` (rows of one
     volume are its slices); ``column`` finds these and the named ones alike. ``scans`` are empty
     where no row lies in a DICOM or NIfTI file; else they say of each row in which, None for a
-    picture, and ``array_rows`` which slice of it, once the source's slices were chosen.
+    picture, and ``array_rows`` which slice of it, once the source's slices were chosen. ``texts``
+    are the entries of columns that records are made of; ``parts`` of each row the files of its
+    modalities, where a source has several.
     """
 
     name: str
@@ -100,6 +102,8 @@ class SourceIndex:
     problems: tuple[Problem, ...] = field(default=())
     others: Mapping[str, Column] = field(default_factory=dict)
     scans: tuple[Scan | None, ...] = ()
+    texts: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    parts: tuple[tuple[Path | Scan | None, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.file_sizes)
@@ -138,4 +142,6 @@ class SourceIndex:
             file_sizes=self.file_sizes[rows],
             others={name: column.take(rows) for name, column in self.others.items()},
             scans=tuple(self.scans[i] for i in rows) if self.scans else (),
+            texts={name: tuple(t[i] for i in rows) for name, t in self.texts.items()},
+            parts=tuple(self.parts[i] for i in rows) if self.parts else (),
         )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medmeta.data.index import Problem, SourceIndex
-from medmeta.data.manifest import MANIFEST_SUFFIXES
 from medmeta.data.manifest_scans import files_below
+from medmeta.data.manifest_table import MANIFEST_SUFFIXES
 from medmeta.data.medical import find_scans, kind_in_class, medical_kind, read_slices
 from medmeta.data.nifti import read_nifti_slices
 from medmeta.data.nifti_header import nifti_files

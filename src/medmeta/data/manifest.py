@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,17 +12,32 @@ from medmeta.data.further_columns import further_columns, further_names
 from medmeta.data.index import Column, Problem, SourceIndex
 from medmeta.data.manifest_paths import Locator
 from medmeta.data.manifest_scans import KEYS, match_scans, scans_at
+from medmeta.data.manifest_table import KNOWN, OPTIONAL, Cells, read_table
+from medmeta.data.modalities import Part, find_parts
 from medmeta.data.scan import Scan
 from medmeta.data.scan_columns import with_scans
-from medmeta.errors import ManifestError, MissingExtraError
+from medmeta.errors import ManifestError
 
-MANIFEST_SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
-_OPTIONAL = ("patient", "site", "modality", "split")
-_KNOWN = ("path", "series", "study", "label", "value", *_OPTIONAL)
-_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars (|)"}
 _SHOWN = 10
 
-Cells = dict[str, str]
+
+@dataclass(frozen=True)
+class Asked:
+    """What a manifest is asked for beside labels.
+
+    ``modalities``: the columns that name a file of each; none: the column ``path``. ``spacing``
+    ``any``: files of one patient may lie on different grids. ``texts``: columns to keep as they
+    are. ``pictures``: whether rows have any. ``labelled``: whether they must say a label or value.
+    """
+
+    modalities: tuple[str, ...] = ()
+    spacing: str = "same"
+    texts: tuple[str, ...] = ()
+    pictures: bool = True
+    labelled: bool = True
+
+
+_PLAIN = Asked()
 
 
 @dataclass
@@ -37,22 +50,23 @@ class _Row:
     cells: Cells
     value: float
     scan: Scan | None = None
+    parts: tuple[Part, ...] = ()
 
 
-def read_manifest(path: Path) -> SourceIndex:
+def read_manifest(path: Path, asked: Asked = _PLAIN) -> SourceIndex:
     """The table of a manifest; rows that cannot be used are left out and stand in its problems.
 
     Columns are ``path`` and either ``label`` or ``value``, and ``patient``, ``site``, ``modality``
     and ``split`` where they are known, and any others to group by (``device``, ``sex``); paths lie
     in the manifest's folder, and may be of a series' folder. In place of a path, ``series``,
     ``study`` or ``patient`` hold what the headers of the DICOM files below say. Rows are counted
-    from 1, the header. Raises ``ManifestError`` where the table as a whole cannot be used.
+    from 1, the header. ``asked`` says what else is wanted. Raises ``ManifestError`` where the
+    table as a whole cannot be used.
     """
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such file; check the name and the folder.")
-    parquet = path.suffix.lower() == ".parquet"
-    header, records = _parquet(path) if parquet else _text(path)
-    key, target = _check_columns(path, header)
+    header, records = read_table(path, (*asked.modalities, *asked.texts))
+    key, target = _check_columns(path, header, asked)
     root = path.parent.resolve()
     locate = Locator(root) if key == "path" else None
     rows: list[_Row] = []
@@ -66,13 +80,27 @@ def read_manifest(path: Path) -> SourceIndex:
             rows.append(found)
         else:
             problems.append(Problem("error", f"row {number}", found))
-    if key == "path":
+    if asked.modalities and asked.pictures:
+        rows = _with_parts(rows, asked, root, problems)
+    elif key == "path":
         rows = _in_files(_without_repeats(rows, target, problems), root, problems)
-    else:
+    elif key:
         rows = _in_tree(rows, key, target, root, problems)
-    others = further_columns(further_names(header, _KNOWN), [row.cells for row in rows])
-    index = replace(_table(path, rows, target, problems), others=others)
+    known = (*KNOWN, *asked.modalities)
+    others = further_columns(further_names(header, known), [row.cells for row in rows])
+    texts = {
+        name: tuple(_entry(row.cells.get(name)) for row in rows)
+        for name in asked.texts
+        if name in header
+    }
+    parts = tuple(row.parts for row in rows) if asked.modalities and asked.pictures else ()
+    index = replace(_table(path, rows, target, problems), others=others, texts=texts, parts=parts)
     return with_scans(index, [row.scan for row in rows])
+
+
+def _entry(cell: str | None) -> str | None:
+    """What a cell says; None where it says nothing."""
+    return None if cell is None or cell.lower() in ("", "nan", "na", "n/a") else cell
 
 
 def row_errors(path: Path, problems: Sequence[Problem]) -> ManifestError:
@@ -87,114 +115,40 @@ def row_errors(path: Path, problems: Sequence[Problem]) -> ManifestError:
     )
 
 
-def _text(path: Path) -> tuple[list[str], Iterator[tuple[int, Cells | str]]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = list(csv.reader(file, delimiter=delimiter, strict=True))
-    except UnicodeDecodeError:
-        raise ManifestError(f"{path}: is not UTF-8 text; save it as 'CSV UTF-8'.") from None
-    except csv.Error as error:
-        raise ManifestError(f"{path}: is no table that can be read ({error}).") from error
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror}).") from error
-    if not table or not any(table[0]):
-        raise ManifestError(f"{path}: row 1 must be the header, such as path,label; it is empty.")
-    header = [name.strip().lower() for name in table[0]]
-    _check_delimiter(path, header, delimiter)
-    return header, _text_records(header, table)
+def _check_columns(path: Path, header: list[str], asked: Asked) -> tuple[str, str]:
+    """What rows are known by, ``"path"`` or one of ``KEYS``; and ``"label"`` or ``"value"``.
 
-
-def _text_records(header: list[str], table: list[list[str]]) -> Iterator[tuple[int, Cells | str]]:
-    for number, fields in enumerate(table[1:], start=2):
-        if not any(field.strip() for field in fields):
-            continue
-        if len(fields) > len(header):
-            yield (
-                number,
-                (
-                    f"has {len(fields)} fields, but the header {len(header)}; "
-                    "put a text that holds the delimiter between quotes."
-                ),
-            )
-            continue
-        padded = fields + [""] * (len(header) - len(fields))
-        yield number, dict(zip(header, (f.strip() for f in padded), strict=True))
-
-
-def _check_delimiter(path: Path, header: list[str], delimiter: str) -> None:
-    if "path" in header or set(KEYS) & set(header):
-        return
-    for other, name in _DELIMITERS.items():
-        parts = {part.strip().strip('"') for part in delimiter.join(header).split(other)}
-        if other != delimiter and "path" in parts and len(parts) > 1:
-            wanted = _DELIMITERS[delimiter]
-            raise ManifestError(
-                f"{path}: its columns are parted by {name}, where {path.suffix} is read with "
-                f"{wanted}; save it with {wanted}"
-                + (", or name it .tsv." if other == "\t" else ".")
-            )
-
-
-def _parquet(path: Path) -> tuple[list[str], Iterator[tuple[int, Cells | str]]]:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        raise MissingExtraError("pyarrow", "parquet", "reading Parquet manifests") from None
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = list(file.schema_arrow.names)
-            header = [name.strip().lower() for name in names]
-            kept = {*_KNOWN, *further_names(header, _KNOWN)}
-            wanted = [n for n, h in zip(names, header, strict=True) if h in kept]
-            table = file.read(columns=wanted)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ManifestError(
-            f"{path}: is no Parquet file, or is damaged; write it again."
-        ) from error
-    columns = {n.strip().lower(): table.column(n).to_pylist() for n in table.column_names}
-    return header, _parquet_records(columns, table.num_rows)
-
-
-def _parquet_records(columns: dict[str, list[Any]], n: int) -> Iterator[tuple[int, Cells | str]]:
-    for i in range(n):
-        yield i + 2, {name: _cell(column[i]) for name, column in columns.items()}
-
-
-def _cell(value: Any) -> str:
-    """A Parquet cell as a CSV would have it: 12.0 is 12, null and NaN are blank."""
-    if value is None or value != value:
-        return ""
-    return f"{value:.15g}" if isinstance(value, float) else str(value).strip()
-
-
-def _check_columns(path: Path, header: list[str]) -> tuple[str, str]:
-    """What rows are known by, ``"path"`` or one of ``KEYS``; and ``"label"`` or ``"value"``."""
+    Either is empty where it is not needed.
+    """
     there = ", ".join(name for name in header if name) or "nothing"
-    repeated = sorted({n for n in header if n in _KNOWN and header.count(n) > 1})
+    repeated = sorted({n for n in header if n in KNOWN and header.count(n) > 1})
     if repeated:
         raise ManifestError(f"{path}: has the column {repeated[0]} twice; remove one.")
     if "label" in header and "value" in header:
         raise ManifestError(
             f"{path}: has both a label and a value; rename the column that is not asked for."
         )
-    key = next((name for name in ("path", *KEYS) if name in header), "")
-    missing = [] if key else ["path (or series, study or patient, of DICOM files)"]
-    if "label" not in header and "value" not in header:
+    key, missing = "", []
+    if asked.pictures and asked.modalities:
+        if not set(asked.modalities) & set(header):
+            missing.append(f"of a modality ({', '.join(asked.modalities)})")
+    elif asked.pictures:
+        key = next((name for name in ("path", *KEYS) if name in header), "")
+        missing += [] if key else ["path (or series, study or patient, of DICOM files)"]
+    if asked.labelled and "label" not in header and "value" not in header:
         missing.append("label (a class) or value (a number)")
     if missing:
         raise ManifestError(
             f"{path}: has no column {' and no column '.join(missing)}; there is {there}."
         )
-    return key, "label" if "label" in header else "value"
+    return key, next((name for name in ("label", "value") if name in header), "")
 
 
 def _row(number: int, cells: Cells, key: str, target: str, locate: Locator | None) -> _Row | str:
     """The row, or what is wrong with it."""
-    if not cells[key]:
+    if key and not cells[key]:
         return f"has no {key}."
-    given = cells[target]
+    given = cells.get(target, "-")
     if given.lower() in ("", "nan"):
         return f"has no {target}; write one, or remove the row."
     value = 0.0
@@ -248,6 +202,20 @@ def _in_files(rows: list[_Row], root: Path, problems: list[Problem]) -> list[_Ro
     return kept
 
 
+def _with_parts(rows: list[_Row], asked: Asked, root: Path, problems: list[Problem]) -> list[_Row]:
+    """Rows with the files of their modalities; the first that is there stands for the row."""
+    locate, kept = Locator(root), []
+    for row in rows:
+        found = find_parts(row.cells, asked.modalities, locate, root=root, spacing=asked.spacing)
+        if isinstance(found, str):
+            problems.append(Problem("error", f"row {row.number}", found))
+            continue
+        first = next(part for part in found if part is not None)
+        path, scan = (first, None) if isinstance(first, Path) else (first.files[0], first)
+        kept.append(replace(row, path=path, size=path.stat().st_size, scan=scan, parts=found))
+    return kept
+
+
 def _in_tree(
     rows: list[_Row], key: str, target: str, root: Path, problems: list[Problem]
 ) -> list[_Row]:
@@ -266,7 +234,7 @@ def _of_scan(row: _Row, scan: Scan) -> _Row:
 def _table(path: Path, rows: list[_Row], target: str, problems: list[Problem]) -> SourceIndex:
     columns = {
         name: Column.from_texts([row.cells.get(name) or None for row in rows])
-        for name in ("label", *_OPTIONAL)
+        for name in ("label", *OPTIONAL)
     }
     root = path.parent.resolve()
     return SourceIndex(
@@ -274,7 +242,7 @@ def _table(path: Path, rows: list[_Row], target: str, problems: list[Problem]) -
         root=root,
         paths=tuple(row.path for row in rows),
         array_rows=np.arange(len(rows), dtype=np.int64),
-        labels=columns["label"] if target == "label" else None,
+        labels=columns["label"] if target != "value" else None,
         values=np.array([r.value for r in rows], np.float32) if target == "value" else None,
         patients=columns["patient"],
         sites=columns["site"],

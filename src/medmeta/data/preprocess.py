@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from medmeta.data.recording import STANDARD_LEADS, plain_lead
+from medmeta.data.records import RecordSchema
+from medmeta.data.signal_options import SignalOptions
 from medmeta.data.signal_traces import traces
+from medmeta.data.slide_options import SlideOptions
 from medmeta.data.windows import OWN, parse_window
 from medmeta.errors import DataError, SettingsError
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from medmeta.episode import InputSpec
 
 
-class Preprocessing(BaseModel):
+class Preprocessing(SignalOptions, SlideOptions):
     """How pictures are brought to one shape; part of every protocol and saved predictor.
 
     ``size`` is the side of the square in pixels. ``fit`` says what becomes of a picture that is
@@ -36,10 +38,11 @@ class Preprocessing(BaseModel):
     slice more than once where it has fewer). ``spacing`` ``same`` refuses volumes whose voxels
     differ in size, ``any`` takes them, each stretched to the same grid.
 
-    With ``samples`` it is about signals instead: so many samples of each of the ``leads``, which
-    are names between commas, at ``rate`` samples per second; ``csv_rate`` is that of tables that
-    say none. ``scaling`` ``lead`` divides each lead by its standard deviation, ``mv`` keeps
-    millivolts.
+    ``modalities`` are a manifest's columns that name a file of each; they become channels, one
+    after the other. ``record``: what is taken of a patient beside the pictures; ``use``: which of
+    the two is learned from.
+
+    Signals and slides have options of their own: ``SignalOptions``, ``SlideOptions``.
 
     >>> Preprocessing(size=32).shape
     (3, 32, 32)
@@ -68,19 +71,28 @@ class Preprocessing(BaseModel):
     spacing: Literal["same", "any"] = Field(
         default="same", description="whether whole volumes may differ in the size of voxels"
     )
-    samples: int = Field(
-        default=0, ge=0, le=100_000, description="samples of a signal; 0: pictures or volumes"
+    modalities: tuple[str, ...] = Field(
+        default=(), max_length=16, strict=False, description="columns that name a file of each"
     )
-    rate: float = Field(default=100.0, ge=0.1, le=100_000, description="samples per second")
-    leads: str = Field(
-        default=",".join(STANDARD_LEADS), description="names of a signal's leads, in their order"
+    record: RecordSchema | None = Field(default=None, description="the patient's record")
+    use: Literal["both", "image", "record"] = Field(
+        default="both", description="of pictures and records, what is learned from"
     )
-    scaling: Literal["lead", "mv"] = Field(
-        default="lead", description="divide each lead by its deviation, or keep millivolts"
-    )
-    csv_rate: float = Field(
-        default=0.0, ge=0, le=100_000, description="samples per second of tables that say none"
-    )
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _between_commas(cls, given: Any) -> Any:
+        return (
+            [name.strip().lower() for name in given.split(",")] if isinstance(given, str) else given
+        )
+
+    @model_validator(mode="after")
+    def _something_is_used(self) -> Preprocessing:
+        if self.use == "record" and self.record is None:
+            raise ValueError("use=record needs a record; name its columns with --record")
+        if len(set(self.modalities)) < len(self.modalities):
+            raise ValueError("one modality is named twice")
+        return self
 
     @field_validator("window")
     @classmethod
@@ -91,24 +103,6 @@ class Preprocessing(BaseModel):
             raise ValueError(str(error).removeprefix("--window ")) from None
         return text.strip().lower()
 
-    @field_validator("leads")
-    @classmethod
-    def _named_leads(cls, text: str) -> str:
-        names = [name.strip() for name in text.split(",")]
-        if len({plain_lead(name) for name in names} - {""}) < len(names):
-            raise ValueError("name each lead once, between commas, such as I,II,V1")
-        return ",".join(names)
-
-    @property
-    def lead_names(self) -> tuple[str, ...]:
-        """Names of the leads, in the order of the channels."""
-        return tuple(self.leads.split(","))
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """How prepared inputs are stored: as integers of 8 bits, signals as floats of 16."""
-        return np.dtype(np.float16 if self.samples else np.uint8)
-
     @property
     def picture_shape(self) -> tuple[int, int, int]:
         """``(C, H, W)`` of a prepared picture, or slice."""
@@ -118,20 +112,41 @@ class Preprocessing(BaseModel):
     def shape(self) -> tuple[int, ...]:
         """``(C, H, W)`` of a prepared picture, ``(C, D, H, W)`` of a whole volume.
 
-        ``(C, L)`` of a signal.
+        ``C`` are the channels of all modalities; there are none where pictures are not used.
+        ``(C, L)`` of a signal, whose channels are its leads.
         """
+        if not self.has_picture:
+            return (0, 1, 1)
         if self.samples:
             return (len(self.lead_names), self.samples)
-        if not self.depth:
-            return self.picture_shape
-        return (self.channels, self.depth, self.size, self.size)
+        channels = self.channels * max(1, len(self.modalities))
+        space = (self.depth, self.size, self.size) if self.depth else (self.size, self.size)
+        return (channels, *space)
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether pictures are learned from."""
+        return self.use != "record"
+
+    @property
+    def has_record(self) -> bool:
+        """Whether records are learned from."""
+        return self.record is not None and self.use != "image"
 
     @property
     def input_spec(self) -> InputSpec:
-        """What learners are given of a prepared picture, volume or signal."""
+        """What learners are given: a picture, volume, signal or record, or a mapping."""
         from medmeta.episode import InputSpec  # here: it needs torch, and --help does not
 
-        return InputSpec(self.shape[0], self.shape[1:])
+        image = InputSpec(self.shape[0], self.shape[1:])
+        parts = {}
+        if self.has_picture:
+            parts["image"] = image
+        if self.has_picture and self.modalities:
+            parts["present"] = InputSpec(len(self.modalities), ())
+        if self.has_record and self.record is not None:
+            parts["record"] = InputSpec(self.record.size, ())
+        return next(iter(parts.values())) if len(parts) == 1 else InputSpec.of_parts(**parts)
 
 
 def prepare(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:

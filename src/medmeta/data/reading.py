@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medmeta.data.medical import read_slices
+from medmeta.data.modalities import ModalRow, read_modal
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.readers import read_image
 from medmeta.data.scan import Scan
@@ -24,8 +25,8 @@ THREADS = 4  # decoders let go of the interpreter; more threads only hold more p
 _CHUNK = 8  # handing over a file by itself would cost a good part of reading it
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-Wanted = Path | tuple[Scan, Sequence[int]]
-"""A picture's file, or a scan with the numbers of some of its slices."""
+Wanted = Path | ModalRow | tuple[Scan, Sequence[int]]
+"""A picture's file, a file for each modality, or a scan with numbers of some of its slices."""
 
 
 def map_ahead(
@@ -83,6 +84,8 @@ def _read(path: Path, preprocessing: Preprocessing) -> Decoded:
 
 
 def _read_item(item: Wanted, preprocessing: Preprocessing) -> list[Decoded]:
+    if isinstance(item, ModalRow):
+        return [read_modal(item, preprocessing)]
     if preprocessing.samples:
         if isinstance(item, Path):
             return [Decoded(None, reason=NO_SIGNAL)]

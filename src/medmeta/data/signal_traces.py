@@ -43,4 +43,4 @@ def traces(signals: NDArray[Any]) -> NDArray[np.uint8]:
 def _row(values: NDArray[np.float32], band: int) -> NDArray[np.int64]:
     """The row of a band that a value is drawn at."""
     share = 0.5 - values / (2 * _TALLEST)
-    return np.rint(share * (band - 1)).clip(0, band - 1).astype(np.int64)
+    return np.asarray(np.rint(share * (band - 1)).clip(0, band - 1), dtype=np.int64)

@@ -59,7 +59,8 @@ def as_slices(index: SourceIndex, preprocessing: Preprocessing, *, depth: int = 
     an npz, of which ``array_rows`` then count the slices one
     after the other. Rows of one volume have the same entry in the column ``volume``.
     """
-    if preprocessing.samples or preprocessing.depth or (not depth and not index.scans):
+    whole = preprocessing.depth or preprocessing.samples or not preprocessing.has_picture
+    if whole or (not depth and not index.scans):
         return index
     chosen = []
     for row in range(len(index)):

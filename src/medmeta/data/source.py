@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,9 @@ class Source:
     a view. ``hashes`` ``(n,)`` uint64 is the content of each picture as it was read, before
     resizing: equal pictures have equal hashes. Where ``tables`` uint8 ``(k, 256)`` are given, the
     grey levels of each row are replaced by those of the table that ``table_rows`` ``(n,)`` names
-    (-1: left as they are).
+    (-1: left as they are). ``beside``: what learners are given beside the pictures, float32
+    ``(n, D)`` by name: ``record`` (NaN where it is not known), and which modalities are
+    ``present``. ``pixels`` have no channels where there are no pictures.
     """
 
     index: SourceIndex
@@ -35,6 +37,7 @@ class Source:
     hashes: NDArray[np.uint64]
     tables: NDArray[np.uint8] | None = None
     table_rows: NDArray[np.int64] | None = None
+    beside: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
     def from_arrays(
@@ -113,6 +116,7 @@ class Source:
             self.hashes[rows],
             self.tables,
             None if self.table_rows is None else self.table_rows[rows],
+            {name: values[rows] for name, values in self.beside.items()},
         )
 
     def with_classes(self, names: Sequence[str]) -> Source:

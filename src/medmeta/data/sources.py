@@ -11,9 +11,12 @@ from typing import Literal
 import numpy as np
 
 from medmeta.data.archive import read_archive
+from medmeta.data.beside import records_alone, with_beside
 from medmeta.data.folder import is_litter, read_folder
 from medmeta.data.index import Column, Problem, SourceIndex
-from medmeta.data.manifest import MANIFEST_SUFFIXES, read_manifest, row_errors
+from medmeta.data.manifest import Asked, read_manifest, row_errors
+from medmeta.data.manifest_table import MANIFEST_SUFFIXES
+from medmeta.data.modalities import ModalRow
 from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.reading import Wanted, read_pictures
@@ -46,19 +49,20 @@ class ScannedSource:
     path: Path
 
 
-def survey(path: Path) -> ScannedSource:
+def survey(path: Path, asked: Asked | None = None) -> ScannedSource:
     """Recognise a source and list the images in it that can be used.
 
-    What is wrong with the others is in ``index.problems``. Raises ``DataError`` where the path as
-    a whole is no source.
+    What is wrong with the others is in ``index.problems``. ``asked`` says what else a manifest
+    must have. Raises ``DataError`` where the path as a whole is no source.
     """
+    asked = asked or Asked()
     suffix = path.suffix.lower()
     if is_zip(path):
-        return _in_zip(path)
+        return _in_zip(path, asked)
     if path.is_dir():
         return ScannedSource(read_folder(path), None, "folder", path)
     if suffix in MANIFEST_SUFFIXES:
-        return ScannedSource(read_manifest(path), None, "manifest", path)
+        return ScannedSource(read_manifest(path, asked), None, "manifest", path)
     if suffix == ".npz":
         archive = read_archive(path)
         return ScannedSource(archive.index, archive.images, "npz", path)
@@ -70,7 +74,7 @@ def survey(path: Path) -> ScannedSource:
     )
 
 
-def _in_zip(path: Path) -> ScannedSource:
+def _in_zip(path: Path, asked: Asked) -> ScannedSource:
     """A zip of a folder with classes or with a manifest, perhaps in a folder of its own."""
     folder = unpacked(path)
     while True:
@@ -80,7 +84,7 @@ def _in_zip(path: Path) -> ScannedSource:
         folder = inside[0]
     tables = [p for p in inside if p.is_file() and p.suffix.lower() in MANIFEST_SUFFIXES]
     try:
-        index = read_manifest(tables[0]) if len(tables) == 1 else read_folder(folder)
+        index = read_manifest(tables[0], asked) if len(tables) == 1 else read_folder(folder)
     except DataError as error:
         text = str(error).replace(str(tables[0] if len(tables) == 1 else folder), str(path))
         raise type(error)(text) from error.__cause__
@@ -88,13 +92,13 @@ def _in_zip(path: Path) -> ScannedSource:
     return ScannedSource(replace(index, name=path.stem), None, kind, path)
 
 
-def scan(path: Path, *, skip_bad: bool = False) -> ScannedSource:
+def scan(path: Path, *, skip_bad: bool = False, asked: Asked | None = None) -> ScannedSource:
     """Recognise a source and list its images.
 
     With ``skip_bad`` whatever cannot be used is left out, with a warning in ``index.problems``.
     Without, a manifest's bad rows raise ``ManifestError`` and a folder's stand as errors there.
     """
-    found = survey(path)
+    found = survey(path, asked)
     errors = _errors(found.index.problems)
     if skip_bad:
         softened = tuple(
@@ -114,6 +118,7 @@ def open_source(
     cache: Path | None = None,
     skip_bad: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    labelled: bool = True,
 ) -> Source:
     """List and decode a source; decoded pictures are kept in ``cache`` and found again there.
 
@@ -123,7 +128,8 @@ def open_source(
     """
     if is_synthetic(path):
         return synthetic_source(path, preprocessing)
-    found = scan(path, skip_bad=skip_bad)
+    found = scan(path, skip_bad=skip_bad, asked=_asked(preprocessing, labelled=labelled))
+    _check_kind(found, preprocessing)
     errors = _errors(found.index.problems)
     if errors:
         lines = [f"{p.where}: {p.what}" for p in errors]
@@ -131,6 +137,8 @@ def open_source(
         raise DataError(_listed(f"{path}: {things} in the way", lines))
     if not len(found.index):
         raise DataError(f"{path}: there is no image in it that can be used.")
+    if not preprocessing.has_picture:
+        return records_alone(found.index, preprocessing)
     depth = 0 if found.array is None else found.array.depth
     _refuse_mixed(path, found.index, preprocessing)
     index = as_slices(found.index, preprocessing, depth=depth)
@@ -143,7 +151,27 @@ def open_source(
         raise UnreadableImageError(
             _listed(f"{path}: {len(lines)} of {len(found.index)} images cannot be read", lines)
         )
-    return _source(path, index, store)
+    return with_beside(_source(path, index, store), preprocessing)
+
+
+def _asked(preprocessing: Preprocessing, *, labelled: bool) -> Asked:
+    """What a manifest must have for such inputs."""
+    record = preprocessing.record if preprocessing.has_record else None
+    return Asked(
+        modalities=preprocessing.modalities,
+        spacing=preprocessing.spacing,
+        texts=() if record is None else record.names,
+        pictures=preprocessing.has_picture,
+        labelled=labelled,
+    )
+
+
+def _check_kind(found: ScannedSource, preprocessing: Preprocessing) -> None:
+    if preprocessing.modalities and not found.index.parts and preprocessing.has_picture:
+        raise DataError(
+            f"{found.path}: has no files by modality; name a manifest with the columns "
+            f"{', '.join(preprocessing.modalities)}."
+        )
 
 
 def _refuse_mixed(path: Path, index: SourceIndex, preprocessing: Preprocessing) -> None:
@@ -183,6 +211,11 @@ def _files(found: ScannedSource) -> tuple[Path, ...]:
         return ()
     if not index.scans:
         return index.paths
+    if index.parts:
+        named = [part for row in index.parts for part in row if part is not None]
+        return tuple(
+            f for part in named for f in ((part,) if isinstance(part, Path) else part.files)
+        )
     each = zip(index.paths, index.scans, strict=True)
     return tuple(f for path, scan in each for f in ((path,) if scan is None else scan.files))
 
@@ -217,6 +250,9 @@ def _decoder(found: ScannedSource, index: SourceIndex, preprocessing: Preprocess
 
 def _wanted(index: SourceIndex, rows: Sequence[int]) -> Iterator[Wanted]:
     """Rows one after the other; slices of one NIfTI volume together, for that is read but once."""
+    if index.parts:
+        yield from (ModalRow(index.parts[row], int(index.array_rows[row])) for row in rows)
+        return
     for scan, group in groupby(rows, key=lambda row: index.scans[row] if index.scans else None):
         if scan is None:
             yield from (index.paths[row] for row in group)

@@ -32,7 +32,8 @@ class SourceVersions(Source):
         index = bare.take(rows)
         shown = source.pixel_rows[rows], source.hashes[rows]
         tables = None if source.table_rows is None else source.table_rows[rows]
-        return cls(index, source.pixels, *shown, source.tables, tables, tuple(alterations))
+        beside = {name: values[rows] for name, values in source.beside.items()}
+        return cls(index, source.pixels, *shown, source.tables, tables, beside, tuple(alterations))
 
     def gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         """Pixels of some rows, ``(*rows.shape, C, H, W)``, altered where their version says so."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medmeta.data.beside import IMAGE
 from medmeta.data.preprocess import as_float
 from medmeta.data.source import Source
-from medmeta.episode import Episode, LabelledSet, Target
+from medmeta.episode import Episode, Inputs, LabelledSet, Target, map_inputs
 from medmeta.episodes.alterations import Alterations, apply_alterations, draw_alterations
 from medmeta.episodes.augmentation import (
     Augment,
@@ -31,20 +32,45 @@ from medmeta.episodes.signal_changes import (
 )
 from medmeta.spans import span
 
-View = Callable[[NDArray[np.int64]], Tensor]
-"""Rows ``(n,)`` of a source to its images or embeddings ``(n, ...)``.
+View = Callable[[NDArray[np.int64]], Inputs]
+"""Rows ``(n,)`` of a source to its inputs or embeddings ``(n, ...)``.
 
 uint8 images are as they are stored: the loader normalises them, a whole batch at once."""
 
 
 def stored_view(source: Source) -> View:
-    """Images as they are stored, uint8, in the host's memory."""
-    return lambda rows: torch.from_numpy(source.gather(rows))
+    """Inputs as they are stored, images as uint8, in the host's memory.
+
+    A tensor, or a mapping where something stands beside the pictures.
+    """
+    return lambda rows: stored_inputs(source, rows)
+
+
+def stored_inputs(source: Source, rows: NDArray[np.int64]) -> Inputs:
+    """Of some rows ``(n,)``: pictures uint8 ``(n, C, *space)``, or a mapping with records."""
+    beside = {name: values[rows] for name, values in source.beside.items()}
+    has_pictures = source.pixels.shape[1]
+    pixels = source.gather(rows) if has_pictures else source.pixels[:0]
+    return inputs_of(pixels, beside)
+
+
+def inputs_of(pixels: NDArray[np.uint8], beside: Mapping[str, NDArray[np.float32]]) -> Inputs:
+    """Pictures ``(n, C, *space)`` and what stands beside them: a tensor if there is but one."""
+    known = {name: torch.from_numpy(values) for name, values in beside.items()}
+    if not pixels.shape[1]:
+        return next(iter(known.values()))
+    images = torch.from_numpy(pixels)
+    return {IMAGE: images, **known} if known else images
+
+
+def normalised(inputs: Inputs, device: torch.device | str = "cpu") -> Inputs:
+    """Stored inputs on the device, images as normalised float32; what is float already stays."""
+    return map_inputs(lambda values: as_float(values.to(device)), inputs)
 
 
 def pixel_view(source: Source, device: torch.device | str = "cpu") -> View:
     """Images as normalised float32, gathered as integers and converted on the device."""
-    return lambda rows: as_float(torch.from_numpy(source.gather(rows)).to(device))
+    return lambda rows: normalised(stored_inputs(source, rows), device)
 
 
 def embedding_view(embeddings: Tensor) -> View:
@@ -102,44 +128,60 @@ class EpisodeLoader:
         with span("load"):
             ids = torch.tensor([draw.task for draw in draws], device=self.device)
             n_support = len(draws[0].support_rows)
-            images = self._images(draws)
+            inputs = self._inputs(draws)
+            support = map_inputs(lambda x: x[:, :n_support], inputs)
+            query = map_inputs(lambda x: x[:, n_support:], inputs)
             return Episode(
-                LabelledSet(images[:, :n_support], self._labels(draws, target, query=False), ids),
-                LabelledSet(images[:, n_support:], self._labels(draws, target, query=True), ids),
+                LabelledSet(support, self._labels(draws, target, query=False), ids),
+                LabelledSet(query, self._labels(draws, target, query=True), ids),
                 target,
             )
 
-    def _images(self, draws: Sequence[TaskDraw]) -> Tensor:
-        """``(T, S + Q, ...)``: one gathering from each source, then one conversion of them all."""
+    def _inputs(self, draws: Sequence[TaskDraw]) -> Inputs:
+        """``(T, S + Q, ...)``: one gathering from each source, then one conversion of them all.
+
+        Of a mapping only the images are changed a little.
+        """
         stored = self._gathered(draws)
+        if isinstance(stored, Tensor):
+            return self._images(draws, stored)
+        return {
+            name: self._images(draws, values) if name == IMAGE else values.to(self.device)
+            for name, values in stored.items()
+        }
+
+    def _images(self, draws: Sequence[TaskDraw], stored: Tensor) -> Tensor:
         images = stored.to(self.device)
         if self.augment != "none" and is_signal_batch(stored):
             return apply_to_signals(images, SignalChanges.of_tasks(self._of_signals(draws, stored)))
+        if images.dtype != torch.uint8 and images.ndim < 5:
+            return as_float(images)  # records, embeddings, signals
         if self.augment == "light":
             return apply_changes(images, self._changes(draws, stored))
         if self.augment == "modality":
             return apply_alterations(images, self._alterations(draws, stored))
         return as_float(images)
 
-    def _gathered(self, draws: Sequence[TaskDraw]) -> Tensor:
+    def _gathered(self, draws: Sequence[TaskDraw]) -> Inputs:
         parts = [rows for draw in draws for rows in (draw.support_rows, draw.query_rows)]
         rows = np.concatenate(parts).reshape(len(draws), -1)
         sources = np.array([draw.source for draw in draws])
         if (sources == sources[0]).all():
             return self._rows_of(draws[0].source, rows)
-        images: Tensor | None = None
+        whole: Inputs | None = None
         for source in sorted(set(sources.tolist())):
             places = np.flatnonzero(sources == source)
             found = self._rows_of(source, rows[places])
-            images = found.new_empty((len(draws), *found.shape[1:])) if images is None else images
-            images[torch.from_numpy(places)] = found
-        assert images is not None
-        return images
+            if whole is None:
+                whole = map_inputs(lambda x: x.new_empty((len(draws), *x.shape[1:])), found)
+            _put(whole, torch.from_numpy(places), found)
+        assert whole is not None
+        return whole
 
-    def _rows_of(self, source: int, rows: NDArray[np.int64]) -> Tensor:
+    def _rows_of(self, source: int, rows: NDArray[np.int64]) -> Inputs:
         """Rows ``(T, n)`` of one source ``(T, n, ...)``."""
-        images = self.views[source](rows.reshape(-1))
-        return images.reshape(*rows.shape, *images.shape[1:])
+        inputs = self.views[source](rows.reshape(-1))
+        return map_inputs(lambda x: x.reshape(*rows.shape, *x.shape[1:]), inputs)
 
     def _changes(self, draws: Sequence[TaskDraw], images: Tensor) -> Changes:
         """What happens to each image: a function of the seed and the task alone."""
@@ -200,3 +242,14 @@ class EpisodeLoader:
             assert known is not None
             values.append(known[draw.query_rows if query else draw.support_rows])
         return torch.from_numpy(np.stack(values)).to(self.device)[..., None]
+
+
+def _put(whole: Inputs, places: Tensor, found: Inputs) -> None:
+    """Write the inputs of some tasks into those of all."""
+    if isinstance(whole, Tensor):
+        assert isinstance(found, Tensor)
+        whole[places] = found
+        return
+    assert not isinstance(found, Tensor)
+    for name, values in whole.items():
+        values[places] = found[name]

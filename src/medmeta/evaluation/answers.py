@@ -86,7 +86,7 @@ def from_images(
     are lifted together as their images are few.
     """
     loader = EpisodeLoader(sampler, device=device)
-    bytes_per_image = 4 * math.prod(sampler.sources[0].pixels.shape[1:])
+    bytes_per_image = max(4, 4 * math.prod(sampler.sources[0].pixels.shape[1:]))
     method: TaskMap = "loop" if torch.device(device).type == "cpu" else "vmap"
     tasks = _drawn(sampler)
     while block := list(islice(tasks, AHEAD_OF_LEARNER)):

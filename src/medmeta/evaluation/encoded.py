@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.data.source import Source
+from medmeta.episode import map_inputs
 from medmeta.episodes.loader import pixel_view
 from medmeta.evaluation.cores import side_by_side
 from medmeta.learner import AbstractLearner, HeadedLearner
@@ -51,7 +52,7 @@ class EncodedSource:
         self.budget = budget
         self.progress = progress
         self.device = torch.device(device)
-        self._pixels = pixel_view(source, device)
+        self._inputs = pixel_view(source, device)
         self._place = np.full(len(source), -1, dtype=np.int64)  # of each row, -1: not kept
         self._row = np.zeros(0, dtype=np.int64)  # of each place, -1: free
         self._table = torch.empty(0, 0)
@@ -94,9 +95,9 @@ class EncodedSource:
 
     def _encode(self, rows: NDArray[np.int64]) -> Tensor:
         with span("load"):
-            images = self._pixels(rows)
+            inputs = map_inputs(lambda x: x[None], self._inputs(rows))
         with span("encode"), torch.no_grad():
-            return self.learner.encode(images[None])[0]
+            return self.learner.encode(inputs)[0]
 
     def _free_places(self, embeddings: Tensor, needed: int) -> NDArray[np.int64]:
         """At least ``needed`` free places of the table, which is made or enlarged for it."""

@@ -160,6 +160,7 @@ def predict(
 
     Example: medmeta predict my_predictor new_images --out predictions.csv
     """
+    from medmeta.app.asked_table import answer_table, needs_table
     from medmeta.app.images import answer_images, write_predictions
     from medmeta.app.workbench import load_predictor
     from medmeta.data.slices import slices_in_words
@@ -170,9 +171,8 @@ def predict(
     loaded = load_predictor(predictor, expected_sha256=expect_sha256, allow_external=allow_external)
     with waiting() as progress:
         told = partial(progress, "answering")
-        asked, answers = answer_images(
-            loaded, images, skip_bad=skip_bad, group=group, progress=told
-        )
+        answer = answer_table if needs_table(loaded.preprocessing) else answer_images
+        asked, answers = answer(loaded, images, skip_bad=skip_bad, group=group, progress=told)
     write_predictions(out, loaded, asked, answers)
     names = loaded.class_names
     predicted = answers.outputs.argmax(1)

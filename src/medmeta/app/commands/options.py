@@ -50,6 +50,15 @@ Scaling = Annotated[
 CsvRate = Annotated[
     float | None, typer.Option(help="Samples per second of CSV files that do not say it.")
 ]
+Modalities = Annotated[
+    str | None, typer.Option(help="Columns of the manifest with a file of each: t1,t2,flair.")
+]
+Record = Annotated[
+    str | None, typer.Option(help="Columns of the manifest that are learned from: age,sex,crp.")
+]
+Use = Annotated[
+    str | None, typer.Option(help="Of image and record, what is learned from: both, image, record.")
+]
 Profile = Annotated[
     bool, typer.Option("--profile", help="Say where the time went; writes a trace of it.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,7 @@ def report(
 
     Example: medmeta report my_predictor --query new_images --run run --out report.html
     """
-    from medmeta.app.images import read_images
+    from medmeta.app.asked_table import read_asked
     from medmeta.app.models import load_model
     from medmeta.app.report.building import predictor_report, run_report
     from medmeta.app.report.page import write_report
@@ -56,14 +57,8 @@ def report(
         asked = None
         if query is not None:
             with waiting() as progress:
-                asked = read_images(
-                    [query],
-                    predictor.preprocessing,
-                    predictor.class_names,
-                    skip_bad=skip_bad,
-                    grey_table=predictor.grey_table(group),
-                    progress=lambda done, total: progress("reading", done, total),
-                )
+                told = partial(progress, "reading")
+                asked = read_asked(predictor, query, group=group, skip_bad=skip_bad, progress=told)
         head = predictor.card["head"]
         measured = None if run is None else load_model(run, allow_external=allow_external)
         content = predictor_report(

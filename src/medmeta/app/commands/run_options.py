@@ -43,6 +43,8 @@ PREPROCESSING = (
     "leads",
     "scaling",
     "csv_rate",
+    "modalities",
+    "use",
 )
 TRAINING = (
     "steps",

@@ -90,7 +90,7 @@ def learner_in_words(card: Mapping[str, Any]) -> str:
 
 
 def _query(predictor: SavedPredictor, asked: AskedImages) -> QueryContent:
-    answers = pooled(predictor.predict(asked.pixels), asked.counts)
+    answers = pooled(predictor.predict(asked.pixels, asked.beside), asked.counts)
     return QueryContent(
         pixels=asked.shown,
         labels=asked.labels,
