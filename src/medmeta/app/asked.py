@@ -17,13 +17,13 @@ from medmeta.data.medical import (
     medical_kind,
     read_slices,
     scan_place,
-    slices_of,
 )
 from medmeta.data.preprocess import Preprocessing, prepare
 from medmeta.data.readers import read_image
 from medmeta.data.scan import Scan
 from medmeta.data.signals import NO_SIGNAL, SIGNAL, is_part_of_record, read_signal
-from medmeta.data.slices import chosen_slices
+from medmeta.data.slices import used_slices
+from medmeta.data.slides import scan_slide
 from medmeta.data.whole_volumes import NO_VOLUME, read_whole
 from medmeta.data.zipped import is_zip, unpacked
 from medmeta.errors import DataError, UnreadableImageError
@@ -74,7 +74,7 @@ class Asked:
             return [read_whole(self.scan, preprocessing)]
         if self.scan is None:
             return [prepare(read_image(self.file or self.path).pixels, preprocessing)]
-        numbers = chosen_slices(slices_of(self.scan, preprocessing), preprocessing.slices)
+        numbers = used_slices(self.scan, preprocessing)
         slices = read_slices(self.scan, numbers, preprocessing)
         return [prepare(pixels, preprocessing) for pixels in slices]
 
@@ -87,11 +87,12 @@ class Found:
     problems: tuple[tuple[Path, str], ...]
 
 
-def find_asked(paths: Sequence[Path], *, signals: bool = False) -> Found:
+def find_asked(paths: Sequence[Path], *, signals: bool = False, tiled: bool = False) -> Found:
     """The files given, and all files below the folders given, in order, each once.
 
     DICOM files are put together by series. Tables in folders are passed over: manifests, and what
-    an earlier call may have written; where ``signals`` are asked about, tables of numbers are such.
+    an earlier call may have written; where ``signals`` are asked about, tables of numbers are such,
+    and where tiles are, all pictures are slides.
     Raises ``DataError`` for a path that is not there, or where
     no file is left.
     """
@@ -103,7 +104,7 @@ def find_asked(paths: Sequence[Path], *, signals: bool = False) -> Found:
         inside = _files(path, root, signals=signals)
         fresh = [file for file in inside if file not in seen]
         seen.update(fresh)
-        listed, wrong = _asked(fresh, path, root, signals=signals)
+        listed, wrong = _asked(fresh, path, root, signals=signals, tiled=tiled)
         found.update(listed)
         problems += wrong
     if not found and not problems:
@@ -112,7 +113,7 @@ def find_asked(paths: Sequence[Path], *, signals: bool = False) -> Found:
 
 
 def _asked(
-    files: Sequence[Path], path: Path, root: Path, *, signals: bool
+    files: Sequence[Path], path: Path, root: Path, *, signals: bool, tiled: bool
 ) -> tuple[dict[Path, Asked], list[tuple[Path, str]]]:
     """What files are, by the first of each, in order; and what can be no part of it."""
     shown = path if is_zip(path) else root  # what was unpacked goes by the zip's name
@@ -124,7 +125,8 @@ def _asked(
     listed: dict[Path, Asked] = {}
     for file in (file for file, kind in kinds.items() if not kind):
         place = shown / file.relative_to(root)
-        listed[file] = Asked(place, _folders(place, path), file=file)
+        slide = scan_slide(file, root=root) if tiled else None
+        listed[file] = Asked(place, _folders(place, path), slide, file=file)
     for scan in scans:  # two series may lie in one folder, so a scan goes by its first file
         place, first = (shown / p.relative_to(root) for p in (scan_place(scan), scan.files[0]))
         listed[scan.files[0]] = Asked(place, _folders(first, path), scan)

@@ -70,7 +70,7 @@ def _reading(
     skip_bad: bool,
     progress: Progressed | None,
 ) -> Reading:
-    found = find_asked(paths, signals=bool(preprocessing.samples))
+    found = find_asked(paths, signals=bool(preprocessing.samples), tiled=preprocessing.tiled)
     return Reading(
         found.asked,
         preprocessing,

@@ -11,7 +11,7 @@ import numpy as np
 from medmeta.app.prepared import prepared
 from medmeta.data.patients import unknown_patients
 from medmeta.data.preprocess import Preprocessing
-from medmeta.data.slices import slices_in_words
+from medmeta.data.slices import parts_in_words, slices_in_words
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source
 from medmeta.data.standardise import Levels, Range
@@ -65,14 +65,16 @@ def open_support(
 def remarks_on_volumes(source: Source, preprocessing: Preprocessing) -> list[str]:
     """Which slices stand for the volumes of a source, where it has any."""
     if preprocessing.depth:
-        return [f"Volumes are taken whole: of each {slices_in_words(preprocessing)}."]
+        wholes = parts_in_words(preprocessing)[1].capitalize()
+        return [f"{wholes} are taken whole: of each {slices_in_words(preprocessing)}."]
     if not source.n_volumes:
         return []
-    volumes = "1 volume" if source.n_volumes == 1 else f"{source.n_volumes} volumes"
+    parts, wholes = parts_in_words(preprocessing)
+    volumes = f"1 {wholes[:-1]}" if source.n_volumes == 1 else f"{source.n_volumes} {wholes}"
     codes = source.volumes
     slices = int((codes >= 0).sum()) if codes is not None else 0
     return [
-        f"{slices} of the {len(source)} images are slices of {volumes}: of each "
+        f"{slices} of the {len(source)} images are {parts} of {volumes}: of each "
         f"{slices_in_words(preprocessing)}."
     ]
 

@@ -18,6 +18,8 @@ from medmeta.data.readers import IMAGE_SUFFIXES, read_image
 from medmeta.data.reading import bare_reason, map_ahead
 from medmeta.data.scan import Scan
 from medmeta.data.signals import AS_THEY_ARE, SIGNAL, read_recording
+from medmeta.data.slide_tiles import overview
+from medmeta.data.slides import SLIDE
 from medmeta.errors import UnreadableImageError
 
 _AS_IT_IS = Preprocessing()
@@ -156,6 +158,8 @@ def _look(item: Scan | Path, root: Path) -> list[InspectedFile]:
             return [_look_at_picture(item, root)]
         if item.kind == SIGNAL:
             return _look_at_signal(item, root)
+        if item.kind == SLIDE:
+            return [_look_at_slide(item, root)]
         return [_look_at_nifti(item, root)] if item.kind == "nifti" else _look_at_series(item, root)
     except Exception as error:  # one file must not stop the look at all others
         files = (item,) if isinstance(item, Path) else item.files
@@ -194,6 +198,14 @@ def _look_at_signal(scan: Scan, root: Path) -> list[InspectedFile]:
         return [_refused(file, root, str(error)) for file in scan.files]
     shape = (leads, max(samples, scan.shape[1]))
     return [_read(scan, file, root, shape, "") for file in scan.files]
+
+
+def _look_at_slide(scan: Scan, root: Path) -> InspectedFile:
+    try:
+        size, _ = overview(scan.files[0])
+    except UnreadableImageError as error:
+        return _refused(scan.files[0], root, str(error))
+    return _read(scan, scan.files[0], root, size, "")
 
 
 def _look_at_series(scan: Scan, root: Path) -> list[InspectedFile]:

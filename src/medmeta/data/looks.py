@@ -18,6 +18,9 @@ from medmeta.data.readers import read_image
 from medmeta.data.reading import bare_reason, map_ahead
 from medmeta.data.scan import Scan
 from medmeta.data.signals import AS_THEY_ARE, SIGNAL, read_recording
+from medmeta.data.slide_file import is_slide
+from medmeta.data.slide_tiles import overview
+from medmeta.data.slides import SLIDE
 from medmeta.data.sources import ScannedSource
 from medmeta.errors import UnreadableImageError
 
@@ -70,7 +73,7 @@ def _look_at_file(path: Path, scan: Scan | None) -> Seen:
     try:
         image = read_image(path)
     except UnreadableImageError as error:
-        return Seen(reason=bare_reason(path, error))
+        return _look_at_slide(path) if is_slide(path) else Seen(reason=bare_reason(path, error))
     colour = image.pixels.ndim == 3
     content, small = content_hash(image.pixels), thumbnail(image.pixels)
     return Seen(image.size, colour, image.bit_depth, content, thumbnail=small)
@@ -79,6 +82,8 @@ def _look_at_file(path: Path, scan: Scan | None) -> Seen:
 def _look_at_scan(scan: Scan) -> Seen:
     if scan.kind == SIGNAL:
         return _look_at_signal(scan)
+    if scan.kind == SLIDE:
+        return _look_at_slide(scan.files[0])
     try:
         (pixels,) = read_slices(scan, [scan.n_slices // 2], Preprocessing())
     except UnreadableImageError as error:
@@ -95,3 +100,12 @@ def _look_at_signal(scan: Scan) -> Seen:
         return Seen(reason=str(error))
     leads, samples = found.values.shape
     return Seen((leads, max(samples, scan.shape[1])), False, 0, content_hash(found.values))
+
+
+def _look_at_slide(path: Path) -> Seen:
+    """Its size; by an overview what it shows."""
+    try:
+        size, pixels = overview(path)
+    except UnreadableImageError as error:
+        return Seen(reason=str(error))
+    return Seen(size, True, 8, content_hash(pixels), thumbnail=thumbnail(pixels))

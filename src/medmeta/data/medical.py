@@ -19,14 +19,15 @@ from medmeta.data.pseudonyms import user_salt
 from medmeta.data.readers import IMAGE_SUFFIXES
 from medmeta.data.scan import Scan
 from medmeta.data.signals import NO_PICTURE, SIGNAL, is_signal, scan_signal
+from medmeta.data.slides import SLIDE, has_slide_name, read_slide, scan_slide, tiles_of
 from medmeta.data.wfdb_header import HEADER_SUFFIX
 from medmeta.errors import MedmetaError, UnreadableImageError
 
-Kind = Literal["dicom", "nifti", "signal"]
+Kind = Literal["dicom", "nifti", "signal", "slide"]
 
 
 def medical_kind(path: Path) -> Kind | None:
-    """What kind of medical file it is: NIfTI and WFDB by its name, DICOM by name or content.
+    """What kind of medical file it is: by its name, DICOM by name or content.
 
     A picture's suffix is believed, so that folders of pictures are not opened one by one. Tables
     are none, though some hold signals (``kind_in_class`` tells).
@@ -35,6 +36,8 @@ def medical_kind(path: Path) -> Kind | None:
         return None
     if path.suffix.lower() == HEADER_SUFFIX:
         return SIGNAL
+    if has_slide_name(path):
+        return SLIDE
     if is_nifti(path):
         return "nifti"
     return "dicom" if looks_like_dicom(path) else None
@@ -57,6 +60,8 @@ def find_scans(files: Iterable[Path], *, root: Path) -> tuple[list[Scan], list[P
         if is_signal(file):
             signal = scan_signal(file, root=root)
             (scans if isinstance(signal, Scan) else problems).append(signal)  # type: ignore[arg-type]
+        elif has_slide_name(file):
+            scans.append(scan_slide(file, root=root))
         elif not is_nifti(file):
             dicom.append(file)
         elif not is_body(file):
@@ -72,20 +77,24 @@ def find_scans(files: Iterable[Path], *, root: Path) -> tuple[list[Scan], list[P
 
 
 def slices_of(scan: Scan, preprocessing: Preprocessing) -> int:
-    """How many slices a scan has, cut as asked for."""
+    """How many slices a scan has, cut as asked for; of a slide, tiles that show tissue."""
+    if scan.kind == SLIDE:
+        return tiles_of(scan, preprocessing)
     return slice_count(scan, preprocessing.plane) if scan.kind == "nifti" else scan.n_slices
 
 
 def read_slices(
     scan: Scan, numbers: Sequence[int], preprocessing: Preprocessing
 ) -> list[NDArray[np.uint8]]:
-    """Slices of a scan as pictures, uint8 ``(H, W)`` or ``(H, W, 3)``.
+    """Slices of a scan, or tiles of a slide, as pictures, uint8 ``(H, W)`` or ``(H, W, 3)``.
 
     Raises ``UnreadableImageError`` that names the scan, whatever the matter is.
     """
     window = preprocessing.window
     if scan.kind == SIGNAL:
         raise UnreadableImageError(f"{scan.where}: {NO_PICTURE}")
+    if scan.kind == SLIDE or preprocessing.tiled:
+        return read_slide(scan, list(numbers), preprocessing)
     try:
         if scan.kind == "dicom":
             return [read_dicom_slice(scan, number, window=window) for number in numbers]

@@ -175,7 +175,8 @@ def _check_header(image: Image.Image, limits: ReadLimits) -> None:
     # A multi-picture JPEG of a telephone is one photograph with its preview and its gain map.
     if frames > 1 and image.format != "MPO":
         raise UnreadableImageError(
-            f"holds {frames} pictures (an animation, or several pages); save each as a file."
+            f"holds {frames} pictures (an animation, several pages, or a slide, of which --mpp "
+            "takes tiles); save each as a file."
         )
 
 

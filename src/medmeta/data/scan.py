@@ -23,7 +23,7 @@ class Scan:
     (``device``, ``sex``). ``problems`` are what is worth saying of this scan alone.
     """
 
-    kind: Literal["dicom", "nifti", "signal"]
+    kind: Literal["dicom", "nifti", "signal", "slide"]
     where: str
     files: tuple[Path, ...]
     n_slices: int
@@ -37,3 +37,12 @@ class Scan:
     series: str | None = None
     others: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+
+
+def where_from(path: Path, root: Path) -> str:
+    """A file's name in messages: its path from its source's folder.
+
+    >>> where_from(Path("a/b/c.hea"), Path("a"))
+    'b/c.hea'
+    """
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medmeta.data.index import Problem
 from medmeta.data.preprocess import Preprocessing, content_hash
 from medmeta.data.recording import Recording, modality_of
-from medmeta.data.scan import Scan
+from medmeta.data.scan import Scan, where_from
 from medmeta.data.signal_shape import prepare_signal
 from medmeta.data.signal_tables import is_signal_table, read_head, read_table
 from medmeta.data.store import Decoded
@@ -44,7 +44,7 @@ def scan_signal(path: Path, *, root: Path) -> Scan | Problem:
 
     The name of a record and what its comments say of a person stay unread, but for the sex.
     """
-    where = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    where = where_from(path, root)
     try:
         if path.suffix.lower() == HEADER_SUFFIX:
             header = read_header(path)

@@ -9,6 +9,8 @@ import numpy as np
 from medmeta.data.index import Column, SourceIndex
 from medmeta.data.medical import slices_of
 from medmeta.data.preprocess import Preprocessing
+from medmeta.data.scan import Scan
+from medmeta.data.slides import SLIDE
 from medmeta.data.windows import OWN
 
 
@@ -37,6 +39,26 @@ def spread_slices(depth: int, wanted: int) -> tuple[int, ...]:
     return tuple(int((i + 0.5) * depth / wanted) for i in range(wanted))
 
 
+def used_slices(scan: Scan, preprocessing: Preprocessing) -> tuple[int, ...]:
+    """Numbers of the slices that stand for a volume, or of the tiles that stand for a slide.
+
+    Tiles lie evenly over all that show tissue.
+    """
+    n = slices_of(scan, preprocessing)
+    if scan.kind == SLIDE:
+        return spread_slices(n, min(n, preprocessing.slices))
+    return chosen_slices(n, preprocessing.slices)
+
+
+def parts_in_words(preprocessing: Preprocessing) -> tuple[str, str]:
+    """What a source's rows are called that belong together, and what they belong to.
+
+    >>> parts_in_words(Preprocessing())
+    ('slices', 'volumes')
+    """
+    return ("tiles", "slides") if preprocessing.tiled else ("slices", "volumes")
+
+
 def slices_in_words(preprocessing: Preprocessing) -> str:
     """Which slices of a volume are used.
 
@@ -44,6 +66,10 @@ def slices_in_words(preprocessing: Preprocessing) -> str:
     '3 slices in its middle half, window lung, NIfTI cut axial'
     """
     n, whole = preprocessing.slices, preprocessing.depth
+    if preprocessing.tiled:
+        tile, mpp = preprocessing.tile, preprocessing.mpp
+        size = f"of {tile} pixels" if tile else f"of {mpp:g} µm a pixel"
+        return f"{whole or n} tiles {size}, spread over its tissue{', as one input' * bool(whole)}"
     which = "its middle slice" if n == 1 else f"{n} slices in its middle half"
     if whole:
         which = f"{whole} slices over all of it, as one input"
@@ -69,8 +95,7 @@ def as_slices(index: SourceIndex, preprocessing: Preprocessing, *, depth: int = 
             first = int(index.array_rows[row]) * depth
             chosen.append([first + n for n in chosen_slices(depth, preprocessing.slices)])
         elif scan is not None:
-            n = slices_of(scan, preprocessing)
-            chosen.append(list(chosen_slices(n, preprocessing.slices)))
+            chosen.append(list(used_slices(scan, preprocessing)))
         else:
             chosen.append([int(index.array_rows[row])])
     rows = np.repeat(np.arange(len(index)), [len(numbers) for numbers in chosen])
@@ -78,7 +103,8 @@ def as_slices(index: SourceIndex, preprocessing: Preprocessing, *, depth: int = 
     numbers = np.array([n for listed in chosen for n in listed], dtype=np.int64)
     volumes = Column.from_texts(_volumes(index, depth)).take(rows)
     paths = tuple(
-        path if scan is None or len(scan.files) != scan.n_slices else scan.files[number]
+        path if scan is None or scan.kind == SLIDE or len(scan.files) != scan.n_slices
+        else scan.files[number]
         for path, scan, number in zip(part.paths, part.scans, numbers.tolist(), strict=True)
     ) if part.scans else part.paths  # fmt: skip
     return replace(part, array_rows=numbers, paths=paths, others={**part.others, "volume": volumes})

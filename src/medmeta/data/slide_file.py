@@ -54,7 +54,8 @@ class SlideFile:
             glass = Image.new("RGB", found.size, (255, 255, 255))
             glass.paste(found, mask=found.getchannel("A"))
             found = glass
-        return found if found.size == shown else found.resize(shown, Image.Resampling.BOX)
+        picture: Image.Image = found
+        return picture if picture.size == shown else picture.resize(shown, Image.Resampling.BOX)
 
 
 @contextmanager
@@ -101,6 +102,14 @@ def _opened(path: Path) -> tuple[Any, float | None, tuple[float, ...]]:
         return _Whole(read_image(path).pixels), None, (1.0,)
     except UnreadableImageError as error:
         raise UnreadableImageError(str(error).removeprefix(f"{path}: ")) from None
+
+
+def is_slide(path: Path) -> bool:
+    """Whether a file is a slide or a tiled TIFF, as far as can be told here."""
+    try:
+        return _library().OpenSlide.detect_format(str(path)) is not None
+    except MissingExtraError:
+        return False
 
 
 def _library() -> Any:

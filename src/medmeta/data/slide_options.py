@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class SlideOptions(BaseModel):
-    """With ``mpp`` or ``tile`` inputs are tiles of slides, or of other pictures too large to shrink.
+    """With ``mpp`` or ``tile`` inputs are tiles of slides, or of other large pictures.
 
     ``mpp`` are microns per pixel of the tiles, ``slide_mpp`` those of slides that do not say them.
     ``tile`` is the side of a tile in a picture's own pixels, in place of microns. Neighbours share

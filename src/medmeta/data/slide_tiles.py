@@ -15,7 +15,7 @@ from medmeta.data.slide_file import SlideFile, opened_slide
 from medmeta.errors import UnreadableImageError
 
 _CELLS = 8  # of the overview, along a tile's side
-_BLOCK = 128  # cells along the side of a part of the overview that is read at once
+_PART = 1024  # pixels along the side of a part of the overview, as it is read
 _COARSE = 0.95  # of the slide's own pixels: tiles finer than these would be made up
 MOST_TILES = 1_000_000
 _PALE, _DARK, _BLACK, _COLOUR = 235, 200, 10, 15  # grey levels
@@ -135,16 +135,22 @@ def _shares(slide: SlideFile, corners: NDArray[np.int64], side: int) -> NDArray[
     last = np.minimum(np.rint((corners + side) / cell).astype(np.int64), (width, height))
     (left, top), (right, bottom) = first.T, last.T
     inside = summed[bottom, right] - summed[top, right] - summed[bottom, left] + summed[top, left]
-    return inside / np.maximum(1, (right - left) * (bottom - top))
+    areas = np.maximum(1, (right - left) * (bottom - top))
+    return np.asarray(inside / areas, dtype=np.float64)
 
 
 def _blocks(
     slide: SlideFile, height: int, width: int, cell: float
 ) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
-    """An overview ``(height, width)`` whose pixels are ``cell`` of the slide's, part by part."""
-    for y in range(0, height, _BLOCK):
-        for x in range(0, width, _BLOCK):
-            rows, columns = min(_BLOCK, height - y), min(_BLOCK, width - x)
+    """An overview ``(height, width)`` whose pixels are ``cell`` of the slide's, part by part.
+
+    A part is about ``_PART`` pixels wide as it is read, whatever the size of the slide.
+    """
+    scale = max((s for s in slide.scales if s <= cell * 1.01), default=1.0)
+    side = max(1, int(_PART * scale / cell))
+    for y in range(0, height, side):
+        for x in range(0, width, side):
+            rows, columns = min(side, height - y), min(side, width - x)
             region = round(columns * cell), round(rows * cell)
             at = round(x * cell), round(y * cell)
             yield y, x, np.asarray(slide.region(*at, region, (columns, rows)))

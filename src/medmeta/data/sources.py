@@ -22,6 +22,7 @@ from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.reading import Wanted, read_pictures
 from medmeta.data.signals import NO_SIGNAL
 from medmeta.data.slices import as_slices
+from medmeta.data.slides import SLIDE, TILES_AT_ONCE, as_slides
 from medmeta.data.source import Source
 from medmeta.data.store import Decode, Decoded, Store, open_store, store_key
 from medmeta.data.synthetic_signals import is_synthetic, synthetic_source
@@ -141,7 +142,7 @@ def open_source(
         return records_alone(found.index, preprocessing)
     depth = 0 if found.array is None else found.array.depth
     _refuse_mixed(path, found.index, preprocessing)
-    index = as_slices(found.index, preprocessing, depth=depth)
+    index = as_slices(as_slides(found.index, preprocessing), preprocessing, depth=depth)
     key = store_key((path.resolve(), *_files(found)), preprocessing)
     decode = _decoder(found, index, preprocessing)
     store = open_store(key, len(index), preprocessing, decode, cache=cache, progress=progress)
@@ -259,7 +260,9 @@ def _wanted(index: SourceIndex, rows: Sequence[int]) -> Iterator[Wanted]:
         elif scan.kind == "dicom":
             yield from ((scan, [int(index.array_rows[row])]) for row in group)
         else:
-            yield scan, [int(index.array_rows[row]) for row in group]
+            numbers = [int(index.array_rows[row]) for row in group]
+            step = TILES_AT_ONCE if scan.kind == SLIDE else len(numbers)
+            yield from ((scan, numbers[i : i + step]) for i in range(0, len(numbers), step))
 
 
 def _source(path: Path, index: SourceIndex, store: Store) -> Source:

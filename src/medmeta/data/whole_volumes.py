@@ -12,6 +12,7 @@ from medmeta.data.medical import read_slices, slices_of
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.scan import Scan
 from medmeta.data.slices import spread_slices
+from medmeta.data.slides import SLIDE
 from medmeta.data.store import Decoded
 from medmeta.errors import UnreadableImageError
 
@@ -36,7 +37,7 @@ def read_whole(scan: Scan, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     Raises ``UnreadableImageError`` that names it, also for a single picture.
     """
     n = slices_of(scan, preprocessing)
-    if n < 2:
+    if n < 2 and scan.kind != SLIDE:
         raise UnreadableImageError(f"{scan.where}: {NO_VOLUME}")
     slices = _each_once(scan, spread_slices(n, preprocessing.depth), preprocessing)
     pixels = whole_volume(slices, preprocessing).pixels

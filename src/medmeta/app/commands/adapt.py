@@ -18,6 +18,7 @@ from medmeta.app.commands.options import (
     Plane,
     SkipBad,
     Slices,
+    SlideMpp,
     Spacing,
     Split,
     Standardise,
@@ -59,6 +60,7 @@ def adapt(
     time_point: TimePoint = None,
     spacing: Spacing = None,
     csv_rate: CsvRate = None,
+    slide_mpp: SlideMpp = None,
     split: Split = None,
     standardise: Standardise = None,
     seed: Annotated[int, typer.Option(help="Seed, for learners that use chance.")] = 0,
@@ -95,6 +97,7 @@ def adapt(
         time_point=time_point,
         spacing=spacing,
         csv_rate=csv_rate,
+        slide_mpp=slide_mpp,
     )
     trained = loaded.card.get("standardise")
     opened = open_support(
@@ -163,7 +166,7 @@ def predict(
     from medmeta.app.asked_table import answer_table, needs_table
     from medmeta.app.images import answer_images, write_predictions
     from medmeta.app.workbench import load_predictor
-    from medmeta.data.slices import slices_in_words
+    from medmeta.data.slices import parts_in_words, slices_in_words
     from medmeta.training.allocator import keep_freed_memory
 
     check_out(out, suffixes=(".csv",))
@@ -206,9 +209,10 @@ def predict(
             "say nothing about how good it is. Ask about images of other patients."
         )
     if asked.volumes:
-        how = "" if loaded.preprocessing.depth else "the mean of the answers to its slices, "
+        slices, volumes = parts_in_words(loaded.preprocessing)
+        how = "" if loaded.preprocessing.depth else f"the mean of the answers to its {slices}, "
         say(
-            f"{asked.volumes} of these are volumes; the answer to each is {how}"
+            f"{asked.volumes} of these are {volumes}; the answer to each is {how}"
             f"{'by ' if loaded.preprocessing.depth else ''}"
             f"{slices_in_words(loaded.preprocessing)}."
         )

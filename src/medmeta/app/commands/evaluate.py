@@ -22,15 +22,18 @@ from medmeta.app.commands.options import (
     DropSmall,
     ExpectSha256,
     Leads,
+    Mpp,
     Plane,
     Profile,
     Rate,
     Samples,
     SkipBad,
     Slices,
+    SlideMpp,
     Spacing,
     Split,
     Standardise,
+    Tile,
     TimePoint,
     Window,
 )
@@ -96,10 +99,13 @@ def evaluate(
     time_point: TimePoint = None,
     depth: Depth = None,
     spacing: Spacing = None,
+    mpp: Mpp = None,
+    tile: Tile = None,
     samples: Samples = None,
     rate: Rate = None,
     leads: Leads = None,
     csv_rate: CsvRate = None,
+    slide_mpp: SlideMpp = None,
     baselines: Annotated[
         bool, typer.Option(help="Also measure ridge on raw pixels on the same tasks.")
     ] = True,
@@ -141,6 +147,7 @@ def evaluate(
     )
     check_out(out, suffixes=(".json",))
     shape: dict[str, Any] = {"depth": depth, "samples": samples, "rate": rate, "leads": leads}
+    shape |= {"mpp": mpp, "tile": tile}
     trace = (run or Path()) / TRACE if profile else None
     with profiled(trace, aside=as_json):
         if run is None:
@@ -157,6 +164,7 @@ def evaluate(
             time_point=time_point,
             spacing=spacing,
             csv_rate=csv_rate,
+            slide_mpp=slide_mpp,
         )
         if shift:
             _shifted(model, source or [], request, shift, out, skip_bad=skip_bad, as_json=as_json)

@@ -39,6 +39,21 @@ Depth = Annotated[
 Spacing = Annotated[
     str | None, typer.Option(help="Whole volumes: same (refuse mixed voxel sizes) or any.")
 ]
+Mpp = Annotated[
+    float | None, typer.Option(help="Slides: microns per pixel of the tiles they are cut into.")
+]
+SlideMpp = Annotated[
+    float | None, typer.Option(help="Microns per pixel of slides that do not say it.")
+]
+Tile = Annotated[
+    int | None, typer.Option(help="Large pictures: side of their tiles, in their own pixels.")
+]
+Overlap = Annotated[
+    float | None, typer.Option(help="Share of their side that tiles have in common.")
+]
+Tissue = Annotated[
+    float | None, typer.Option(help="Least share of a tile that is tissue; 0: all tiles.")
+]
 Samples = Annotated[
     int | None, typer.Option(help="Signals, such as ECGs: how many samples each; 0: pictures.")
 ]

@@ -20,7 +20,7 @@ from medmeta.app.report.content import (
 )
 from medmeta.app.workbench import SavedPredictor
 from medmeta.data.preprocess import Preprocessing, as_pictures
-from medmeta.data.slices import slices_in_words
+from medmeta.data.slices import parts_in_words, slices_in_words
 from medmeta.training.metrics_log import read_metrics
 from medmeta.version import __version__
 
@@ -137,13 +137,14 @@ def _notes(card: Mapping[str, Any], asked: AskedImages | None) -> tuple[list[str
         warnings.append(
             "The learner was trained on synthetic pictures only; expect less on real images."
         )
-    how = slices_in_words(Preprocessing.model_validate(card["preprocessing"]))
+    prepared = Preprocessing.model_validate(card["preprocessing"])
+    how, (parts, wholes) = slices_in_words(prepared), parts_in_words(prepared)
     if card["support"].get("volumes"):
         n = card["support"]["volumes"]
-        notes.append(f"Among the labelled images are slices of volumes, {n} in all ({how}).")
+        notes.append(f"Among the labelled images are {parts} of {wholes}, {n} in all ({how}).")
     if asked is not None and asked.volumes:
         notes.append(
-            f"{asked.volumes} of the asked images are volumes. The answer to each is {POOLED} "
+            f"{asked.volumes} of the asked images are {wholes}. The answer to each is {POOLED} "
             f"({how}); shown is the middle one."
         )
     if asked is not None and asked.problems:
