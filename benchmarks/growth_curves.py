@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -11,6 +9,8 @@ from typing import cast
 import numpy as np
 import torch
 
+from growth_inputs import prepare_leads, read_and_pool_tiles
+from growth_timing import timed
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.evaluation.encoded import EncodedSource
 from medmeta.evaluation.evaluate import evaluate
@@ -41,24 +41,6 @@ class Curve:
         """Size and seconds, one after the other."""
         for size in self.quick if quick else self.sizes:
             yield size, self.measure(size)
-
-
-def timed(work: Callable[[], object], *, least: float = 0.3, repeats: int = 3) -> float:
-    """Seconds of a work: the median over repeats, after one that warms up.
-
-    A short work is repeated within each until it takes ``least`` seconds.
-    """
-    start = time.perf_counter()
-    work()
-    once = time.perf_counter() - start
-    times = max(1, int(least / max(once, 1e-7)))
-    spent = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for _ in range(times):
-            work()
-        spent.append((time.perf_counter() - start) / times)
-    return statistics.median(spent)
 
 
 def draw_task(n_images: int) -> float:
@@ -180,5 +162,21 @@ CURVES = (
         (1, 2),
         (1, 2),
         train_with_workers,
+    ),
+    Curve(
+        "tiles",
+        "reading tiles of a slide and pooling their embeddings by attention",
+        "tiles",
+        (16, 64, 256, 1024, 4096),
+        (4, 16),
+        read_and_pool_tiles,
+    ),
+    Curve(
+        "leads",
+        "bringing ten seconds of a signal to its shape",
+        "leads",
+        (1, 3, 12, 48, 192),
+        (1, 3),
+        prepare_leads,
     ),
 )

@@ -5,8 +5,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from growth import table
-from growth_curves import CURVES, timed
+from growth_curves import CURVES
 from growth_picture import exponent, picture
+from growth_timing import timed
 
 CURVE = {
     "work": "a <work>",

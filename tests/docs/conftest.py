@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.app._hospital import Hospital
+from tests.data.ecg_files import write_ecgs
+from tests.data.slide_files import on_glass, stained, write_pyramid
 
 SIDE = 64
 
@@ -63,6 +65,16 @@ def write_volumes(folder: Path, names: list[str]) -> None:
             nibabel.save(image, folder / name / f"{number}.nii.gz")
 
 
+def write_slides(folder: Path, names: list[str], each: int) -> None:
+    """One folder per class of slides: a piece of tissue of the class's colour on glass."""
+    for kind, name in enumerate(names):
+        for number in range(each):
+            colour = ((215, 120, 165), (120, 70, 160))[kind]
+            piece = stained(128, 160, colour, seed=len(name) + number)
+            slide = on_glass(256, 256, piece, y=64, x=32)
+            write_pyramid(folder / name / f"{number}.tif", slide)
+
+
 def write_series(root: Path) -> None:
     """CT series in folders that say nothing, with a table of labels; and others without."""
     hospital = Hospital(np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8))
@@ -90,6 +102,10 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ``my_volumes/``         2 classes of 3 NIfTI volumes
     ``my_ct/``              6 CT series of 3 patients, with ``labels.csv`` by series
     ``new_ct/``             2 CT series
+    ``my_ecgs/``            2 classes of 6 ECGs, records and tables
+    ``new_ecgs/``           2 ECGs
+    ``my_slides/``          2 classes of 3 small slides at 0.5 µm
+    ``new_slides/``         2 slides
     ``training_images/``    8 classes of 12 PNG, to meta-train on; ``training_images.csv`` too
     ======================  ==========================================================
 
@@ -102,6 +118,10 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number in range(6):
         draw(number % 3, 100 + number).save(tmp_path / "new_images" / f"new_{number}.png")
     write_sites(tmp_path / "my_sites")
+    write_ecgs(tmp_path / "my_ecgs", ["sinus rhythm", "atrial fibrillation"], 6)
+    write_ecgs(tmp_path / "new_ecgs", ["sinus rhythm"], 2, first=40)
+    write_slides(tmp_path / "my_slides", ["benign", "malignant"], 3)
+    write_slides(tmp_path / "new_slides", ["unknown"], 2)
     write_volumes(tmp_path / "my_volumes", ["healthy", "atrophy"])
     write_series(tmp_path)
     monkeypatch.chdir(tmp_path)
