@@ -42,6 +42,7 @@ def child(work: str, slide: Path) -> dict[str, Any]:
     from medmeta.data.preprocess import Preprocessing
     from medmeta.data.slide_file import opened_slide
     from medmeta.data.slide_tiles import read_tiles, tile_count
+    from medmeta.data.slides import tiles_at_once
     from medmeta.data.sources import open_source
     from medmeta.encoders import EncoderConfig, build_encoder
 
@@ -57,8 +58,9 @@ def child(work: str, slide: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as cache:
         if work == "tiles":
             n = tile_count(slide, wanted)
-            for first in range(0, n, 16):
-                read_tiles(slide, range(first, min(n, first + 16)), wanted)
+            step = tiles_at_once(wanted)
+            for first in range(0, n, step):
+                read_tiles(slide, range(first, min(n, first + step)), wanted)
         else:
             source = open_source(slide.parent.parent, preprocessing=wanted, cache=Path(cache))
             n = len(source) if encoder is None else 64

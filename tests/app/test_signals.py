@@ -112,6 +112,8 @@ def test_what_does_not_go_with_signals(place: Path, tmp_path: Path) -> None:
     refused("train", "--source", place / "ecgs", "--out", tmp_path / "r", says="--samples")
     refused("train", "--source", place / "ecgs", *SHAPE, "--leads", "I,I", "--out", tmp_path / "r",
             says="name each lead once")  # fmt: skip
+    refused("train", "--source", place / "ecgs", *SHAPE, "--depth", "4", "--out", tmp_path / "r",
+            says="samples are of signals")  # fmt: skip
     refused("train", "--source", place / "ecgs", *SHAPE, "--encoder", "hog_colour", "--out",
             tmp_path / "r", says="takes images, not a signal")  # fmt: skip
     refused("evaluate", place / "run", "--source", place / "mine", "--shift", "quality",
@@ -145,3 +147,14 @@ def test_synthetic_ecgs_are_drawn(tmp_path: Path) -> None:
     words = ("data", "draw-ecg", "synthetic:ecg", "--each", "1", "--scale", "1")
     assert medmeta(*words, "--out", out).code == 0
     assert len(list(out.rglob("*.png"))) == 16
+
+
+def test_a_signal_beside_its_patients_record(place: Path, tmp_path: Path) -> None:
+    rows = ["path,label,age"]
+    files = sorted(p for p in (place / "ecgs").rglob("*") if p.suffix in (".hea", ".csv"))
+    rows += [f"{p.relative_to(place)},{p.parent.name},{40 + i}" for i, p in enumerate(files)]
+    (place / "records.csv").write_text("\n".join(rows) + "\n")
+    words = ("train", "--source", place / "records.csv", *SHAPE, "--record", "age", "--way", "2",
+             "--shot", "1", "--query", "1", "--steps", "3", "--validation", "none")  # fmt: skip
+    ended = medmeta(*words, "--out", tmp_path / "run")
+    assert ended.code == 0, ended

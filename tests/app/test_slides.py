@@ -78,6 +78,7 @@ def test_what_slides_are_refused_for(place: Path, tmp_path: Path) -> None:
     refused(*words, says="a slide, of which --mpp takes tiles")
     refused(*words, "--mpp", "0.1", says="coarser than the 0.1")
     refused(*words, "--mpp", "-1", says="--mpp")
+    refused(*words, "--mpp", "0.5", "--tile", "64", says="not by both")
     refused(*words, "--mpp", "0.5", "--tissue", "1", "--overlap", "2", says="--overlap")
     mute = tmp_path / "mute"
     for kind in ("a", "b"):

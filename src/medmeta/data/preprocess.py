@@ -92,6 +92,10 @@ class Preprocessing(SignalOptions, SlideOptions):
             raise ValueError("use=record needs a record; name its columns with --record")
         if len(set(self.modalities)) < len(self.modalities):
             raise ValueError("one modality is named twice")
+        if self.samples and (self.depth or self.tiled or self.modalities):
+            raise ValueError("samples are of signals: leave out depth, mpp, tile and modalities")
+        if self.mpp and self.tile:
+            raise ValueError("tiles are cut by mpp or by tile, not by both")
         return self
 
     @field_validator("window")

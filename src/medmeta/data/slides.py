@@ -17,7 +17,7 @@ from medmeta.data.slide_tiles import read_tiles, tile_count
 from medmeta.errors import DataError, UnreadableImageError
 
 SLIDE: Literal["slide"] = "slide"
-TILES_AT_ONCE = 16  # that are in memory for each thread that reads
+_BYTES_AT_ONCE = 1_000_000  # of tiles that are read at once; dozens of such lots are read ahead
 _NOT_WHOLE = (
     "is a slide, which is read by tiles: say at how many microns per pixel, --mpp 0.5, and how "
     "many tiles of each, --slices 16."
@@ -46,6 +46,15 @@ def as_slides(index: SourceIndex, preprocessing: Preprocessing) -> SourceIndex:
     each = zip(index.paths, index.scans or (None,) * len(index), strict=True)
     scans = tuple(scan or scan_slide(path, root=root) for path, scan in each)
     return replace(index, scans=scans)
+
+
+def tiles_at_once(preprocessing: Preprocessing) -> int:
+    """How many tiles are read by opening a slide once: few large ones, for memory's sake.
+
+    >>> tiles_at_once(Preprocessing(size=64)), tiles_at_once(Preprocessing(size=512))
+    (81, 1)
+    """
+    return max(1, _BYTES_AT_ONCE // (3 * preprocessing.size**2))
 
 
 def tiles_of(scan: Scan, preprocessing: Preprocessing) -> int:

@@ -22,7 +22,7 @@ from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.reading import Wanted, read_pictures
 from medmeta.data.signals import NO_SIGNAL
 from medmeta.data.slices import as_slices
-from medmeta.data.slides import SLIDE, TILES_AT_ONCE, as_slides
+from medmeta.data.slides import SLIDE, as_slides, tiles_at_once
 from medmeta.data.source import Source
 from medmeta.data.store import Decode, Decoded, Store, open_store, store_key
 from medmeta.data.synthetic_signals import is_synthetic, synthetic_source
@@ -227,7 +227,7 @@ def _decoder(found: ScannedSource, index: SourceIndex, preprocessing: Preprocess
 
     def decode(rows: Sequence[int]) -> Generator[Decoded, None, None]:
         if array is None:
-            yield from read_pictures(_wanted(index, rows), preprocessing)
+            yield from read_pictures(_wanted(index, rows, preprocessing), preprocessing)
             return
         if preprocessing.samples:
             yield from (Decoded(None, reason=NO_SIGNAL) for _ in rows)
@@ -249,7 +249,9 @@ def _decoder(found: ScannedSource, index: SourceIndex, preprocessing: Preprocess
     return decode
 
 
-def _wanted(index: SourceIndex, rows: Sequence[int]) -> Iterator[Wanted]:
+def _wanted(
+    index: SourceIndex, rows: Sequence[int], preprocessing: Preprocessing
+) -> Iterator[Wanted]:
     """Rows one after the other; slices of one NIfTI volume together, for that is read but once."""
     if index.parts:
         yield from (ModalRow(index.parts[row], int(index.array_rows[row])) for row in rows)
@@ -261,7 +263,7 @@ def _wanted(index: SourceIndex, rows: Sequence[int]) -> Iterator[Wanted]:
             yield from ((scan, [int(index.array_rows[row])]) for row in group)
         else:
             numbers = [int(index.array_rows[row]) for row in group]
-            step = TILES_AT_ONCE if scan.kind == SLIDE else len(numbers)
+            step = tiles_at_once(preprocessing) if scan.kind == SLIDE else len(numbers)
             yield from ((scan, numbers[i : i + step]) for i in range(0, len(numbers), step))
 
 

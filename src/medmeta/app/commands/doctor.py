@@ -24,6 +24,7 @@ EXTRAS = {
     "deidentify": ("dicom-anonymizer", "medmeta data deidentify"),
     "features": ("scikit-image", "the encoder hog_colour"),
     "parquet": ("pyarrow", "Parquet manifests"),
+    "slides": ("openslide-python", "slides and tiled TIFF"),
     "tensorboard": ("tensorboard", "medmeta train --tensorboard"),
 }
 LEAST_FREE = 2**30
