@@ -42,9 +42,9 @@ def test_options_may_be_texts_as_the_command_line_gives_them() -> None:
     assert build_encoder(config, IMAGE, norm="group").embedding_size == 8
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_volumes_are_refused(encoder: str) -> None:
-    with pytest.raises(SettingsError, match=f"{encoder} takes images, not a volume"):
+@pytest.mark.parametrize("encoder", [n for n, s in ENCODERS.items() if "volume" not in s.takes])
+def test_what_takes_no_volumes_refuses_them(encoder: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{encoder} takes \w+s, not a volume"):
         build_encoder(EncoderConfig(name=encoder), InputSpec(1, (16, 16, 16)), norm="group")
 
 

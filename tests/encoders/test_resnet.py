@@ -47,7 +47,7 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 def test_too_small_images_are_refused() -> None:
-    with pytest.raises(SettingsError, match=r"resnet12 .*\(15, 40\) is too small"):
+    with pytest.raises(SettingsError, match=r"resnet12 .*15×40 is too small"):
         build_encoder(EncoderConfig(name="resnet12"), InputSpec(1, (15, 40)), norm="group")
 
 

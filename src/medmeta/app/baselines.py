@@ -28,11 +28,12 @@ def ridge_on_raw_pixels(
 ) -> dict[Protocol, Evaluation]:
     """How far ridge regression on the pixels themselves comes on the same tasks.
 
+    (And on the numbers of the record, where there is one.)
     Protocols of values are left out.
     """
     learners = {
         protocol: build_learner(
-            "ridge", {"encoder": {"name": "pixels"}}, spec, Target("classes", protocol.n_way[1])
+            "ridge", {"encoder": _raw(spec)}, spec, Target("classes", protocol.n_way[1])
         )
         for protocol in protocols
         if protocol.kind == "classes"
@@ -48,6 +49,14 @@ def ridge_on_raw_pixels(
         )
         for protocol, raw in learners.items()
     }
+
+
+def _raw(spec: InputSpec) -> dict[str, Any]:
+    """The encoder that takes inputs as they are."""
+    plain = {"name": "pixels"}
+    if spec.kind != "mapping":
+        return plain
+    return {"name": "fusion", "options": {"fusion": "late", "image": plain, "record": plain}}
 
 
 def encoded_source(

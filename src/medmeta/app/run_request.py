@@ -99,7 +99,14 @@ def with_record(request: AnyRequest) -> AnyRequest:
     Raises ``DataError`` for a column without an entry.
     """
     names = [name.strip().lower() for name in request.record.split(",") if name.strip()]
-    if not names or request.preprocessing.record is not None:
+    if request.preprocessing.record is not None:
+        return request
+    if not names:
+        if request.preprocessing.use != "both":
+            raise SettingsError(
+                f"--use {request.preprocessing.use} goes with --record, which names the columns of "
+                "the patient's record."
+            )
         return request
     asked = Asked(
         modalities=request.preprocessing.modalities,

@@ -14,6 +14,7 @@ from typing import Any
 from medmeta.app.models import SHIFTS
 from medmeta.evaluation.evaluate import Evaluation
 from medmeta.evaluation.shift import (
+    PARTS,
     QualityShift,
     Shift,
     ShiftedGroup,
@@ -42,8 +43,10 @@ class ShiftRow:
 
     @property
     def column(self) -> str:
-        """What was shifted: a column's name, or ``quality``."""
-        return self.found.column if isinstance(self.found, Shift) else QUALITY
+        """What was shifted: a column's name, ``quality``, or ``parts`` of the input."""
+        if isinstance(self.found, Shift):
+            return self.found.column
+        return PARTS if self.found.kind == PARTS else QUALITY
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, without the per-task records."""

@@ -20,9 +20,11 @@ from medmeta.episodes.protocol import Protocol
 from medmeta.errors import SettingsError
 from medmeta.evaluation.encoded import encodes_apart
 from medmeta.evaluation.shift import (
+    PARTS,
     QualityShift,
     Shift,
     evaluate_groups,
+    evaluate_parts,
     evaluate_quality,
     versions_of,
 )
@@ -54,7 +56,8 @@ def evaluate_shift(
             _check_column(plan.fresh, column)
     for plan in planned:
         for column in dict.fromkeys(columns):
-            for one, found in _measured(plan, column, progress):
+            modalities = model.preprocessing.modalities
+            for one, found in _measured(plan, column, modalities, progress):
                 named = fingerprint(plan.fresh)
                 rows.append(ShiftRow(found, plan.excluded, plan.notes, named, one.head))
                 if model.run is not None:
@@ -63,12 +66,12 @@ def evaluate_shift(
 
 
 def _check_column(source: Source, column: str) -> None:
-    if column == QUALITY:
-        if source.pixels.dtype != np.uint8:
-            raise SettingsError(
-                f"--shift {QUALITY}: {source.name} holds signals, and the faults are those of "
-                "pictures; name a column, such as device."
-            )
+    if column == QUALITY and source.pixels.dtype != np.uint8:
+        raise SettingsError(
+            f"--shift {QUALITY}: {source.name} holds signals, and the faults are those of "
+            "pictures; name a column, such as device."
+        )
+    if column in (QUALITY, PARTS):
         return
     if column in _PERSONS:
         raise SettingsError(
@@ -94,13 +97,21 @@ def _check_column(source: Source, column: str) -> None:
 
 
 def _measured(
-    plan: PlannedSource, column: str, progress: Told | None
+    plan: PlannedSource, column: str, modalities: Sequence[str], progress: Told | None
 ) -> Iterator[tuple[Measured, Shift | QualityShift]]:
     """Every learner by every protocol; heads on one encoder share what it made of the images."""
     source, learners = plan.fresh, [one.learner for one, _ in plan.asked]
     kind = common_kind(source.index.modalities)
     faults = distortions_of(kind)
     quality = column == QUALITY
+    if column == PARTS:
+        for one, protocol in plan.asked:
+            told = _told(one.called(source.name), protocol, progress)
+            yield (
+                one,
+                evaluate_parts(one.learner, source, protocol, modalities=modalities, told=told),
+            )
+        return
     shown = versions_of(source, faults) if quality else source
     encoded = encoded_source(learners, shown, None if quality else progress)
     for one, protocol in plan.asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ import torch
 from pydantic import Field
 
 from medmeta.app.carrying_out import Plan, TrainedRun, Watcher, carry_out
-from medmeta.app.held_out import hold_out
+from medmeta.app.held_out import Held, hold_out
 from medmeta.app.initial import initial_encoder
 from medmeta.app.prepared import prepared
 from medmeta.app.run_folder import check_folder
@@ -25,6 +26,7 @@ from medmeta.app.run_request import (
 )
 from medmeta.data.source import Source
 from medmeta.episode import Target
+from medmeta.episodes.by_group import by_group
 from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol, parse_range
 from medmeta.episodes.sampler import TaskSampler
@@ -41,7 +43,8 @@ class TrainRequest(RunRequest):
     """All that decides how a run goes, as flags, TOML or Python give it.
 
     ``tasks_per_step`` None means the learner's own. ``init`` is a run, or a model, whose encoder
-    this one starts from.
+    this one starts from. ``task_by`` names columns between commas: every task is of patients
+    that are alike in them.
     """
 
     learner: str = "prototypical"
@@ -49,6 +52,7 @@ class TrainRequest(RunRequest):
     tasks_per_step: int | None = Field(None, ge=1)
     drop_small: bool = False
     init: Path | None = None
+    task_by: str = ""
 
 
 def train(
@@ -98,10 +102,12 @@ def train(
         device=torch.device(device).type,
     )
     held = hold_out(opened, protocol, request.validation)
+    held, protocol, groups = _within_groups(request, held, protocol)
     sampler = TaskSampler(held.training, protocol)
     notes = [
         *remarks_on(opened, request.preprocessing),
         *ready.notes,
+        *groups,
         *_left_out(sampler),
     ]
     plan = Plan(
@@ -139,6 +145,18 @@ def _protocol(
         "standardise": request.standardise,
     }
     return validated(Protocol, wanted, where="medmeta train")
+
+
+def _within_groups(
+    request: TrainRequest, held: Held, protocol: Protocol
+) -> tuple[Held, Protocol, tuple[str, ...]]:
+    """Training tasks of one group of patients each, where asked; and what must be said of it."""
+    columns = [name.strip().lower() for name in request.task_by.split(",") if name.strip()]
+    if not columns:
+        return held, protocol, ()
+    training, notes = by_group(held.training, columns, protocol)
+    update = {"sources": tuple(s.name for s in training), "drop_small_classes": True}
+    return replace(held, training=training), protocol.model_copy(update=update), notes
 
 
 def _check_trainable(learner: AbstractLearner, name: str) -> None:

@@ -87,9 +87,7 @@ class Preprocessing(SignalOptions, SlideOptions):
         )
 
     @model_validator(mode="after")
-    def _something_is_used(self) -> Preprocessing:
-        if self.use == "record" and self.record is None:
-            raise ValueError("use=record needs a record; name its columns with --record")
+    def _each_named_once(self) -> Preprocessing:
         if len(set(self.modalities)) < len(self.modalities):
             raise ValueError("one modality is named twice")
         if self.samples and (self.depth or self.tiled or self.modalities):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, cast
 
@@ -18,14 +17,16 @@ from medmeta.errors import SettingsError
 from medmeta.settings import Settings
 
 IMAGE, PRESENT, RECORD = "image", "present", "record"
+LENGTH = 4.0
+"""Of the embedding of each part: squared distances, and so logits, begin in the tens."""
 
 
 class FusionOptions(Settings):
     """Options of the fusion of an image with what is known beside it.
 
     ``image`` and ``record``: the encoders of the two. ``fusion``: ``late`` sets the embeddings side
-    by side, each of one length; ``gated`` lets the two decide together, unit by unit, which of
-    them is listened to, and sets that beside them. ``width``: units of the gate.
+    by side, each of one length; ``gated`` sets beside them what the record makes of the image, as
+    a gate on each of its units. ``width``: units of the gate.
     ``drop``: the share of training images of which a modality, or the record, is hidden, so that
     the network learns to do without.
     """
@@ -40,9 +41,10 @@ class FusionOptions(Settings):
 class Fusion(AbstractEncoder):
     """An image ``(N, C, *space)`` with ``present`` ``(N, M)`` or ``record`` ``(N, R)``, as one.
 
-    Modalities that are not ``present`` are blanked, and the network is told which. A gate z is a
-    sigmoid of both embeddings; what comes out is z · tanh of the image's and (1 - z) · tanh of the
-    record's (Arevalo et al. 2017, Gated Multimodal Units, equations 1 to 4).
+    Modalities that are not ``present`` are blanked, and the network is told which. Gated, each
+    unit of the image is multiplied by one of the record, which so opens it, closes it or turns it
+    over: what only both together tell is then one step away (Kim et al. 2017, Hadamard Product for
+    Low-Rank Bilinear Pooling, equation 8).
     """
 
     def __init__(
@@ -64,9 +66,8 @@ class Fusion(AbstractEncoder):
     def stages(self, inputs: Inputs) -> list[Tensor]:
         """The embedding ``(N, embedding_size, 1)``, the one stage that all have in common."""
         given = self._given(inputs)
-        length = math.sqrt(self.embedding_size / (len(self.encoders) + (self.gate is not None)))
         embedded = [
-            F.normalize(encoder(given[name]), dim=1, eps=1e-6) * length
+            F.normalize(encoder(given[name]), dim=1, eps=1e-6) * LENGTH
             for name, encoder in self.encoders.items()
         ]
         if self.gate is not None:
@@ -93,20 +94,17 @@ class Fusion(AbstractEncoder):
 
 
 class GatedUnit(nn.Module):
-    """Two embeddings ``(N, D₁)`` and ``(N, D₂)`` to ``(N, width)``, one or the other in each."""
+    """Two embeddings ``(N, D₁)`` and ``(N, D₂)`` to ``(N, width)``, one the gate of the other."""
 
     def __init__(self, sizes: Sequence[int], width: int) -> None:
         super().__init__()
         first, second = sizes
         self.of_first = nn.Linear(first, width)
         self.of_second = nn.Linear(second, width)
-        self.gate = nn.Linear(first + second, width)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """``z · tanh(W₁ x₁) + (1 - z) · tanh(W₂ x₂)``."""
-        z = self.gate(torch.cat([first, second], dim=1)).sigmoid()
-        one, other = self.of_first(first).tanh(), self.of_second(second).tanh()
-        return cast(Tensor, z * one + (1 - z) * other)
+        """``tanh(W₁ x₁) · tanh(W₂ x₂)``."""
+        return cast(Tensor, self.of_first(first).tanh() * self.of_second(second).tanh())
 
 
 def _gated(options: FusionOptions, parts: Sequence[AbstractEncoder]) -> bool:

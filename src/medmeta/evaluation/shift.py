@@ -13,9 +13,11 @@ from medmeta.data.distortions import SEVERITIES, Distortion
 from medmeta.data.index import Column
 from medmeta.data.source import Source
 from medmeta.data.versions import SourceVersions
+from medmeta.data.withheld import parts_of, without
 from medmeta.episodes.altered_query import AlteredQuery
 from medmeta.episodes.left_out_group import LeftOutGroup, Support
 from medmeta.episodes.protocol import Protocol
+from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import SamplingError
 from medmeta.evaluation.encoded import EncodedSource, encodes_apart
 from medmeta.evaluation.evaluate import Evaluation, evaluate_drawn
@@ -24,6 +26,8 @@ from medmeta.learner import AbstractLearner, HeadedLearner
 
 Records = NDArray[np.float64]
 Told = Callable[[str], None]
+PARTS = "parts"
+"""In place of a kind of image: what is measured is what each part of the input is worth."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,42 @@ def evaluate_quality(
             level = distortion.levels[severity - 1]
             worsened.append(Worsened(distortion.name, severity, level, worse, gap))
     return QualityShift(source.name, kind, protocol, clean, tuple(worsened))
+
+
+def evaluate_parts(
+    learner: AbstractLearner,
+    source: Source,
+    protocol: Protocol,
+    *,
+    modalities: Sequence[str] = (),
+    told: Told | None = None,
+) -> QualityShift:
+    """Measure the same tasks without each part of what is known: the image, the record, a modality.
+
+    The part is withheld from support and query alike; ``modalities`` are the source's by name.
+    Raises ``SamplingError`` for a source that has but one part.
+    """
+    parts = parts_of(source, modalities)
+    if len(parts) < 2:
+        raise SamplingError(
+            f"{source.name}: there is one kind of input only, so nothing can be withheld; this is "
+            "for runs trained with --record or --modalities."
+        )
+
+    def measured(shown: Source, words: str) -> Evaluation:
+        shifted = {"shift": words, "transductive": learner.traits.transductive}
+        sampler = TaskSampler([shown], protocol.model_copy(update=shifted))
+        return evaluate_drawn(learner, sampler, encoded=_encoded(learner, shown))
+
+    whole = measured(source, "all that is known")
+    withheld = []
+    for part in parts:
+        if told is not None:
+            told(f"without {part}")
+        left = measured(without(source, part, modalities), f"without {part}")
+        gap = paired_difference(_main(left), _main(whole))
+        withheld.append(Worsened(f"without {part}", 1, 1.0, left, gap))
+    return QualityShift(source.name, PARTS, protocol, whole, tuple(withheld))
 
 
 def versions_of(source: Source, distortions: Sequence[Distortion]) -> SourceVersions:

@@ -111,7 +111,7 @@ def evaluate(
     ] = True,
     shift: Annotated[
         list[str] | None,
-        typer.Option("--shift", help="Instead: site, device, sex, … left out; or quality."),
+        typer.Option("--shift", help="Instead: site, device, … left out; quality; or parts."),
     ] = None,
     split: Split = None,
     standardise: Standardise = None,
@@ -130,7 +130,8 @@ def evaluate(
     Several heads share one encoding; options are then named by head: --set ridge.scale=2.
 
     With --shift the same queries are answered from labelled images of the same site (or device, or
-    any column) and from those of all others; with --shift quality, worse queries beside clean ones.
+    any column) and from those of all others; with --shift quality, worse queries beside clean ones;
+    with --shift parts, without the image, the record or a modality, beside all of them.
 
     Example: medmeta evaluate run --source my_images other.npz --shot 1 5 --episodes 600
     """

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medmeta.app.commands.options import AllowExternal, AsJson
 from medmeta.app.terminal import emit_json, out, say, show_facts, show_table
+
+if TYPE_CHECKING:
+    from medmeta.data.preprocess import Preprocessing
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +32,6 @@ def inspect(
     from medmeta.app.models import load_model, verify_run
     from medmeta.app.workbench import is_predictor, load_predictor
     from medmeta.data.preprocess import Preprocessing
-    from medmeta.data.slices import slices_in_words
 
     if is_predictor(path):
         card = dict(load_predictor(path, allow_external=allow_external).card)
@@ -50,7 +52,7 @@ def inspect(
         "normalisation": card["options"]["encoder"]["norm"],
         "images": f"{card['preprocessing']['size']}×{card['preprocessing']['size']}, "
         f"{card['preprocessing']['channels']} channels",
-        "volumes": slices_in_words(Preprocessing.model_validate(card["preprocessing"])),
+        **_inputs(Preprocessing.model_validate(card["preprocessing"])),
         "classes": ", ".join(card.get("class_names", [])) or "any",
         **_origin(model_card),
         "trained for": f"{model_card.get('step', '?')} steps",
@@ -160,3 +162,17 @@ def learners(
 def _plain(value: Any) -> Any:
     """A default as it would be written in JSON."""
     return value.model_dump() if hasattr(value, "model_dump") else value
+
+
+def _inputs(prepared: Preprocessing) -> dict[str, str]:
+    """What is read of each patient, beside the size of its pictures."""
+    from medmeta.data.slices import slices_in_words
+
+    told = {"volumes": slices_in_words(prepared)}
+    if prepared.modalities and prepared.has_picture:
+        told["modalities"] = ", ".join(prepared.modalities)
+    if prepared.record is not None and prepared.has_record:
+        told["record"] = ", ".join(
+            f"{c.name} ({', '.join(c.categories) or c.kind})" for c in prepared.record.columns
+        )
+    return told

@@ -51,6 +51,9 @@ def _show_groups(content: Mapping[str, Any], what: str) -> None:
 
 
 def _show_quality(content: Mapping[str, Any], what: str) -> None:
+    if content["column"] == "parts":
+        _show_parts(content, what)
+        return
     table = [["as it is", "", percent(content["clean"]["mean"]), ""]]
     for worse in content["worsened"]:
         table.append(
@@ -64,6 +67,20 @@ def _show_quality(content: Mapping[str, Any], what: str) -> None:
     show_table(
         f"{_metric(content)} by quality of the query: {what}; images taken as {content['kind']}",
         ["query", "severity", "mean", INTERVAL],
+        table,
+    )
+
+
+def _show_parts(content: Mapping[str, Any], what: str) -> None:
+    table = [["all that is known", percent(content["clean"]["mean"]), ""]]
+    for left in content["worsened"]:
+        table.append(
+            [left["distortion"], percent(left["worse"]["mean"]), _difference(left["difference"])]
+        )
+    show_table(
+        f"{_metric(content)} by what is known of a patient: {what}; withheld from labelled and "
+        "asked alike",
+        ["known", "mean", INTERVAL],
         table,
     )
 

@@ -99,6 +99,9 @@ def train(
     modalities: Modalities = None,
     record: Record = None,
     use: Use = None,
+    task_by: Annotated[
+        str | None, typer.Option(help="Draw each task within one group: sex,age_band,site.")
+    ] = None,
     optimiser: Annotated[str | None, typer.Option(help="adam, adamw or sgd.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
