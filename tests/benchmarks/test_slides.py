@@ -53,3 +53,15 @@ def test_pictures_of_one_task(tmp_path: Path) -> None:
     (picture,) = load_pictures(tmp_path / "a.npz")
     assert picture.size == (256, 256)
     assert np.asarray(picture).max() == 7
+
+
+def test_a_slide_of_real_histology(shared_data: Path, tmp_path: Path) -> None:
+    pictures = load_pictures(shared_data / "segmentation" / "multi_tasks.npz")
+    assert len(pictures) == 18
+    path = tmp_path / "s.tif"
+    write_slide(path, pictures, side=2048)
+    shape = Preprocessing(size=64, mpp=0.5)
+    n = tile_count(path, shape)
+    assert 100 < n <= 6 * 6 * 4  # six of eight pictures along each side, of four tiles each
+    means = np.array([tile.mean() for tile in read_tiles(path, range(n), shape)])
+    assert 60 < means.mean() < 220

@@ -20,7 +20,7 @@ from medmeta.data.scan import Scan
 from medmeta.data.signals import AS_THEY_ARE, SIGNAL, read_recording
 from medmeta.data.slide_tiles import overview
 from medmeta.data.slides import SLIDE
-from medmeta.errors import UnreadableImageError
+from medmeta.errors import MissingExtraError, UnreadableImageError
 
 _AS_IT_IS = Preprocessing()
 _MOST_FRAMES = 8  # of one file; reaching one may mean unpacking all before it
@@ -161,6 +161,8 @@ def _look(item: Scan | Path, root: Path) -> list[InspectedFile]:
         if item.kind == SLIDE:
             return [_look_at_slide(item, root)]
         return [_look_at_nifti(item, root)] if item.kind == "nifti" else _look_at_series(item, root)
+    except MissingExtraError:
+        raise
     except Exception as error:  # one file must not stop the look at all others
         files = (item,) if isinstance(item, Path) else item.files
         return [_refused(f, root, f"is damaged ({type(error).__name__}).") for f in files]

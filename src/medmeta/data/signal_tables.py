@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +69,10 @@ def read_table(path: Path, rate: float | None) -> Recording:
         )
     with _opened(path) as file:
         head = _head(file)
-        values = np.array(
-            list(_rows(csv.reader(file, delimiter=head.delimiter), len(head.columns))),
-            dtype=np.float64,
-        ).reshape(-1, len(head.columns))
+        packed = array("d")  # a quarter of the memory that a list of numbers takes
+        for row in _rows(csv.reader(file, delimiter=head.delimiter), len(head.columns)):
+            packed.extend(row)
+    values = np.frombuffer(packed).reshape(-1, len(head.columns))
     found = [_named(column) for column in head.columns]
     times = [i for i, (name, _) in enumerate(found) if name.lower() in _TIMES]
     leads = [i for i in range(len(found)) if i not in times and not _counts(found[i][0])]

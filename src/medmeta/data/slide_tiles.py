@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.slide_file import SlideFile, opened_slide
+from medmeta.data.slide_options import SlideOptions
 from medmeta.errors import UnreadableImageError
 
 _CELLS = 8  # of the overview, along a tile's side
@@ -70,7 +71,8 @@ def _grid(path: Path, preprocessing: Preprocessing) -> Grid:
         status = path.stat()
     except OSError as error:
         raise UnreadableImageError(f"cannot be read ({error.strerror}).") from None
-    return _found(path, status.st_mtime_ns, status.st_size, preprocessing)
+    cut = {name: getattr(preprocessing, name) for name in ("size", *SlideOptions.model_fields)}
+    return _found(path, status.st_mtime_ns, status.st_size, Preprocessing(**cut))
 
 
 @lru_cache(maxsize=64)
