@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medmeta.encoders import EncoderConfig, build_encoder
+from medmeta.encoders import EncoderConfig, Norm, build_encoder
 from medmeta.encoders.slicewise import Attention
 from medmeta.episode import InputSpec
 
@@ -38,3 +38,13 @@ def test_attention_begins_as_the_mean_and_is_a_mean() -> None:
     torch.nn.init.normal_(attention.score.weight, std=5.0)
     same = torch.ones(2, 4, 3) * torch.tensor([1.0, -2.0, 0.5])
     torch.testing.assert_close(attention(same), same[:, 0])
+
+
+@pytest.mark.parametrize("norm", ["group", "batch", "running"])
+def test_many_slices_embed_alike_with_and_without_a_gradient(norm: Norm) -> None:
+    config = EncoderConfig(name="slicewise", options={"image": {"options": {"width": 8}}})
+    encoder = build_encoder(config, InputSpec(1, (70, 64, 64)), norm=norm).eval()
+    volumes = torch.randn(2, 1, 70, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        some_at_a_time = encoder(volumes)
+    torch.testing.assert_close(encoder(volumes).detach(), some_at_a_time)

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from medmeta.encoders._interface import AbstractEncoder, EncoderConfig, EncoderSpec, Norm
+from medmeta.encoders._norm import uses_batch_statistics
 from medmeta.episode import InputSpec
 from medmeta.settings import Settings
+
+_AT_ONCE = 2**17  # pixels
 
 
 class SlicewiseOptions(Settings):
@@ -28,7 +31,8 @@ class Slicewise(AbstractEncoder):
     """Embeds each slice of ``(N, C, D, H, W)`` and pools the slices to ``(N, embedding_size)``.
 
     Attention: Ilse et al. 2018, Attention-based Deep Multiple Instance Learning, equation 8. The
-    order of the slices does not matter, so what no slice shows by itself is not seen.
+    order of the slices does not matter, so what no slice shows by itself is not seen. Where no
+    gradient is wanted, some slices are embedded at a time, so that memory does not grow with them.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Slicewise(AbstractEncoder):
     ) -> None:
         super().__init__()
         (self.encoder,) = parts
+        self.apart = not uses_batch_statistics(self.encoder)
         self.embedding_size = self.encoder.embedding_size
         self.pool = options.pool
         self.attention = Attention(self.embedding_size) if options.pool == "attention" else None
@@ -47,7 +52,11 @@ class Slicewise(AbstractEncoder):
     def stages(self, inputs: Tensor) -> list[Tensor]:
         """The embeddings of all slices, ``(N, embedding_size, D)``, the only stage."""
         n, depth = inputs.shape[0], inputs.shape[2]
-        embedded: Tensor = self.encoder(inputs.transpose(1, 2).flatten(0, 1))
+        slices = inputs.transpose(1, 2).flatten(0, 1)
+        some = max(1, _AT_ONCE // slices[0, 0].numel())
+        if torch.is_grad_enabled() or not self.apart:
+            some = len(slices)
+        embedded = torch.cat([self.encoder(part) for part in slices.split(some)])
         return [embedded.reshape(n, depth, -1).mT]
 
     def summarise(self, feature_map: Tensor) -> Tensor:
