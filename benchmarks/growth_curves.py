@@ -11,10 +11,12 @@ from typing import cast
 import numpy as np
 import torch
 
+from medmeta.episode import InputSpec, LabelledSet, Target
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.evaluation.encoded import EncodedSource
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import HeadedLearner
+from medmeta.learners import build_learner
 from medmeta.training.allocator import keep_freed_memory
 from medmeta.training.step import StepGradient
 from medmeta.training.task_plan import TaskPlan
@@ -124,6 +126,22 @@ def train_with_workers(workers: int) -> float:
         torch.set_num_threads(threads)
 
 
+def encode_volumes(side: int) -> float:
+    """Ten volumes of so many voxels a side through Conv-4, as a 2-way 5-shot task has them."""
+    spec = InputSpec(1, (side, side, side))
+    options = {"encoder": {"options": {"embed": "mean"}}}
+    learner = build_learner("prototypical", options, spec, Target("classes", 2)).eval()
+    volumes = torch.randn(1, 10, *spec.shape)
+    labels = (torch.arange(10) % 2)[None]
+    support = LabelledSet(volumes, labels, torch.tensor([0]))
+
+    def work() -> None:
+        with torch.no_grad():
+            learner.adapt(support, Target("classes", 2))
+
+    return timed(work)
+
+
 CURVES = (
     Curve(
         "images-drawing",
@@ -172,6 +190,14 @@ CURVES = (
         (1, 2, 5, 10, 20),
         (1, 2),
         lambda steps: train_inner_steps(steps, checkpointed=True),
+    ),
+    Curve(
+        "voxels",
+        "adapting a prototypical network to 10 volumes (2-way 5-shot), 3-D Conv-4",
+        "voxels along each side",
+        (16, 24, 28, 32, 40, 48),
+        (16, 24),
+        encode_volumes,
     ),
     Curve(
         "workers",

@@ -63,6 +63,27 @@ def write_volumes(folder: Path, names: list[str]) -> None:
             nibabel.save(image, folder / name / f"{number}.nii.gz")
 
 
+def write_patients(root: Path) -> None:
+    """Two tables of patients: a picture before and after contrast, age, sex, CRP and history."""
+    folder = root / "my_patients"
+    folder.mkdir()
+    history = ("cough for a week", "fever and cough", "fall from a ladder", "no complaints")
+    header = "plain,contrast,label,patient,age,sex,crp,history"
+    lines: list[list[str]] = [[], []]
+    for number in range(40):
+        kind = number % 2
+        draw(kind, 7000 + number).save(folder / f"{number}-plain.png")
+        draw(kind, 8000 + number).save(folder / f"{number}-contrast.png")
+        contrast = "" if number % 8 == 3 else f"{folder.name}/{number}-contrast.png"
+        label = ("quiet", "active")[kind]
+        facts = [f"{30 + number}", "FM"[number // 2 % 2], f"{5 + 60 * kind + number % 7}"]
+        facts.append(history[number % 4])
+        row = [f"{folder.name}/{number}-plain.png", contrast, label, f"p{number}", *facts]
+        lines[number >= 24].append(",".join(row))
+    for name, listed in (("my_patients", lines[0]), ("other_patients", lines[1])):
+        (root / f"{name}.csv").write_text("\n".join([header, *listed]) + "\n")
+
+
 def write_series(root: Path) -> None:
     """CT series in folders that say nothing, with a table of labels; and others without."""
     hospital = Hospital(np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8))
@@ -90,6 +111,8 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ``my_volumes/``         2 classes of 3 NIfTI volumes
     ``my_ct/``              6 CT series of 3 patients, with ``labels.csv`` by series
     ``new_ct/``             2 CT series
+    ``my_patients.csv``     24 patients: two pictures each, age, sex, CRP, history
+    ``other_patients.csv``  16 others, likewise
     ``training_images/``    8 classes of 12 PNG, to meta-train on; ``training_images.csv`` too
     ======================  ==========================================================
 
@@ -104,5 +127,6 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_sites(tmp_path / "my_sites")
     write_volumes(tmp_path / "my_volumes", ["healthy", "atrophy"])
     write_series(tmp_path)
+    write_patients(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
