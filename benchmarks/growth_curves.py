@@ -126,8 +126,9 @@ def train_with_workers(workers: int) -> float:
         torch.set_num_threads(threads)
 
 
-def encode_volumes(side: int) -> float:
-    """Ten volumes of so many voxels a side through Conv-4, as a 2-way 5-shot task has them."""
+def adapt_to_volumes(voxels: int) -> float:
+    """Ten volumes of so many voxels through Conv-4, as a 2-way 5-shot task has them."""
+    side = round(voxels ** (1 / 3))
     spec = InputSpec(1, (side, side, side))
     options = {"encoder": {"options": {"embed": "mean"}}}
     learner = build_learner("prototypical", options, spec, Target("classes", 2)).eval()
@@ -194,10 +195,10 @@ CURVES = (
     Curve(
         "voxels",
         "adapting a prototypical network to 10 volumes (2-way 5-shot), 3-D Conv-4",
-        "voxels along each side",
-        (16, 24, 28, 32, 40, 48),
-        (16, 24),
-        encode_volumes,
+        "voxels of a volume",
+        tuple(side**3 for side in (16, 24, 28, 32, 40, 48)),
+        (16**3, 24**3),
+        adapt_to_volumes,
     ),
     Curve(
         "workers",
