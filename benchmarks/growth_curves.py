@@ -11,10 +11,12 @@ import torch
 
 from growth_inputs import prepare_leads, read_and_pool_tiles
 from growth_timing import timed
+from medmeta.episode import InputSpec, LabelledSet, Target
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.evaluation.encoded import EncodedSource
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import HeadedLearner
+from medmeta.learners import build_learner
 from medmeta.training.allocator import keep_freed_memory
 from medmeta.training.step import StepGradient
 from medmeta.training.task_plan import TaskPlan
@@ -106,6 +108,23 @@ def train_with_workers(workers: int) -> float:
         torch.set_num_threads(threads)
 
 
+def adapt_to_volumes(voxels: int) -> float:
+    """Ten volumes of so many voxels through Conv-4, as a 2-way 5-shot task has them."""
+    side = round(voxels ** (1 / 3))
+    spec = InputSpec(1, (side, side, side))
+    options = {"encoder": {"options": {"embed": "mean"}}}
+    learner = build_learner("prototypical", options, spec, Target("classes", 2)).eval()
+    volumes = torch.randn(1, 10, *spec.shape)
+    labels = (torch.arange(10) % 2)[None]
+    support = LabelledSet(volumes, labels, torch.tensor([0]))
+
+    def work() -> None:
+        with torch.no_grad():
+            learner.adapt(support, Target("classes", 2))
+
+    return timed(work)
+
+
 CURVES = (
     Curve(
         "images-drawing",
@@ -154,6 +173,14 @@ CURVES = (
         (1, 2, 5, 10, 20),
         (1, 2),
         lambda steps: train_inner_steps(steps, checkpointed=True),
+    ),
+    Curve(
+        "voxels",
+        "adapting a prototypical network to 10 volumes (2-way 5-shot), 3-D Conv-4",
+        "voxels of a volume",
+        tuple(side**3 for side in (16, 24, 28, 32, 40, 48)),
+        (16**3, 24**3),
+        adapt_to_volumes,
     ),
     Curve(
         "workers",

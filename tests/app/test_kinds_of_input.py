@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,22 @@ def test_volumes_are_learned_whole(tmp_path: Path) -> None:
                     "--out", tmp_path / "predictor")  # fmt: skip
     assert ended.code == 0, ended
     assert "Volumes are taken whole" in ended.err
+
+
+def test_what_was_left_out_stands_in_the_predictor_s_card(
+    workplace: Path, run: Path, tmp_path: Path
+) -> None:
+    support = tmp_path / "support"
+    for name in ("new", "old"):
+        (support / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = np.full((32, 32), 40 * i + (9 if name == "new" else 100), dtype=np.uint8)
+            Image.fromarray(pixels).save(support / name / f"Doe{i}.png")
+    (support / "new" / "JohnDoe.png").write_bytes(b"no picture at all")
+    out = tmp_path / "predictor"
+    ended = medmeta("adapt", support, "--model", run, "--skip-bad", "--out", out)
+    assert ended.code == 0, ended
+    card = json.loads((out / "card.json").read_text())
+    (left,) = card["left_out"]
+    assert left["where"] == "new/4"
+    assert "Doe" not in json.dumps(card)

@@ -75,6 +75,27 @@ def write_slides(folder: Path, names: list[str], each: int) -> None:
             write_pyramid(folder / name / f"{number}.tif", slide)
 
 
+def write_patients(root: Path) -> None:
+    """Two tables of patients: a picture before and after contrast, age, sex, CRP and history."""
+    folder = root / "my_patients"
+    folder.mkdir()
+    history = ("cough for a week", "fever and cough", "fall from a ladder", "no complaints")
+    header = "plain,contrast,label,patient,age,sex,crp,history"
+    lines: list[list[str]] = [[], []]
+    for number in range(40):
+        kind = number % 2
+        draw(kind, 7000 + number).save(folder / f"{number}-plain.png")
+        draw(kind, 8000 + number).save(folder / f"{number}-contrast.png")
+        contrast = "" if number % 8 == 3 else f"{folder.name}/{number}-contrast.png"
+        label = ("quiet", "active")[kind]
+        facts = [f"{30 + number}", "FM"[number // 2 % 2], f"{5 + 60 * kind + number % 7}"]
+        facts.append(history[number % 4])
+        row = [f"{folder.name}/{number}-plain.png", contrast, label, f"p{number}", *facts]
+        lines[number >= 24].append(",".join(row))
+    for name, listed in (("my_patients", lines[0]), ("other_patients", lines[1])):
+        (root / f"{name}.csv").write_text("\n".join([header, *listed]) + "\n")
+
+
 def write_series(root: Path) -> None:
     """CT series in folders that say nothing, with a table of labels; and others without."""
     hospital = Hospital(np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8))
@@ -106,6 +127,8 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ``new_ecgs/``           2 ECGs
     ``my_slides/``          2 classes of 3 small slides at 0.5 µm
     ``new_slides/``         2 slides
+    ``my_patients.csv``     24 patients: two pictures each, age, sex, CRP, history
+    ``other_patients.csv``  16 others, likewise
     ``training_images/``    8 classes of 12 PNG, to meta-train on; ``training_images.csv`` too
     ======================  ==========================================================
 
@@ -124,5 +147,6 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_slides(tmp_path / "new_slides", ["unknown"], 2)
     write_volumes(tmp_path / "my_volumes", ["healthy", "atrophy"])
     write_series(tmp_path)
+    write_patients(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -43,8 +43,16 @@ def test_batched_tasks_keep_their_layout() -> None:
     assert torch.equal(map_tasks(channels_innermost, images, method="loop"), images)
 
 
-def test_vectors_and_volumes_come_back_as_they_are() -> None:
-    for shape in ((2, 5), (2, 1, 4, 4, 4)):
+@pytest.mark.parametrize("channels", [1, 3])
+def test_volumes_too(channels: int) -> None:
+    volumes = torch.rand(2, channels, 4, 5, 7)
+    moved = channels_innermost(volumes)
+    assert torch.equal(moved, volumes)
+    assert moved.stride() == (140 * channels, 1, 35 * channels, 7 * channels, channels)
+
+
+def test_vectors_and_signals_come_back_as_they_are() -> None:
+    for shape in ((2, 5), (2, 1, 12)):
         inputs = torch.rand(shape)
         assert channels_innermost(inputs) is inputs
 

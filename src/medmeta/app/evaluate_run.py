@@ -14,6 +14,7 @@ from medmeta.app.baselines import RAW_RIDGE, Told, encoded_source, ridge_on_raw_
 from medmeta.app.evaluation_plan import EvaluationRequest, PlannedSource, plans
 from medmeta.app.models import EVALUATIONS, LoadedModel, input_spec_from
 from medmeta.app.run_folder import fingerprint
+from medmeta.data.left_out import left_out
 from medmeta.data.source import Source
 from medmeta.evaluation.evaluate import Evaluation, evaluate
 from medmeta.evaluation.intervals import paired_difference
@@ -31,6 +32,7 @@ class EvaluatedSource:
     ``baselines`` were measured on the same tasks; ``excluded`` pictures had been seen in training;
     ``fingerprint`` names the pictures that were left and measured on. ``head`` is the name and
     the options of the head that was put on the run's encoder; None: its own learner answered.
+    ``left_out``: what could not be read, without names of files.
     """
 
     evaluation: Evaluation
@@ -41,6 +43,7 @@ class EvaluatedSource:
     fingerprint: str = ""
     head: Mapping[str, Any] | None = None
     patients_known: bool = True
+    left_out: Sequence[Mapping[str, Any]] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, with each baseline's mean and its paired difference."""
@@ -64,6 +67,7 @@ class EvaluatedSource:
             "head": self.head,
             "patients_known": self.patients_known,
             "notes": list(self.notes),
+            "left_out": list(self.left_out),
         }
 
 
@@ -121,6 +125,7 @@ def _row(
         fingerprint(plan.fresh),
         head,
         patients_known=plan.source.index.patients.known,
+        left_out=left_out([plan.source.index]),
     )
 
 

@@ -18,6 +18,7 @@ from medmeta.app.run_request import (
     opened_sources,
     parse_way,
     remarks_on,
+    remarks_on_precision,
     usable_device,
 )
 from medmeta.data.source import Source
@@ -126,7 +127,12 @@ def pretrain(
         UnionClassifier(learner, len(batches.classes), request.classifier),
         batches,
         device,
-        [union, *remarks_on(opened, request.preprocessing), *ready.notes],
+        [
+            union,
+            *remarks_on(opened, request.preprocessing),
+            *remarks_on_precision(request, device),
+            *ready.notes,
+        ],
         kept=learner,
         facts=(
             ("pretraining", facts),

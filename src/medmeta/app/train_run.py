@@ -21,6 +21,7 @@ from medmeta.app.run_request import (
     opened_sources,
     parse_way,
     remarks_on,
+    remarks_on_precision,
     usable_device,
     with_record,
 )
@@ -106,6 +107,7 @@ def train(
     sampler = TaskSampler(held.training, protocol)
     notes = [
         *remarks_on(opened, request.preprocessing),
+        *remarks_on_precision(request, device),
         *ready.notes,
         *groups,
         *_left_out(sampler),

@@ -15,6 +15,7 @@ from medmeta.app.cards import PredictorCard, check_card
 from medmeta.app.models import LoadedModel, assemble, blamed_on, input_spec_from, with_head
 from medmeta.app.predictor import SUPPORT, Beside, SavedPredictor, as_inputs
 from medmeta.data.beside import IMAGE, RECORD
+from medmeta.data.left_out import left_out
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.data.standardise import Levels
@@ -94,6 +95,7 @@ def adapt(
             "volumes": support.n_volumes,
         },
         "standardise": None if levels is None else levels.to_dict(),
+        "left_out": left_out([index]),
     }
     pixels = support.gather(np.arange(len(support)))
     labels = index.values[:, None] if valued and index.values is not None else None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, channels_last
+from torch import Tensor, channels_last, channels_last_3d
 
 from medmeta.tasks import is_differentiated_twice, tasks_at_once
 
+FORMATS = {4: channels_last, 5: channels_last_3d}
+
 
 def channels_innermost(images: Tensor) -> Tensor:
-    """The same images ``(N, C, H, W)`` with channels innermost, in which convolutions are faster.
+    """The same images ``(N, C, [D,] H, W)`` with channels innermost: convolutions are faster so.
 
     One channel lies either way, and torch would take it for the slower: its strides are set.
     Other shapes come back as they are, and so do images of batched tasks and those that an inner
@@ -19,9 +21,8 @@ def channels_innermost(images: Tensor) -> Tensor:
     >>> channels_innermost(torch.zeros(2, 1, 28, 28)).stride()
     (784, 1, 28, 1)
     """
-    if images.ndim != 4 or tasks_at_once() or is_differentiated_twice():
+    if images.ndim not in FORMATS or tasks_at_once() or is_differentiated_twice():
         return images
     if images.shape[1] == 1:
-        n, _, height, width = images.shape
-        return images.reshape(n, height, width, 1).permute(0, 3, 1, 2)
-    return images.contiguous(memory_format=channels_last)
+        return images.reshape(len(images), *images.shape[2:], 1).movedim(-1, 1)
+    return images.contiguous(memory_format=FORMATS[images.ndim])

@@ -56,7 +56,7 @@ class Slicewise(AbstractEncoder):
         some = max(1, _AT_ONCE // slices[0, 0].numel())
         if torch.is_grad_enabled() or not self.apart:
             some = len(slices)
-        embedded = torch.cat([self.encoder(part) for part in slices.split(some)])
+        embedded = torch.cat([self.encoder(part) for part in torch.split(slices, some)])
         return [embedded.reshape(n, depth, -1).mT]
 
     def summarise(self, feature_map: Tensor) -> Tensor:
