@@ -110,7 +110,7 @@ def mass_within(maps: NDArray[np.float32], marked: NDArray[np.bool_]) -> NDArray
     above = np.maximum(maps, 0).reshape(len(maps), -1).astype(np.float64)
     inside = np.where(marked.reshape(len(maps), -1), above, 0).sum(1)
     whole = above.sum(1)
-    return np.divide(inside, whole, out=np.zeros_like(whole), where=whole > 0)
+    return np.asarray(np.divide(inside, whole, out=np.zeros_like(whole), where=whole > 0))
 
 
 def _probability(

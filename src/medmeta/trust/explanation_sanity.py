@@ -87,5 +87,5 @@ def rank_correlation(
     dot, size = (centred[0] * centred[1]).sum(1), lengths[0] * lengths[1]
     whole = np.isfinite(first).reshape(len(first), -1).all(1)
     whole &= np.isfinite(second).reshape(len(second), -1).all(1) & (size > 0)
-    correlation: NDArray[np.float64] = np.full(len(dot), np.nan)
-    return np.divide(dot, size, out=correlation, where=whole)
+    correlation = np.full(len(dot), np.nan)
+    return np.asarray(np.divide(dot, size, out=correlation, where=whole))
