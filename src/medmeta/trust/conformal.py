@@ -89,9 +89,7 @@ def by_class(
             continue
         kept = np.isin(np.unique(folds), np.unique(folds[mine]))
         drawn = None if chance is None else chance[:, label : label + 1]
-        one = cross_p_values(
-            scores[mine], folds[mine], asked[kept][:, :, label : label + 1], drawn
-        )
+        one = cross_p_values(scores[mine], folds[mine], asked[kept][:, :, label : label + 1], drawn)
         found[:, label] = one[:, 0]
     return found
 

@@ -28,7 +28,7 @@ def is_cheap(task: AdaptedTask) -> bool:
 
 
 def solver_of(task: AdaptedTask) -> tuple[AbstractLearner, Inputs]:
-    """Who adapts within folds, and to what ``(1, S, ...)``: the head to embeddings, if there is one.
+    """Who adapts within folds, and to what ``(1, S, ...)``: the head to embeddings, if any.
 
     An encoder that looks at a batch's images together is asked again for every fold.
     """
@@ -74,7 +74,7 @@ def fold_outputs(task: AdaptedTask, folds: Numbers, query: Inputs) -> Array:
 
 
 def subset_outputs(task: AdaptedTask, learn: Numbers, ask: Numbers) -> Array:
-    """``(T, q, K)``: outputs for images ``ask`` ``(T, q)`` after learning from ``learn`` ``(T, s)``.
+    """``(T, q, K)``: outputs for ``ask`` ``(T, q)`` after learning from ``learn`` ``(T, s)``.
 
     Both are numbers of support images.
     """

@@ -55,10 +55,7 @@ def _contradicted(probabilities: Array, labels: Numbers) -> NDArray[np.bool_]:
     """Which images ``(n,)`` another class claims, by each class's own usual confidence."""
     k = probabilities.shape[1]
     usual = np.array(
-        [
-            probabilities[labels == c, c].mean() if (labels == c).any() else np.inf
-            for c in range(k)
-        ]
+        [probabilities[labels == c, c].mean() if (labels == c).any() else np.inf for c in range(k)]
     )
     claims = probabilities >= usual
     own = claims[np.arange(len(labels)), labels]
