@@ -25,10 +25,10 @@ from medmeta.trust.estimate import estimate
 from medmeta.trust.folds import draw_folds, number_of_folds
 from medmeta.trust.held_out import held_out_outputs
 from medmeta.trust.looks import grey_levels
-from medmeta.trust.novelty import Novelty, Seen, held_out_scores, judge, novelty_rule
+from medmeta.trust.novelty import Detector, Novelty, Seen, held_out_scores, judge, novelty_rule
 from medmeta.trust.prior import TrustPrior
 from medmeta.trust.results import SetRule
-from medmeta.trust.set_rules import sets_for
+from medmeta.trust.set_rules import SetMaker
 from medmeta.trust.source_tasks import AskedTask, asked_tasks, source_sampler
 
 Array = NDArray[np.float64]
@@ -160,7 +160,7 @@ def coverages(tasks: list[AskedTask], data: Sources, name: str, *, per_class: bo
         own = own_scores(margins(logits[0]), asked.draw.support_labels)
         rule = SetRule(tuple(folds[0].tolist()), tuple(own.tolist()), ())
         query = data.embeddings(name, asked.draw.query_rows)
-        inside = sets_for(asked.task, rule, query, level=LEVEL, per_class=per_class)
+        inside = SetMaker(asked.task, rule, level=LEVEL, per_class=per_class).sets(query)
         holds = inside[np.arange(len(asked.labels)), asked.labels]
         found.append([holds.mean(), inside.sum(1).mean()])
     return np.array(found, dtype=np.float64)
@@ -184,12 +184,11 @@ class NoveltyAsked:
         rows = asked.draw.support_rows
         embeddings = cast(torch.Tensor, asked.task.support_embeddings)[0].numpy().astype(float)
         self.support = Seen(embeddings, logits[0], data.pixels(name, rows))
-        scores = held_out_scores(
-            self.support, self.labels, folds[0], temperature=self.temperature
-        )
+        scores = held_out_scores(self.support, self.labels, folds[0], temperature=self.temperature)
         rule = novelty_rule(scores)
         assert rule is not None
         self.rule = rule
+        self.detector = Detector(self.support, self.labels, temperature=self.temperature)
 
     def of(self, embeddings: torch.Tensor, pixels: NDArray[np.float32]) -> Novelty:
         """Images by their embeddings ``(1, n, D)`` and grey levels."""
@@ -197,7 +196,7 @@ class NoveltyAsked:
         with torch.no_grad():
             logits = self.asked.task.head_predictor(embeddings)[0].numpy().astype(float)
         seen = Seen(embeddings[0].numpy().astype(float), logits, pixels)
-        return judge(self.rule, self.support, self.labels, seen, temperature=self.temperature)
+        return judge(self.rule, self.detector, seen)
 
     def of_rows(self, name: str, rows: Numbers) -> Novelty:
         """Images of a source."""
@@ -223,9 +222,7 @@ def without_class(asked: AskedTask, left_out: int) -> AskedTask:
     kept = np.flatnonzero(labels != left_out)
     renamed = labels[kept] - (labels[kept] > left_out)
     embeddings = cast(torch.Tensor, asked.task.support_embeddings)[:, kept]
-    support = replace(
-        asked.task.support, inputs=embeddings, labels=torch.from_numpy(renamed)[None]
-    )
+    support = replace(asked.task.support, inputs=embeddings, labels=torch.from_numpy(renamed)[None])
     target = replace(asked.task.target, size=asked.task.target.size - 1)
     head = cast(HeadedLearner, asked.task.learner).head.adapt(support, target)
     task = replace(
