@@ -23,6 +23,12 @@ REASONS = {
     "energy": "it fits none of the classes",
     "looks": "its brightness, contrast, colour or sharpness is not that of the support",
 }
+BLANK = "it is blank: all of one grey level"
+INVERTED = "its grey levels seem inverted: turned round it looks like the support"
+IN_COLOUR = "it is in colour, and no support image is"
+GREY = "it is grey, and all support images are in colour"
+ALL_REASONS = ("", *REASONS.values(), IN_COLOUR, GREY, INVERTED, BLANK)
+"""What may be said of an image, the plainer the later; the first of one that is not flagged."""
 
 
 @dataclass(frozen=True)
@@ -180,13 +186,13 @@ def _reason(
     kind: str, *, empty: bool, inverted: bool, colour: bool, usual: tuple[bool, bool]
 ) -> str:
     if empty:
-        return "it is blank: all of one grey level"
+        return BLANK
     if inverted:
-        return "its grey levels seem inverted: turned round it looks like the support"
+        return INVERTED
     if colour and not usual[0]:
-        return "it is in colour, and no support image is"
+        return IN_COLOUR
     if not colour and usual[1]:
-        return "it is grey, and all support images are in colour"
+        return GREY
     return REASONS[kind]
 
 
