@@ -26,6 +26,7 @@ from medmeta.app.commands import (
     inspect,
     pretrain,
     report,
+    suggest,
     train,
 )
 from medmeta.app.commands import data as data_commands
@@ -75,6 +76,7 @@ train.register(app)
 evaluate.register(app)
 compare.register(app)
 adapt.register(app)
+suggest.register(app)
 report.register(app)
 inspect.register(app)
 doctor.register(app)

@@ -22,6 +22,7 @@ from medmeta.app.run_request import (
     remarks_on,
     usable_device,
 )
+from medmeta.app.trusting import keep_prior
 from medmeta.data.source import Source
 from medmeta.episode import Target
 from medmeta.episodes.loader import EpisodeLoader
@@ -116,7 +117,16 @@ def train(
         init=init,
         facts=(("standardise", ready.fact),) if ready.fact else (),
     )
-    return carry_out(plan, run, Watcher(report, say, tensorboard))
+    done = carry_out(plan, run, Watcher(report, say, tensorboard))
+    if request.target == "classes" and not done.already:
+        keep_prior(
+            run,
+            learner,
+            held.validation or held.training,
+            most_way=way[1],
+            seed=request.training.seed,
+        )
+    return done
 
 
 def _protocol(

@@ -34,7 +34,8 @@ def exact_share(right: float, n: float, *, level: float = LEVEL) -> Figure:
 def group_means(values: Array, groups: Numbers) -> tuple[Array, Array]:
     """Sum and count of ``values`` ``(n,)`` within each group."""
     _, place = np.unique(groups, return_inverse=True)
-    return np.bincount(place, values), np.bincount(place).astype(np.float64)
+    sums = np.bincount(place, values).astype(np.float64, copy=False)
+    return sums, np.bincount(place).astype(np.float64)
 
 
 def share_interval(

@@ -38,7 +38,7 @@ def fit_calibration(
     none; five images decide little without) and on the bias, which is 0 in the mean.
     """
     scale = _scale(logits)
-    repeats, n, k = logits.shape
+    repeats, _, k = logits.shape
     scaled, truth = logits.reshape(-1, k) / scale, np.tile(labels, repeats)
     centre = prior.log_temperature - np.log(scale)
     spread = max(prior.temperature_spread, LEAST_SPREAD)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medmeta.episode import Inputs, LabelledSet, any_tensor, map_inputs
+from medmeta.episode import Inputs, LabelledSet, Predictor, any_tensor, map_inputs
 from medmeta.evaluation.encoded import answering, encodes_apart
 from medmeta.learner import AbstractLearner, AdaptedTask, HeadedLearner
 from medmeta.tasks import preferring
@@ -28,7 +28,7 @@ def is_cheap(task: AdaptedTask) -> bool:
 
 
 def solver_of(task: AdaptedTask) -> tuple[AbstractLearner, Inputs]:
-    """Who adapts within folds, and to what ``(1, S, ...)``: the head to embeddings, if there is one.
+    """Who adapts within folds, and to what ``(1, S, ...)``: the head to embeddings, if any.
 
     An encoder that looks at a batch's images together is asked again for every fold.
     """
@@ -56,11 +56,10 @@ def held_out_outputs(task: AdaptedTask, folds: Numbers) -> Array:
     return found
 
 
-def fold_outputs(task: AdaptedTask, folds: Numbers, query: Inputs) -> Array:
-    """``(F, Q, K)``: the outputs for other images of each fold's predictor of one repeat.
+def fold_predictors(task: AdaptedTask, folds: Numbers) -> list[Predictor]:
+    """The predictor of each fold of one repeat ``(S,)``, in the order of the folds' numbers.
 
-    ``folds`` ``(S,)``; ``query`` ``(1, Q, ...)`` are embeddings where the task has a head, else
-    images.
+    They take embeddings where the task has a head, else images.
     """
     solver, inputs = solver_of(task)
     labels = task.support.labels[0]
@@ -68,13 +67,12 @@ def fold_outputs(task: AdaptedTask, folds: Numbers, query: Inputs) -> Array:
     with answering(task.learner), preferring("vmap" if is_cheap(task) else "loop"):
         for fold in np.unique(folds):
             learn = torch.from_numpy(np.flatnonzero(folds != fold))[None]
-            predictor = solver.adapt(_support(task, inputs, labels, learn), task.target)
-            found.append(predictor(query)[0].numpy())
-    return np.stack(found).astype(np.float64)
+            found.append(solver.adapt(_support(task, inputs, labels, learn), task.target))
+    return found
 
 
 def subset_outputs(task: AdaptedTask, learn: Numbers, ask: Numbers) -> Array:
-    """``(T, q, K)``: outputs for images ``ask`` ``(T, q)`` after learning from ``learn`` ``(T, s)``.
+    """``(T, q, K)``: outputs for ``ask`` ``(T, q)`` after learning from ``learn`` ``(T, s)``.
 
     Both are numbers of support images.
     """

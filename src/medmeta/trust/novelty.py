@@ -23,6 +23,12 @@ REASONS = {
     "energy": "it fits none of the classes",
     "looks": "its brightness, contrast, colour or sharpness is not that of the support",
 }
+BLANK = "it is blank: all of one grey level"
+INVERTED = "its grey levels seem inverted: turned round it looks like the support"
+IN_COLOUR = "it is in colour, and no support image is"
+GREY = "it is grey, and all support images are in colour"
+ALL_REASONS = ("", *REASONS.values(), IN_COLOUR, GREY, INVERTED, BLANK)
+"""What may be said of an image, the plainer the later; the first of one that is not flagged."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +78,27 @@ class Shrunk:
         return np.asarray(np.min(found, axis=0))
 
 
-def raw_scores(
-    support: Seen, labels: Numbers, asked: Seen, *, temperature: float = 1.0
-) -> dict[str, Array]:
-    """How novel each asked image is by each of ``KINDS``, ``(Q,)``; larger is more."""
-    cosine = _unit(asked.embeddings) @ _unit(support.embeddings).T
-    looks = features(support.pixels)
-    one = np.zeros(len(labels), dtype=np.int64)
-    return {
-        "classes": Shrunk(support.embeddings, labels).distances(asked.embeddings),
-        "neighbours": 1 - cosine.max(1),
-        "energy": -np.asarray(logsumexp(asked.logits / temperature, axis=1)),
-        "looks": Shrunk(looks, one).distances(features(asked.pixels)),
-    }
+class Detector:
+    """How novel images are by each of ``KINDS``, seen from a support; fitted once.
+
+    ``support`` needs no logits.
+    """
+
+    def __init__(self, support: Seen, labels: Numbers, *, temperature: float = 1.0) -> None:
+        self.support, self.temperature = support, temperature
+        self.directions = _unit(support.embeddings).T
+        self.classes = Shrunk(support.embeddings, labels)
+        self.looks = Shrunk(features(support.pixels), np.zeros(len(labels), dtype=np.int64))
+        self.coloured, self.blank = coloured(support.pixels), blank(support.pixels)
+
+    def scores(self, asked: Seen) -> dict[str, Array]:
+        """``(Q,)`` of each kind; larger is more novel."""
+        return {
+            "classes": self.classes.distances(asked.embeddings),
+            "neighbours": 1 - (_unit(asked.embeddings) @ self.directions).max(1),
+            "energy": -np.asarray(logsumexp(asked.logits / self.temperature, axis=1)),
+            "looks": self.looks.distances(features(asked.pixels)),
+        }
 
 
 def held_out_scores(
@@ -98,7 +112,7 @@ def held_out_scores(
             Seen(support.embeddings[rows], support.logits[rows], support.pixels[rows])
             for rows in (~held, held)
         ]
-        scores = raw_scores(parts[0], labels[~held], parts[1], temperature=temperature)
+        scores = Detector(parts[0], labels[~held], temperature=temperature).scores(parts[1])
         for kind in KINDS:
             found[kind][held] = scores[kind]
     return found
@@ -146,27 +160,24 @@ class Novelty:
     reasons: tuple[str, ...]
 
 
-def judge(
-    rule: NoveltyRule, support: Seen, labels: Numbers, asked: Seen, *, temperature: float = 1.0
-) -> Novelty:
+def judge(rule: NoveltyRule, detector: Detector, asked: Seen) -> Novelty:
     """How novel images are, and a reason for each that is flagged."""
-    over = excess(rule, raw_scores(support, labels, asked, temperature=temperature))
-    limit = max(rule.limits["limit"], 1e-9)
-    score = over.max(0) / limit
+    over = excess(rule, detector.scores(asked))
+    score = over.max(0) / max(rule.limits["limit"], 1e-9)
     empty = blank(asked.pixels)
-    flagged = (score > 1) | (empty & ~blank(support.pixels).any())
+    flagged = (score > 1) | (empty & ~detector.blank.any())
     score = np.where(flagged, np.maximum(score, 1 + 1e-6), score)
     reasons = [""] * len(score)
     if flagged.any():
-        usual, colour = coloured(support.pixels), coloured(asked.pixels)
-        inverted = _inverted(rule, support, labels, asked, flagged)
+        usual = bool(detector.coloured.any()), bool(detector.coloured.all())
+        colour, inverted = coloured(asked.pixels), _inverted(rule, detector, asked, flagged)
         for i in np.flatnonzero(flagged):
             reasons[i] = _reason(
                 KINDS[int(over[:, i].argmax())],
                 empty=bool(empty[i]),
                 inverted=bool(inverted[i]),
                 colour=bool(colour[i]),
-                usual=(bool(usual.any()), bool(usual.all())),
+                usual=usual,
             )
     return Novelty(score, flagged, tuple(reasons))
 
@@ -175,26 +186,25 @@ def _reason(
     kind: str, *, empty: bool, inverted: bool, colour: bool, usual: tuple[bool, bool]
 ) -> str:
     if empty:
-        return "it is blank: all of one grey level"
+        return BLANK
     if inverted:
-        return "its grey levels seem inverted: turned round it looks like the support"
+        return INVERTED
     if colour and not usual[0]:
-        return "it is in colour, and no support image is"
+        return IN_COLOUR
     if not colour and usual[1]:
-        return "it is grey, and all support images are in colour"
+        return GREY
     return REASONS[kind]
 
 
 def _inverted(
-    rule: NoveltyRule, support: Seen, labels: Numbers, asked: Seen, flagged: NDArray[np.bool_]
+    rule: NoveltyRule, detector: Detector, asked: Seen, flagged: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which flagged images look like the support once grey levels are turned round."""
     found = np.zeros(len(flagged), dtype=bool)
-    usual = Shrunk(features(support.pixels), np.zeros(len(labels), dtype=np.int64))
     middle, spread = rule.limits["looks_middle"], rule.limits["looks_spread"]
     limit = middle + max(rule.limits["limit"], 1.0) * spread
-    as_is = usual.distances(features(asked.pixels[flagged]))
-    turned = usual.distances(features(255 - asked.pixels[flagged]))
+    as_is = detector.looks.distances(features(asked.pixels[flagged]))
+    turned = detector.looks.distances(features(255 - asked.pixels[flagged]))
     found[flagged] = (as_is > limit) & (turned < limit) & (turned < as_is / 2)
     return found
 

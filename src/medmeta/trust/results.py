@@ -267,7 +267,7 @@ _READER = TypeAdapter(Trust)
 
 
 def trust_from_dict(held: Mapping[str, Any], *, where: str) -> Trust:
-    """Read what ``to_dict`` wrote; raises ``CheckpointError`` that names ``where`` and the field."""
+    """Read what ``to_dict`` wrote; raises ``CheckpointError`` that names the place and field."""
     try:
         return _READER.validate_python(held)
     except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from medmeta.episode import Inputs
@@ -19,7 +20,7 @@ from medmeta.trust.conformal import (
     prediction_sets,
     split_p_values,
 )
-from medmeta.trust.held_out import fold_outputs
+from medmeta.trust.held_out import fold_predictors
 from medmeta.trust.results import SetCoverage, SetRule
 
 Array = NDArray[np.float64]
@@ -77,17 +78,31 @@ def check_level(level: float) -> None:
         )
 
 
-def sets_for(
-    task: AdaptedTask, rule: SetRule, query: Inputs, *, level: float, per_class: bool = False
-) -> NDArray[np.bool_]:
-    """Which classes ``(Q, K)`` are in the set of each image.
+class SetMaker:
+    """Makes the sets of one task; each fold's predictor is adapted again, once.
 
-    ``query`` ``(1, Q, ...)`` are embeddings where the task has a head, else images. Each fold's
-    predictor is adapted again, and answers all of them.
+    ``per_class``: coverage within every class, instead of over all.
     """
-    check_level(level)
-    folds, own = np.array(rule.folds), np.array(rule.scores)
-    labels = task.support.labels[0].numpy()
-    asked = margins(fold_outputs(task, folds, query))
-    p = by_class(own, labels, folds, asked) if per_class else cross_p_values(own, folds, asked)
-    return prediction_sets(p, level)
+
+    def __init__(
+        self, task: AdaptedTask, rule: SetRule, *, level: float, per_class: bool = False
+    ) -> None:
+        check_level(level)
+        self.level, self.per_class = level, per_class
+        self.folds, self.scores = np.array(rule.folds), np.array(rule.scores)
+        self.labels = task.support.labels[0].cpu().numpy()
+        self.predictors = fold_predictors(task, self.folds)
+
+    def sets(self, query: Inputs) -> NDArray[np.bool_]:
+        """Which classes ``(Q, K)`` are in the set of each image of ``query`` ``(1, Q, ...)``.
+
+        Embeddings where the task has a head, else images.
+        """
+        with torch.no_grad():
+            outputs = [p(query)[0].cpu().numpy().astype(np.float64) for p in self.predictors]
+        asked = margins(np.stack(outputs))
+        if self.per_class:
+            p = by_class(self.scores, self.labels, self.folds, asked)
+        else:
+            p = cross_p_values(self.scores, self.folds, asked)
+        return prediction_sets(p, self.level)
