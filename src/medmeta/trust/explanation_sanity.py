@@ -36,18 +36,23 @@ class WeightCheck:
 
 
 def check_weights_matter(
-    task: AdaptedTask, images: Tensor, *, seed: int, maps: Mapped = occlusion_maps
+    task: AdaptedTask,
+    images: Tensor,
+    *,
+    seed: int,
+    maps: Mapped = occlusion_maps,
+    known: NDArray[np.float32] | None = None,
 ) -> WeightCheck:
     """Compare maps with those of the learner with shuffled weights (Adebayo et al. 2018).
 
-    The classes that are explained are those of the whole learner. Raises
+    The classes that are explained are those of the whole learner; ``known`` are its maps of them
+    ``(Q, *space)``, where they were made already. Raises
     ``UnsupportedTaskError`` for a learner without weights.
     """
     classes = answers_of(task, images)
     other = randomised(task, seed=seed)
-    return WeightCheck(
-        rank_correlation(maps(task, images, classes=classes), maps(other, images, classes=classes))
-    )
+    before = maps(task, images, classes=classes) if known is None else known
+    return WeightCheck(rank_correlation(before, maps(other, images, classes=classes)))
 
 
 def randomised(task: AdaptedTask, *, seed: int) -> AdaptedTask:

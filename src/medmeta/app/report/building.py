@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ from medmeta.app.report.words import Words
 from medmeta.app.workbench import SavedPredictor
 from medmeta.errors import MissingExtraError, UnsupportedTaskError
 from medmeta.training.metrics_log import read_metrics
-from medmeta.trust.results import Trust, trust_from_dict
+from medmeta.trust.novelty import ALL_REASONS
+
+SET_LEVEL = 0.9
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def predictor_report(
         data_notes=[*notes, why] if why else notes,
         warnings=warnings,
         provenance=provenance(card, card["model"], asking.command, words),
-        trust=_trust(card),
+        trust=predictor.trust,
         explanation=explanation,
         language=asking.language,
     )
@@ -111,11 +113,6 @@ def _without_fingerprints(card: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{k: v for k, v in source.items() if k != "fingerprint"} for source in sources]
 
 
-def _trust(card: Mapping[str, Any]) -> Trust | None:
-    held = card.get("trust")
-    return None if held is None else trust_from_dict(held, where="the predictor's card")
-
-
 def _explanation(
     predictor: SavedPredictor, query: QueryContent | None, count: int, words: Words
 ) -> tuple[ExplanationContent | None, str]:
@@ -137,7 +134,13 @@ def _explanation(
 
 def _query(predictor: SavedPredictor, asked: AskedImages, words: Words) -> tuple[QueryContent, int]:
     """The answers to images, and to how many of them the predictor knew the truth."""
+    if predictor.trust is not None and predictor.trust.sets is not None:
+        predictor = replace(predictor, set_level=SET_LEVEL)
     answers = pooled(predictor.predict(asked.pixels), asked.counts)
+    reasons = None
+    if answers.novelty is not None and answers.reason is not None:
+        flagged = zip((answers.novelty > 1).tolist(), answers.reason.tolist(), strict=True)
+        reasons = tuple(ALL_REASONS[number] if over else "" for over, number in flagged)
     content = QueryContent(
         pixels=asked.shown,
         labels=asked.labels,
@@ -146,6 +149,10 @@ def _query(predictor: SavedPredictor, asked: AskedImages, words: Words) -> tuple
         embeddings=answers.embeddings,
         nearest=answers.nearest,
         similarity=answers.similarity,
+        sets=answers.sets,
+        set_level=SET_LEVEL,
+        novelty=reasons,
+        novelty_score=answers.novelty,
     )
     return content, int(answers.learned_from.sum())
 

@@ -246,4 +246,4 @@ def overlaid(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np
     strength = np.abs(heat) / max(float(np.abs(heat).max()), 1e-12)
     colours = np.where(heat[None] >= 0, _ORANGE[:, None, None], _BLUE[:, None, None])
     mixed = grey[None] * (1 - 0.75 * strength) + colours * 0.75 * strength
-    return mixed.round().clip(0, 255).astype(np.uint8)
+    return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)

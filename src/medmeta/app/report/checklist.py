@@ -82,11 +82,8 @@ TRIPOD: Mapping[str, str] = {
     "27b": "summary*",
     "27c": "summary*",
 }
-INSIDE = {
-    "readers": "data",
-    "points": "trust",
-    "recalibrated": "calibration",
-}  # parts of a section, which it may lack
+# Parts of a section, which it may lack.
+INSIDE = {"readers": "data", "points": "trust", "recalibrated": "calibration"}
 
 
 @dataclass(frozen=True)

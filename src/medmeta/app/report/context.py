@@ -44,6 +44,7 @@ def page_context(content: ReportContent, words: Words) -> dict[str, Any]:
         "content": content,
         "trust": content.trust,
         "nan": math.nan,
+        "by_chance": _by_chance(content),
         **_counts(content),
         **_tested(content, words),
         **_query(content),
@@ -64,6 +65,14 @@ def page_context(content: ReportContent, words: Words) -> dict[str, Any]:
     context["sections"] = _sections(context)
     context["checklists"] = checklists(_answering(context), words)
     return context | {"pictures": thumbnails.pictures}
+
+
+def _by_chance(content: ReportContent) -> bool:
+    """Whether the task's own figure is one that guessing might have got too."""
+    if content.trust is None or "accuracy" not in content.trust.estimate.figures:
+        return False
+    low = content.trust.estimate.figures["accuracy"].low
+    return low is not None and low <= content.trust.estimate.chance
 
 
 def _sections(context: Mapping[str, Any]) -> list[str]:

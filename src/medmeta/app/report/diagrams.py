@@ -84,15 +84,11 @@ def benefit_curves(points: Sequence[NetBenefit]) -> list[BenefitCurve]:
             share = (max(value, bottom) - bottom) / (top - bottom)
             return round(BOTTOM - share * (BOTTOM - TOP), 1)
 
-        lines = [
-            " ".join(
-                f"{_across(p.threshold)},{up(value)}" for p, value in zip(mine, v, strict=True)
-            )
-            for v in ([p.predictor for p in mine], [p.treat_all for p in mine])
-        ]
+        predictor = " ".join(f"{_across(p.threshold)},{up(p.predictor)}" for p in mine)
+        treat_all = " ".join(f"{_across(p.threshold)},{up(p.treat_all)}" for p in mine)
         x = tuple((_across(t), f"{t:.0%}") for t in (0, 0.25, 0.5, 0.75, 1))
         y = tuple((up(v), f"{v:.2f}") for v in (0.0, top / 2.16, top / 1.08))
-        curves.append(BenefitCurve(name, *lines, up(0.0), x, y))
+        curves.append(BenefitCurve(name, predictor, treat_all, up(0.0), x, y))
     return curves
 
 

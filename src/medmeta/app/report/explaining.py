@@ -48,7 +48,7 @@ def explain_support(
 
 
 def _chosen(probabilities: NDArray[np.float64], labels: NDArray[np.int64], count: int) -> list[int]:
-    valid = np.isfinite(probabilities).all(1)
+    valid = np.asarray(np.isfinite(probabilities).all(1))
     confidence = np.where(valid, np.nan_to_num(probabilities).max(1), -1.0)
     answers = np.nan_to_num(probabilities).argmax(1)
     rising = [int(i) for i in np.argsort(confidence, kind="stable") if valid[i]]
@@ -90,13 +90,15 @@ def _explain(
         insertion=float(told.insertion_area.mean()),
         random_deletion=float(other.deletion_area.mean()),
         random_insertion=float(other.insertion_area.mean()),
-        correlation=_correlation(predictor, images[:SANITY]),
+        correlation=_correlation(predictor, images[:SANITY], maps[:SANITY]),
         alone=task.learner.traits.transductive,
     )
 
 
-def _correlation(predictor: SavedPredictor, images: torch.Tensor) -> float:
+def _correlation(
+    predictor: SavedPredictor, images: torch.Tensor, maps: NDArray[np.float32]
+) -> float:
     """Rank correlation with maps by shuffled weights; NaN for a learner without weights."""
     if not any(p.numel() > 1 for p in predictor.task.learner.parameters()):
         return float("nan")
-    return check_weights_matter(predictor.task, images, seed=0).mean
+    return check_weights_matter(predictor.task, images, seed=0, known=maps).mean
