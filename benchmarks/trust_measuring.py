@@ -22,6 +22,7 @@ from medmeta.learner import HeadedLearner
 from medmeta.trust.calibration import calibrated, fit_calibration
 from medmeta.trust.conformal import margins, own_scores
 from medmeta.trust.estimate import estimate
+from medmeta.trust.fewer_labels import measured_labels, support_exponent
 from medmeta.trust.folds import draw_folds, number_of_folds
 from medmeta.trust.held_out import held_out_outputs
 from medmeta.trust.looks import grey_levels
@@ -36,6 +37,9 @@ Numbers = NDArray[np.int64]
 REPEATS = 10
 LEVEL = 0.9
 MOST_ASKED = 24  # images of another source that novelty is asked about, per task
+
+
+_HELD: dict[tuple[str, int, int], tuple[Numbers, Array]] = {}  # for all parts, once
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,16 @@ def fresh(asked: AskedTask, source: Source) -> tuple[Numbers, Numbers]:
 def held_out(asked: AskedTask, source: Source) -> tuple[Numbers, Array]:
     """Folds ``(R, n)`` of a task's support, and the logits held out in them."""
     labels, groups = asked.draw.support_labels, source.groups[asked.draw.support_rows]
+    known = _HELD.get((source.name, asked.draw.task, len(labels)))
+    if known is not None:
+        return known
     folds = draw_folds(
         labels, groups, n_folds=number_of_folds(labels, groups), repeats=REPEATS,
         seed=asked.draw.task,
     )  # fmt: skip
-    return folds, held_out_outputs(asked.task, folds).astype(np.float64)
+    found = folds, held_out_outputs(asked.task, folds).astype(np.float64)
+    _HELD[source.name, asked.draw.task, len(labels)] = found
+    return found
 
 
 def estimates(tasks: list[AskedTask], data: Sources, name: str, prior: TrustPrior) -> Array:
@@ -108,9 +117,14 @@ def estimates(tasks: list[AskedTask], data: Sources, name: str, prior: TrustPrio
     for asked in tasks:
         folds, logits = held_out(asked, source)
         labels = asked.draw.support_labels
+        curve = measured_labels(asked.task, labels, source.groups[asked.draw.support_rows])
+        wrong = float((logits.argmax(-1) != labels).mean())
+        n_folds = len(np.unique(folds[0]))
+        learned_from = (1 - 1 / n_folds) * len(labels) / len(asked.draw.classes)
         told = estimate(
             logits, labels, source.groups[asked.draw.support_rows], folds,
             names=asked.draw.classes, prior=prior, patients_known=False,
+            exponent=support_exponent(curve, wrong, learned_from, prior),
         ).figures["accuracy"]  # fmt: skip
         rows, truth = fresh(asked, source)
         assert asked.task.head_predictor is not None

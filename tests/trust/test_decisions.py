@@ -41,7 +41,7 @@ def test_an_operating_point_by_costs() -> None:
 
 
 def test_a_target_is_chosen_by_other_folds() -> None:
-    """Even images are judged by a threshold of the odd ones (0.2), odd ones by that of even (0.7)."""
+    """Even images are judged by the threshold of odd ones (0.2), odd ones by that of even (0.7)."""
     found = operating_point(BOTH, LABELS, ALONE, ALONE % 2, positive=1, name="ill", sensitivity=1.0)
     assert found.threshold == 0.2
     assert found.sensitivity.value == 0.75

@@ -12,6 +12,7 @@ from pydantic import Field
 from medmeta.app.carrying_out import Plan, TrainedRun, Watcher, carry_out
 from medmeta.app.held_out import hold_out
 from medmeta.app.initial import initial_encoder
+from medmeta.app.models import load_model
 from medmeta.app.prepared import prepared
 from medmeta.app.run_folder import check_folder
 from medmeta.app.run_request import (
@@ -118,14 +119,10 @@ def train(
         facts=(("standardise", ready.fact),) if ready.fact else (),
     )
     done = carry_out(plan, run, Watcher(report, say, tensorboard))
-    if request.target == "classes" and not done.already:
-        keep_prior(
-            run,
-            learner,
-            held.validation or held.training,
-            most_way=way[1],
-            seed=request.training.seed,
-        )
+    if request.target == "classes" and not done.already and done.outcome.reason != "interrupted":
+        kept = load_model(run, allow_external=request.allow_external).learner
+        sources = held.validation or held.training
+        keep_prior(run, kept, sources, most_way=way[1], seed=request.training.seed)
     return done
 
 

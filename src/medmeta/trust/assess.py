@@ -17,13 +17,21 @@ from medmeta.trust.agreement import agreement, codes_of, vote_shares
 from medmeta.trust.calibration import calibrate, calibrated
 from medmeta.trust.decisions import decision_curve, more_labels, operating_point, subgroups
 from medmeta.trust.estimate import estimate, no_estimate
-from medmeta.trust.fewer_labels import measured_labels
+from medmeta.trust.fewer_labels import measured_labels, support_exponent
 from medmeta.trust.folds import cannot_fold, draw_folds, number_of_folds
 from medmeta.trust.held_out import held_out_outputs, is_cheap
 from medmeta.trust.looks import grey_levels
 from medmeta.trust.novelty import Seen, held_out_scores, novelty_rule
 from medmeta.trust.prior import TrustPrior
-from medmeta.trust.results import Agreement, Calibration, Decisions, Estimate, NoveltyRule, Trust
+from medmeta.trust.results import (
+    Agreement,
+    Calibration,
+    Decisions,
+    Estimate,
+    LabelPoint,
+    NoveltyRule,
+    Trust,
+)
 from medmeta.trust.set_rules import set_rule
 from medmeta.trust.shortcuts import shortcuts
 from medmeta.trust.suspects import suspects
@@ -82,14 +90,20 @@ def assess(
         )
         return Trust(none, agreement=read, seconds=round(time.perf_counter() - started, 3))
     folds, logits = found
+    measured = measured_labels(task, labels, about.groups, seed=seed)
+    exponent = _exponent(measured, logits, labels, folds, prior)
     figure = estimate(
-        logits, labels, about.groups, folds, names=about.names, prior=prior,
+        logits, labels, about.groups, folds, names=about.names, prior=prior, exponent=exponent,
         patients_known=about.patients_known, shares=_shares(about),
     )  # fmt: skip
     calibration = calibrate(logits, labels, folds, prior)
     probabilities = calibrated(logits, calibration.temperature, calibration.bias)
     pixels = support_pixels(task)
     accuracy = figure.figures["accuracy"].value
+    labelled = more_labels(
+        figure.figures["accuracy"], len(labels) / len(about.names), exponent=exponent,
+        spread=prior.exponent_spread, added=MORE_LABELS,
+    )  # fmt: skip
     short = None
     if pixels is not None:
         short = shortcuts(
@@ -103,7 +117,7 @@ def assess(
         novelty=_novelty(task, labels, folds, logits, pixels, calibration),
         suspects=suspects(probabilities, labels),
         shortcuts=short,
-        decisions=_decisions(task, about, labels, folds, probabilities, figure, prior, seed),
+        decisions=_decisions(about, labels, folds, probabilities, (*measured, *labelled)),
         agreement=read,
         notes=_notes(figure, prior),
         seconds=round(time.perf_counter() - started, 3),
@@ -150,6 +164,16 @@ def support_likeness(task: AdaptedTask) -> Array:
     return np.asarray(logits - logits.mean(1, keepdims=True))
 
 
+def _exponent(
+    measured: list[LabelPoint], logits: Array, labels: Numbers, folds: Numbers, prior: TrustPrior
+) -> float:
+    """How fast this task's errors fall with its images, by itself and the prior."""
+    wrong = float((logits.argmax(-1) != labels).mean())
+    learned_from = 1 - 1 / float(np.mean([len(np.unique(f)) for f in folds]))
+    per_class = learned_from * len(labels) / logits.shape[-1]
+    return support_exponent(measured, wrong, per_class, prior)
+
+
 def _novelty(
     task: AdaptedTask,
     labels: Numbers,
@@ -176,17 +200,13 @@ def _shares(about: About) -> Array | None:
 
 
 def _decisions(
-    task: AdaptedTask,
     about: About,
     labels: Numbers,
     folds: Numbers,
     probabilities: Array,
-    figure: Estimate,
-    prior: TrustPrior,
-    seed: int,
+    curve: tuple[LabelPoint, ...],
 ) -> Decisions:
     names, first = about.names, probabilities[0]
-    counts = np.bincount(labels, minlength=len(names))
     asked = [1] if len(names) == 2 else list(range(len(names)))
     points = [
         operating_point(
@@ -201,15 +221,10 @@ def _decisions(
         for k in asked
     ]
     right = (probabilities.argmax(-1) == labels).mean(0)
-    spread = prior.exponent_spread
-    labelled = more_labels(
-        figure.figures["accuracy"], float(counts.mean()), exponent=prior.exponent, spread=spread,
-        added=MORE_LABELS,
-    ) if prior.learned else []  # fmt: skip
     return Decisions(
         tuple(points),
         tuple(decision_curve(first, labels, names)),
-        (*measured_labels(task, labels, about.groups, seed=seed), *labelled),
+        curve,
         tuple(subgroups(right, about.groups, about.columns)),
     )
 
@@ -223,7 +238,7 @@ def _notes(figure: Estimate, prior: TrustPrior) -> tuple[str, ...]:
         )
     if not prior.learned:
         notes.append(
-            "The run has learned nothing about trust from its source tasks, so that the figure is "
-            "of predictors that learned from fewer images, a little below the final one."
+            "The run has learned nothing about trust from tasks of its sources: intervals are by "
+            "theory alone."
         )
     return tuple(notes)

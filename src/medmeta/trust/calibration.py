@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 BINS = 10
 BIAS_SPREAD = 0.3  # of the prior on a class's bias: few images must not move it far
-LEAST_SPREAD = 0.7  # source tasks are of classes the encoder knows; others may differ as much
+LEAST_SPREAD = 0.5  # source tasks are of classes the encoder knows; others may differ as much
 _BOUNDS = 12.0  # of the logarithm of a temperature
 
 

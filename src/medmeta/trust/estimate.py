@@ -56,19 +56,20 @@ def estimate(
     names: tuple[str, ...],
     prior: TrustPrior,
     patients_known: bool,
+    exponent: float | None = None,
     shares: Array | None = None,
 ) -> Estimate:
     """Figures of the predictor that learned from all, by held-out logits ``(R, n, K)``.
 
     ``folds`` ``(R, n)``. The predictors of the folds learned from fewer images; the wrong answers
-    that this costs are taken off by the ``prior``, where it was learned, and else are left in,
-    which errs to the safe side. ``shares`` ``(n, K)`` are the readers' votes.
+    that this costs are taken off by the power ``exponent`` (None: the prior's, which is 0 where
+    nothing was learned). ``shares`` ``(n, K)`` are the readers' votes.
     """
     right = (logits.argmax(-1) == labels).astype(np.float64)
     each = right.mean(0)
     precision = prior.precision
     learned_from = float(1 - 1 / np.mean([len(np.unique(f)) for f in folds]))
-    gain = prior.gain(learned_from)
+    gain = float(learned_from ** (prior.exponent if exponent is None else exponent))
     raw, how = share_interval(each, groups, precision=precision)
     accuracy = _gained(raw, gain)
     by_class = [_one_class(k, name, logits, labels, groups) for k, name in enumerate(names)]

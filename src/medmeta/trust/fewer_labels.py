@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 from medmeta.learner import AdaptedTask
 from medmeta.trust.bounds import share_interval
 from medmeta.trust.held_out import is_cheap, subset_outputs
+from medmeta.trust.prior import TrustPrior
 from medmeta.trust.results import LabelPoint
 
 Numbers = NDArray[np.int64]
 DRAWS = 20
+OWN_SPREAD = 0.2  # of the power found on one support, over tasks of one source
+LEAST_WRONG = 0.02
 
 
 def measured_labels(
@@ -37,6 +40,27 @@ def measured_labels(
         figure, _ = share_interval(each, groups[times > 0])
         found.append(LabelPoint(shot, figure, measured=True))
     return found
+
+
+def support_exponent(
+    points: list[LabelPoint], wrong: float, per_class: float, prior: TrustPrior
+) -> float:
+    """The power by which this task's wrong answers fall with its images, between 0 and 1.
+
+    By least squares through the measured ``points`` and the share ``wrong`` that was held out at
+    ``per_class`` images, on logarithms; then weighed against the prior, each by its own variance.
+    """
+    errors = [1 - (p.accuracy.value or 0.0) for p in points] + [wrong]
+    if len(errors) < 2:
+        return prior.exponent
+    x = np.log([*(p.per_class for p in points), per_class])
+    y = np.log(np.maximum(errors, LEAST_WRONG))
+    gap = x - x.mean()
+    if float(gap @ gap) < 1e-9:
+        return prior.exponent
+    own = -float(gap @ y) / float(gap @ gap)
+    weights = 1 / OWN_SPREAD**2, 1 / max(prior.exponent_spread, 0.05) ** 2
+    return float(np.clip((weights[0] * own + weights[1] * prior.exponent) / sum(weights), 0, 1))
 
 
 def _some(labels: Numbers, shot: int, random: np.random.Generator) -> Numbers:

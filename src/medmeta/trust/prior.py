@@ -50,13 +50,3 @@ class TrustPrior:
                 f"{where}: what was learned about trust is damaged ({first['loc']}: "
                 f"{first['msg']}); remove the file, or train again."
             ) from None
-
-    def gain(self, learned_from: float) -> float:
-        """What a share of wrong answers is multiplied by when all images are learned from.
-
-        ``learned_from`` is the share that was.
-
-        >>> TrustPrior(exponent=1.0).gain(0.8)
-        0.8
-        """
-        return float(learned_from**self.exponent)

@@ -17,7 +17,7 @@ from medmeta.episodes.sampler import TaskDraw, TaskSampler
 from medmeta.errors import SamplingError
 from medmeta.evaluation.encoded import EncodedSource, answering, encodes_apart
 from medmeta.learner import AbstractLearner, AdaptedTask, HeadedLearner
-from medmeta.trust.calibration import fit_calibration
+from medmeta.trust.calibration import LEAST_SPREAD, fit_calibration
 from medmeta.trust.folds import draw_folds, number_of_folds
 from medmeta.trust.held_out import held_out_outputs, is_cheap
 from medmeta.trust.prior import TrustPrior
@@ -161,7 +161,8 @@ def lesson(asked: AskedTask, source: Source) -> Lesson:
 def prior_from(lessons: Sequence[Lesson]) -> TrustPrior:
     """Source by source, so that one with many tasks does not decide alone.
 
-    The exponent is that by which held-out errors become the true ones in the mean; the precision is
+    Of temperatures the median counts, but not less than 1: an encoder is no surer of classes that
+    it did not learn from. The exponent is that by which held-out errors become the true ones in the mean; the precision is
     one over the mean square of what is left, in units of a share's own standard error (what comes
     from the finite query taken off).
     """
@@ -173,19 +174,19 @@ def prior_from(lessons: Sequence[Lesson]) -> TrustPrior:
     spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.2
     squares = []
     for one in lessons:
-        expected = min(max(one.held_out * one.learned_from**exponent, 0.02), 0.98)
-        variance = one.truth * (1 - one.truth) / one.asked
-        square = (one.held_out * one.learned_from**exponent - one.truth) ** 2 - variance
-        squares.append(square / (expected * (1 - expected) / one.images))
+        truth = min(max(one.truth, 0.02), 0.98)
+        gap = one.held_out * one.learned_from**exponent - one.truth
+        square = gap**2 - truth * (1 - truth) / one.asked
+        squares.append(square / (truth * (1 - truth) / one.images))
     precision = 1 / max(float(np.mean(squares)), 1e-9)
-    logs = np.array([np.mean([one.log_temperature for one in part]) for part in by_source])
-    within = float(np.std([one.log_temperature for one in lessons]))
+    logs = np.array([np.median([one.log_temperature for one in part]) for part in by_source])
+    apart = float(np.std(logs, ddof=1)) if len(logs) > 1 else LEAST_SPREAD
     return TrustPrior(
         exponent=exponent,
         exponent_spread=float(np.clip(spread, 0.05, 0.3)),
         precision=float(np.clip(precision, 0.4, 1.0)),
-        log_temperature=float(logs.mean()),
-        temperature_spread=max(within, 0.1),
+        log_temperature=max(0.0, float(np.median(logs))),
+        temperature_spread=min(apart, 1.0),
         tasks=len(lessons),
         sources=len(by_source),
     )
