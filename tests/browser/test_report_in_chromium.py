@@ -45,7 +45,8 @@ TEXTS = """() => {
     const svg = parent.closest("svg");
     const scale = svg && svg.viewBox.baseVal && svg.viewBox.baseVal.width
       ? svg.getBoundingClientRect().width / svg.viewBox.baseVal.width : 1;
-    found.push({text: text.slice(0, 40), size: parseFloat(getComputedStyle(parent).fontSize) * scale,
+    const size = parseFloat(getComputedStyle(parent).fontSize) * scale;
+    found.push({text: text.slice(0, 40), size: size,
       left: box.left + scrollX, right: box.right + scrollX,
       scrolled: parent.closest(".scroll") !== null});
   }
