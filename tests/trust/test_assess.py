@@ -37,7 +37,8 @@ def test_all_is_said_and_kept_as_json() -> None:
     assert trust.novelty is not None
     assert trust.shortcuts is not None
     assert trust.decisions is not None
-    assert [p.per_class for p in trust.decisions.labels] == [1, 2]
+    curve = [(p.per_class, p.measured) for p in trust.decisions.labels]
+    assert curve == [(1, True), (2, True), (15, False), (25, False), (45, False)]
     assert any("Patients are not known" in note for note in trust.notes)
     kept = json.loads(json.dumps(trust.to_dict(), allow_nan=False))
     assert trust_from_dict(kept, where="card") == trust
@@ -100,7 +101,7 @@ def test_a_learner_without_a_head_is_held_out_as_a_whole() -> None:
     whole = replace(task, support_embeddings=None, head_predictor=None)
     with_head = assess(task, About(NAMES, np.arange(15)), repeats=2)
     without = assess(whole, About(NAMES, np.arange(15)), repeats=2)
-    one, two = (t.estimate.figures["accuracy"].value for t in (with_head, without))
+    one, two = (t.estimate.cross_validated for t in (with_head, without))
     assert one == pytest.approx(two)
 
 

@@ -13,14 +13,17 @@ from medmeta.app.models import LoadedModel
 from medmeta.app.predictor import SavedPredictor
 from medmeta.data.file_properties import file_properties
 from medmeta.data.index import Column, SourceIndex
+from medmeta.data.manifest import MANIFEST_SUFFIXES
 from medmeta.data.source import Source
+from medmeta.data.sources import survey
 from medmeta.errors import DataError, SettingsError
 from medmeta.learner import AbstractLearner
 from medmeta.storage import read_json, write_json
-from medmeta.trust.agreement import codes_of, majority, reader_columns
+from medmeta.trust.agreement import agreement, codes_of, majority, reader_columns
 from medmeta.trust.assess import About, assess
 from medmeta.trust.conformal import guarantee
 from medmeta.trust.prior import TrustPrior
+from medmeta.trust.results import Agreement
 from medmeta.trust.set_rules import check_level
 from medmeta.trust.source_tasks import learn_prior
 
@@ -32,6 +35,17 @@ AGES = (18, 40, 60, 80)
 def readings_of(index: SourceIndex) -> dict[str, list[str | None]]:
     """Each reader's labels, from columns called ``reader…``."""
     return {name: index.others[name].texts() for name in reader_columns(list(index.others))}
+
+
+def readers_of_source(path: Path) -> Agreement | None:
+    """How far the readers of a manifest agree; None for another source, or fewer than two."""
+    if path.suffix.lower() not in MANIFEST_SUFFIXES:
+        return None
+    index = survey(path).index
+    readings = readings_of(index)
+    if index.labels is None or len(readings) < 2:
+        return None
+    return agreement(readings, index.labels.codes.astype(np.int64), index.class_names)
 
 
 def about(source: Source) -> About:

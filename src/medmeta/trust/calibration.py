@@ -16,6 +16,7 @@ Numbers = NDArray[np.int64]
 BINS = 10
 BIAS_SPREAD = 0.3  # of the prior on a class's bias: few images must not move it far
 LEAST_SPREAD = 0.5  # source tasks are of classes the encoder knows; others may differ as much
+USUAL_GAP = 2.0  # of logits over temperature, where no source tasks tell better: odds of 7 to 1
 _BOUNDS = 12.0  # of the logarithm of a temperature
 
 
@@ -40,7 +41,8 @@ def fit_calibration(
     scale = _scale(logits)
     repeats, _, k = logits.shape
     scaled, truth = logits.reshape(-1, k) / scale, np.tile(labels, repeats)
-    centre = prior.log_temperature - np.log(scale)
+    held = prior.log_temperature
+    centre = -np.log(USUAL_GAP) if held is None else held - np.log(scale)
     spread = max(prior.temperature_spread, LEAST_SPREAD)
     own = np.eye(k)[truth]
 

@@ -17,16 +17,17 @@ class TrustPrior:
 
     ``exponent``: the share of wrong answers falls as the images to the power of minus this, with
     standard deviation ``exponent_spread`` over sources. ``precision``: how many independent images
-    one of cross-validation is worth. ``log_temperature`` and ``temperature_spread``: what
-    temperatures were right, as the mean and the standard deviation of their logarithm.
-    ``tasks`` and ``sources`` say how many were looked at.
+    one of cross-validation is worth. ``log_temperature`` and
+    ``temperature_spread``: what temperatures were right, as the middle and the standard deviation
+    of their logarithm (None: that at which the likeliest class stands about 7 to 1 against the
+    middle one). ``tasks`` and ``sources`` say how many were looked at.
     """
 
     exponent: float = 0.0
     exponent_spread: float = 0.2
     precision: float = 0.85
-    log_temperature: float = 0.0
-    temperature_spread: float = 1.5
+    log_temperature: float | None = None
+    temperature_spread: float = 0.7
     tasks: int = 0
     sources: int = 0
 

@@ -28,7 +28,7 @@ TASKS = 60
 REPEATS = 3
 SHOTS = (5, 10)
 N_QUERY = 15
-_NO_PRIOR = TrustPrior(temperature_spread=20.0)
+_NO_PRIOR = TrustPrior(log_temperature=0.0, temperature_spread=20.0)
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ def prior_from(lessons: Sequence[Lesson]) -> TrustPrior:
     """Source by source, so that one with many tasks does not decide alone.
 
     Of temperatures the median counts, but not less than 1: an encoder is no surer of classes that
-    it did not learn from. The exponent is that by which held-out errors become the true ones in the mean; the precision is
-    one over the mean square of what is left, in units of a share's own standard error (what comes
-    from the finite query taken off).
+    it did not learn from. The exponent is that by which held-out errors become the true ones in
+    the mean; the precision is one over the mean square of what is left, in units of a share's own
+    standard error (what comes from the finite query taken off).
     """
     ordered = sorted(lessons, key=lambda one: one.source)
     by_source = [list(g) for _, g in groupby(ordered, key=lambda one: one.source)]

@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from medmeta.app.report.page import TEMPLATES
 from medmeta.app.report.words import LANGUAGES, Words, check_language
 from medmeta.errors import UnknownNameError
 from medmeta.trust.conformal import guarantee
+from medmeta.trust.folds import cannot_fold
 from medmeta.trust.novelty import ALL_REASONS
 
 OWN = ("said", "patterns", "glossary")  # each language has its own entries
@@ -61,6 +63,10 @@ def test_sentences_of_other_parts_are_known_in_chinese() -> None:
         assert not re.search("[a-z]{3}", told)
         assert "90" in told
     assert words.said("exact binomial, 12 patients") == "精确二项\uff0c12 名患者"
+    for labels, groups in (([0, 0, 1], [0, 1, 2]), ([0, 0, 1, 1], [0, 1, 2, 2])):
+        why = cannot_fold(np.array(labels), np.array(groups), ("甲", "乙"))
+        assert why
+        assert not re.search("[a-z]{3}", words.said(why))
     assert words.said("something new") == "something new"
 
 

@@ -57,7 +57,7 @@ def suggest(
         )
         return
     rows = [(i, str(p), f"{g:.4f}", a, percent(s)) for i, (p, g, a, s) in enumerate(ranked, 1)]
-    show_table("Label these next", ["", "image", "gain", "answer now", "sure, %"], rows)
+    show_table("Label these next", ["no.", "image", "gain", "answer now", "sure, %"], rows)
     if found.known:
         say(f"{found.known} of {found.unlabelled} images are in the support already.")
     if found.alike:

@@ -29,8 +29,6 @@ def model_card(content: ReportContent) -> dict[str, Any]:
     words = Words(content.language)
     check_content(content)
     context = page_context(content, words)
-    names = ", ".join(content.class_names)
-    not_for = ["summary.not_care"] + (["summary.not_other"] if content.class_names else [])
     card: dict[str, Any] = {
         "format": FORMAT,
         "medmeta": __version__,
@@ -42,11 +40,7 @@ def model_card(content: ReportContent) -> dict[str, Any]:
             "classes": list(content.class_names),
             "provenance": dict(content.provenance),
         },
-        "intended_use": {
-            "use": words.plain("card.intended", names=names) if names else "",
-            "not_for": [words.plain(key) for key in not_for],
-            "status": words.plain("page.use"),
-        },
+        "intended_use": _intended(content, words),
         "data": {
             "per_class": context["counts"],
             "notes": list(content.data_notes),
@@ -63,13 +57,7 @@ def model_card(content: ReportContent) -> dict[str, Any]:
             *content.warnings,
             *([] if content.trust is None else map(words.said, content.trust.notes)),
         ],
-        "checklists": {
-            listed.name: {
-                item.number: {"answered": item.answered, "where": [a for a, _ in item.where]}
-                for item in listed.items
-            }
-            for listed in context["checklists"]
-        },
+        "checklists": _checklists(context),
     }
     plain: dict[str, Any] = _plain(card)
     return plain
@@ -79,6 +67,27 @@ def write_model_card(path: Path, content: ReportContent) -> None:
     """Write the card as a whole or not at all; raises ``StorageError``."""
     text = json.dumps(model_card(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode("utf-8", "backslashreplace"))
+
+
+def _intended(content: ReportContent, words: Words) -> dict[str, Any]:
+    names = ", ".join(content.class_names)
+    not_for = ["summary.not_care"] + (["summary.not_other"] if names else [])
+    return {
+        "use": words.plain("card.intended", names=names) if names else "",
+        "not_for": [words.plain(key) for key in not_for],
+        "status": words.plain("page.use"),
+    }
+
+
+def _checklists(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Of each item, whether and in which sections of the page it is answered."""
+    return {
+        listed.name: {
+            item.number: {"answered": item.answered, "where": [anchor for anchor, _ in item.where]}
+            for item in listed.items
+        }
+        for listed in context["checklists"]
+    }
 
 
 def _asked(context: Mapping[str, Any]) -> dict[str, Any] | None:
