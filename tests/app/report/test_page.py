@@ -21,7 +21,7 @@ from medmeta.app.report.page import render_report, write_report
 from medmeta.errors import DataError, StorageError
 from tests.app.report._example import example_content, example_evaluation
 
-VOID = {"meta", "br", "image", "use", "link", "img"}
+VOID = {"meta", "br", "image", "use", "link", "img", "wbr"}
 SECTIONS = [
     "summary",
     "data",

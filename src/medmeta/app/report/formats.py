@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from medmeta.app.report.numbers import Share
 from medmeta.app.report.words import SPACE
 
@@ -69,6 +71,15 @@ def cell_text(value: Any) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(cell_text(item) for item in value)
     return str(value)
+
+
+def breakable(text: str) -> Markup:
+    """A name that a narrow place may break where it has an underscore.
+
+    >>> str(breakable("viral_<b>"))
+    'viral_<wbr>&lt;b&gt;'
+    """
+    return Markup("_<wbr>").join(text.split("_"))
 
 
 def interval_text(low: float | None, high: float | None) -> str:

@@ -10,6 +10,7 @@ from medmeta.app.report.content import ReportContent
 from medmeta.app.report.context import page_context
 from medmeta.app.report.figures import marker
 from medmeta.app.report.formats import (
+    breakable,
     cell_text,
     figure,
     interval_text,
@@ -48,6 +49,7 @@ def render_report(content: ReportContent) -> str:
         "counted": words.counted,
         "said": words.said,
         "shortened": shortened,
+        "breakable": breakable,
         "share": share_text,
         "cell": cell_text,
         "marker": marker,
