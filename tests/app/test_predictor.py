@@ -77,6 +77,8 @@ def test_parts_are_answered_as_the_whole(learner: str) -> None:
     parts = [task.answer(PIXELS[i : i + 7], task.embed(PIXELS[i : i + 7])) for i in range(0, 40, 7)]
     together = joined(Predictions, parts)
     for name, column in vars(whole).items():
+        if column is None:  # not asked for
+            continue
         np.testing.assert_allclose(getattr(together, name), column, rtol=0, atol=1e-5)
     assert not hasattr(joined(Answers, parts), "embeddings")
 

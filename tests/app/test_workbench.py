@@ -14,6 +14,7 @@ from medmeta.app.images import read_images
 from medmeta.app.models import load_model
 from medmeta.app.predictor import SUPPORT
 from medmeta.app.support import open_support
+from medmeta.app.trusting import trusted
 from medmeta.app.workbench import adapt, is_predictor, load_predictor
 from medmeta.data.source import Source
 from medmeta.errors import CheckpointError, SamplingError, SettingsError
@@ -28,7 +29,8 @@ def test_a_predictor_answers_the_same_after_loading(
     loaded = load_predictor(predictor)
     asked = read_images([workplace / "asked"], loaded.preprocessing).pixels
     model = load_model(run)
-    fresh = adapt(model, open_support(workplace / "mine", model.preprocessing).source)
+    support = open_support(workplace / "mine", model.preprocessing).source
+    fresh = trusted(adapt(model, support), support, model)
     one, two = fresh.predict(asked), loaded.predict(asked)
     np.testing.assert_array_equal(one.outputs, two.outputs)
     np.testing.assert_array_equal(one.embeddings, two.embeddings)

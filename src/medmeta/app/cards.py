@@ -200,6 +200,18 @@ class PredictorCard(_Built):
     evaluations: list[EvaluationCard] = []
     support: _Support
     standardise: _Range | None = None
+    trust: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _trust_fits(self) -> PredictorCard:
+        if self.trust is not None and (self.trust.get("calibration") or {}).get("bias"):
+            n = len(self.trust["calibration"]["bias"])
+            if n != len(self.class_names):
+                raise ValueError(f"its calibration is of {n} classes")
+        sets = (self.trust or {}).get("sets")
+        if sets and not len(sets["folds"]) == len(sets["scores"]) == self.support.images:
+            raise ValueError("its sets are of another support")
+        return self
 
     @model_validator(mode="after")
     def _names_fit(self) -> PredictorCard:

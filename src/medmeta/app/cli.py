@@ -27,6 +27,7 @@ from medmeta.app.commands import (
     inspect,
     pretrain,
     report,
+    suggest,
     train,
 )
 from medmeta.app.commands import data as data_commands
@@ -77,6 +78,7 @@ train.register(app)
 evaluate.register(app)
 compare.register(app)
 adapt.register(app)
+suggest.register(app)
 report.register(app)
 inspect.register(app)
 doctor.register(app)

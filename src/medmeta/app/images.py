@@ -19,6 +19,7 @@ from medmeta.app.reading import AskedFiles, Progressed, Reading
 from medmeta.data.preprocess import Preprocessing, as_pictures
 from medmeta.episode import Inputs
 from medmeta.storage import write_bytes
+from medmeta.trust.novelty import ALL_REASONS
 
 
 @dataclass(frozen=True)
@@ -144,16 +145,34 @@ def predictions_csv(predictor: SavedPredictor, files: AskedFiles, answers: Answe
         [cell for i, s in zip(*pair, strict=True) for cell in (support[i], f"{s:.4f}")]
         for pair in zip(answers.nearest.tolist(), answers.similarity.tolist(), strict=True)
     ]
+    trusted, columns_of_trust = trust_cells(answers, names)
+    header += columns_of_trust
     counted = [[str(n)] if files.volumes else [] for n in files.counts.tolist()]
     header += ["slices"] if files.volumes else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*header, "problem"])
-    columns = zip(files.paths, predicted, given, near, counted, strict=True)
-    writer.writerows([str(path), said, *p, *n, *c, ""] for path, said, p, n, c in columns)
+    columns = zip(files.paths, predicted, given, near, trusted, counted, strict=True)
+    writer.writerows([str(path), said, *p, *n, *t, *c, ""] for path, said, p, n, t, c in columns)
     for path, problem in files.problems:
         writer.writerow([str(path), *[""] * (len(header) - 1), problem])
     return text.getvalue()
+
+
+def trust_cells(answers: Answers, names: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    """Cells of each answer's novelty and set, and the names of their columns."""
+    cells: list[list[str]] = [[] for _ in range(len(answers.outputs))]
+    header: list[str] = []
+    if answers.novelty is not None and answers.reason is not None:
+        header += ["novelty", "novel_because"]
+        found = zip(cells, answers.novelty.tolist(), answers.reason.tolist(), strict=True)
+        for row, novelty, reason in found:
+            row += [f"{novelty:.3f}", ALL_REASONS[reason]]
+    if answers.sets is not None:
+        header += ["set"]
+        for row, inside in zip(cells, answers.sets.tolist(), strict=True):
+            row.append(" | ".join(n for n, held in zip(names, inside, strict=True) if held))
+    return cells, header
 
 
 def write_predictions(

@@ -18,7 +18,8 @@ def pooled(answers: AnyAnswers, counts: NDArray[np.int64]) -> AnyAnswers:
 
     ``counts`` ``(Q,)`` says how many pictures, one after the other, belong to each. Probabilities
     and values are averaged (and embeddings, in which volumes are drawn); the nearest support
-    images are those that any slice is most alike; a volume was learned from if a slice was.
+    images are those that any slice is most alike; a volume was learned from if a slice was, is as
+    novel as its most novel slice, and its set holds what any slice's does.
     """
     if (counts == 1).all():
         return answers
@@ -26,8 +27,12 @@ def pooled(answers: AnyAnswers, counts: NDArray[np.int64]) -> AnyAnswers:
     columns: dict[str, NDArray[Any]] = {}
     for name in (field.name for field in fields(answers)):
         values = getattr(answers, name)
-        if name == "learned_from":
-            columns[name] = np.logical_or.reduceat(values, starts)
+        if values is None:
+            continue
+        if name in ("learned_from", "sets"):
+            columns[name] = np.logical_or.reduceat(values, starts, axis=0)
+        elif name in ("novelty", "reason"):
+            columns[name] = np.maximum.reduceat(values, starts)
         elif name not in ("nearest", "similarity"):
             summed = np.add.reduceat(values, starts, axis=0)
             columns[name] = (summed / counts[:, None]).astype(values.dtype)

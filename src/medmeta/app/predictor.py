@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medmeta.app.trusted_answers import TrustedAnswers
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.standardise import Levels
 from medmeta.episode import Inputs, any_tensor, joined_inputs, map_inputs
@@ -24,6 +25,8 @@ from medmeta.evaluation.metrics import softmax
 from medmeta.learner import AdaptedTask, HeadedLearner
 from medmeta.storage import save_folder
 from medmeta.training.checkpoint import WEIGHTS, tensors_to_bytes
+from medmeta.trust.calibration import calibrated
+from medmeta.trust.results import Trust, trust_from_dict
 
 SUPPORT = "support.safetensors"
 NEAREST = 3
@@ -38,12 +41,17 @@ class Answers:
     ``outputs`` ``(Q, K)`` are class probabilities, or values. ``nearest`` ``(Q, m)`` numbers the
     support images that are most alike in the embedding (in the logits, for a learner without one),
     ``similarity`` ``(Q, m)`` is their cosine. ``learned_from`` ``(Q,)``: which are support images.
+    ``novelty`` ``(Q,)`` is above 1 for what is unlike the support, ``reason`` ``(Q,)`` says why
+    (a number of ``ALL_REASONS``), ``sets`` ``(Q, K)`` are the classes that may be: where asked for.
     """
 
     outputs: NDArray[np.float64]
     nearest: NDArray[np.int64]
     similarity: NDArray[np.float64]
     learned_from: NDArray[np.bool_]
+    novelty: NDArray[np.float64] | None = field(default=None, kw_only=True)
+    reason: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    sets: NDArray[np.bool_] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -62,13 +70,16 @@ class SavedPredictor:
 
     ``pixels`` uint8 ``(S, C, *space)`` are the prepared support images, ``beside`` float32
     ``(S, D)`` by name what is known of each besides. Support images are called
-    by class and number (``"benign #3"``), since a file's name may name a patient.
+    by class and number (``"benign #3"``), since a file's name may name a patient. With a
+    ``set_level`` answers hold sets of classes too.
     """
 
     task: AdaptedTask
     card: Mapping[str, Any]
     pixels: NDArray[np.uint8]
     beside: Beside = field(default_factory=dict)
+    set_level: float | None = None
+    set_by_class: bool = False
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -180,13 +191,37 @@ class SavedPredictor:
         outputs = raw.astype(np.float64)
         cosine = _unit(likeness) @ self._support_directions
         nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :NEAREST]
+        told = self._trusted.told(embedded, outputs, likeness, pixels) if self._trusted else {}
         return Predictions(
-            outputs=softmax(outputs) if self.class_names else outputs,
+            outputs=self.probabilities(outputs) if self.class_names else outputs,
             nearest=nearest,
             similarity=np.take_along_axis(cosine, nearest, 1),
             learned_from=self.learned_from(pixels, beside),
             embeddings=likeness,
+            **told,
         )
+
+    def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of logits ``(Q, K)``; calibrated by the support, where that was done."""
+        held = self.trust.calibration if self.trust else None
+        if held is None:
+            return softmax(logits)
+        return calibrated(logits, held.temperature, held.bias)
+
+    @cached_property
+    def trust(self) -> Trust | None:
+        """What ``medmeta adapt`` found out about it; None where that was skipped."""
+        held = self.card.get("trust")
+        return None if held is None else trust_from_dict(held, where="the predictor's card")
+
+    @cached_property
+    def _trusted(self) -> TrustedAnswers | None:
+        if self.trust is None or not self.class_names:
+            return None
+        return TrustedAnswers(
+            self.task, self.trust, self.support_embeddings, self.pixels,
+            level=self.set_level, per_class=self.set_by_class,
+        )  # fmt: skip
 
     def _raw(self, embedded: Inputs) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Logits or values ``(q, K)``, and what nearest images are found by ``(q, D)``."""
@@ -235,7 +270,7 @@ def _contents(pixels: NDArray[np.uint8], beside: Beside) -> list[bytes]:
 
 def joined(kind: type[AnyAnswers], parts: Sequence[AnyAnswers]) -> AnyAnswers:
     """Answers that came in parts, with the columns of this kind."""
-    columns = [field.name for field in fields(kind)]
+    columns = [c.name for c in fields(kind) if getattr(parts[0], c.name) is not None]
     return kind(**{c: np.concatenate([getattr(part, c) for part in parts]) for c in columns})
 
 

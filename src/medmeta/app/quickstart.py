@@ -14,7 +14,7 @@ from PIL import Image
 from medmeta.app.evaluate_run import EvaluatedSource, EvaluationRequest, evaluate_model
 from medmeta.app.images import read_images, write_predictions
 from medmeta.app.models import load_model
-from medmeta.app.report.building import predictor_report
+from medmeta.app.report.building import Asking, predictor_report
 from medmeta.app.report.page import write_report
 from medmeta.app.support import open_support
 from medmeta.app.terminal import command_line, err, percent, say, show_table, waiting
@@ -135,8 +135,7 @@ def run_quickstart(out: Path, *, steps: int, images_per_class: int, seed: int) -
     content = predictor_report(
         predictor,
         asked,
-        title="A first task, from a few labelled pictures",
-        command="medmeta quickstart",
+        Asking("A first task, from a few labelled pictures", command="medmeta quickstart"),
         run=out / "run",
     )
     write_report(out / "report.html", content)

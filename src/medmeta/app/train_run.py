@@ -13,6 +13,7 @@ from pydantic import Field
 from medmeta.app.carrying_out import Plan, TrainedRun, Watcher, carry_out
 from medmeta.app.held_out import Held, hold_out
 from medmeta.app.initial import initial_encoder
+from medmeta.app.models import load_model
 from medmeta.app.prepared import prepared
 from medmeta.app.run_folder import check_folder
 from medmeta.app.run_request import (
@@ -25,6 +26,7 @@ from medmeta.app.run_request import (
     usable_device,
     with_record,
 )
+from medmeta.app.trusting import keep_prior
 from medmeta.data.source import Source
 from medmeta.episode import Target
 from medmeta.episodes.by_group import by_group
@@ -126,7 +128,12 @@ def train(
         init=init,
         facts=(("standardise", ready.fact),) if ready.fact else (),
     )
-    return carry_out(plan, run, Watcher(report, say, tensorboard))
+    done = carry_out(plan, run, Watcher(report, say, tensorboard))
+    if request.target == "classes" and not done.already and done.outcome.reason != "interrupted":
+        kept = load_model(run, allow_external=request.allow_external).learner
+        sources = held.validation or held.training
+        keep_prior(run, kept, sources, most_way=way[1], seed=request.training.seed)
+    return done
 
 
 def _protocol(

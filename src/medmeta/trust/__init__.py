@@ -1,1 +1,1 @@
-"""Calibration, conformal sets, novelty, explanation."""
+"""How far a learned task's answers can be trusted, from its support set alone."""

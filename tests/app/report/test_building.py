@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ def page(
 ) -> str:
     out = tmp_path_factory.mktemp("report") / "report.html"
     words = ["report", predictor, "--query", workplace / "asked", "--run", run, "--out", out]
-    ended = medmeta(*words, "--json")
+    ended = medmeta(*words, "--explain", "2", "--model-card", out.with_suffix(".json"), "--json")
     assert ended.code == 0, ended
     assert ended.json()["bytes"] == out.stat().st_size
     return out.read_text(encoding="utf-8")
@@ -32,6 +34,64 @@ def test_weird_class_names_are_escaped(page: str) -> None:
     for name in WEIRD:
         assert html.escape(name, quote=False) in page
     assert "<b>bold" not in page
+
+
+def test_it_carries_what_trust_found_out(page: str) -> None:
+    for section in ("trust", "calibration", "sets", "novelty", "checklist"):
+        assert f'<section id="{section}">' in page
+
+
+def test_it_has_maps_where_captum_is(page: str) -> None:
+    pytest.importorskip("captum", reason="the extra explain")
+    assert '<section id="explanation">' in page
+    assert page.count('<div class="pair">') == 2
+
+
+def test_without_captum_it_says_so(
+    predictor: Path, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    monkeypatch.setitem(sys.modules, "captum", None)
+    words = ("report", predictor, "--query", workplace / "asked", "--out", tmp_path / "r.html")
+    assert medmeta(*words).code == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "the library captum is not installed" in text
+    assert '<section id="explanation">' not in text
+
+
+def test_the_same_in_chinese_with_a_model_card(
+    predictor: Path, workplace: Path, tmp_path: Path
+) -> None:
+    words = ["report", predictor, "--query", workplace / "asked", "--lang", "zh", "--explain", "0"]
+    words += ["--out", tmp_path / "r.html", "--model-card", tmp_path / "r.json"]
+    assert medmeta(*words).code == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert '<html lang="zh-CN">' in text
+    assert "仅供研究使用" in text
+    card = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert card["format"] == "medmeta-model-card/1"
+    assert card["metrics"]["asked"]["images"] == 6
+    assert "JaneDoe" not in text + json.dumps(card)
+    assert str(workplace) not in text + json.dumps(card)
+
+
+def test_a_report_on_labelled_images_alone(predictor: Path, tmp_path: Path) -> None:
+    pytest.importorskip("captum", reason="the extra explain")
+    words = ("report", predictor, "--explain", "4", "--out", tmp_path / "r.html")
+    assert medmeta(*words).code == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.count('<div class="pair">') == 4
+    assert "these are labelled images, which it learned from" in text
+
+
+def test_a_report_on_a_table_of_answers(predictor: Path, workplace: Path, tmp_path: Path) -> None:
+    table = tmp_path / "answers.csv"
+    assert medmeta("predict", predictor, workplace / "asked", "--out", table).code == 0
+    assert medmeta("report", table, "--out", tmp_path / "r.html").code == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert " of 6 right" in text
+    assert "JaneDoe" not in text
+    assert str(workplace) not in text
 
 
 def test_a_report_on_a_run(run: Path, tmp_path: Path) -> None:
@@ -54,4 +114,9 @@ def test_what_a_report_cannot_do(
     refused("report", predictor, *asked, "--run", tmp_path / "empty", *out, says="empty")
     refused("report", predictor, *asked, "--out", tmp_path / "image.png", says="be lost")
     refused("report", predictor, *asked, "--out", tmp_path, says="is a folder")
+    refused("report", predictor, *out, "--lang", "fr", says=("'fr'", "en, zh"))
+    refused("report", predictor, *out, "--explain", "-1", says="--explain -1")
+    refused("report", predictor, *out, "--model-card", tmp_path / "image.png", says="be lost")
+    refused("report", tmp_path / "image.png", *out, says="no table of answers")
+    refused("report", tmp_path / "image.png", *asked, *out, says="--query and --run go with")
     assert state(tmp_path) == before

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 
 from medmeta.app.report.figures import embedding_map, learning_curve, nice_ticks
+from medmeta.app.report.words import Words
 from tests.app.report._example import example_content
+
+ENGLISH = Words("en")
 
 
 def test_map_is_the_principal_plane_on_one_scale() -> None:
     content = example_content()
     assert content.support is not None
     assert content.query is not None
-    drawn = embedding_map(content)
+    drawn = embedding_map(content, ENGLISH)
     assert drawn is not None
     every = np.concatenate([content.support.embeddings, content.query.embeddings]).astype(float)
     u, s, _ = np.linalg.svd(every - every.mean(0), full_matrices=False)
@@ -38,17 +41,19 @@ def test_map_survives_values_that_are_not_numbers() -> None:
     assert content.support is not None
     embeddings = content.query.embeddings.copy()
     embeddings[3] = math.nan
-    drawn = embedding_map(replace(content, query=replace(content.query, embeddings=embeddings)))
+    drawn = embedding_map(
+        replace(content, query=replace(content.query, embeddings=embeddings)), ENGLISH
+    )
     assert drawn is not None
     assert (len(drawn.query), len(drawn.support), drawn.left_out) == (59, 20, 1)
     flat = replace(content.support, embeddings=np.ones((20, 16), np.float32))
-    assert embedding_map(replace(content, query=None, support=flat)) is None
+    assert embedding_map(replace(content, query=None, support=flat), ENGLISH) is None
 
 
 def test_learning_curve_marks_the_best_step() -> None:
     curve = [{"step": s, "loss": 1.0} for s in range(1, 1001)]
     curve += [{"step": s, "validation": 1 - abs(s - 600) / 1000} for s in range(100, 1001, 100)]
-    loss, score = learning_curve(curve)
+    loss, score = learning_curve(curve, ENGLISH)
     assert len(loss.line.split()) == 150
     assert score.note == "best 1 at step 600"
     assert score.best is not None

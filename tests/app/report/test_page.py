@@ -21,17 +21,19 @@ from medmeta.app.report.page import render_report, write_report
 from medmeta.errors import DataError, StorageError
 from tests.app.report._example import example_content, example_evaluation
 
-VOID = {"meta", "br", "image", "use", "link", "img"}
+VOID = {"meta", "br", "image", "use", "link", "img", "wbr"}
 SECTIONS = [
     "summary",
     "data",
     "tested",
     "results",
+    "calibration",
     "map",
     "gallery",
     "answers",
     "training",
     "provenance",
+    "checklist",
     "words",
 ]
 
@@ -108,20 +110,22 @@ def test_invalid_probabilities_count_as_wrong() -> None:
 def test_sections_come_in_order_and_absent_ones_are_left_out() -> None:
     assert Page(render_report(example_content())).sections == SECTIONS
     bare = ReportContent("Bare", "ridge", ("a", "b"))
-    assert Page(render_report(bare)).sections == ["summary", "words"]
+    assert Page(render_report(bare)).sections == ["summary", "checklist", "words"]
     only_query = replace(example_content(), support=None, evaluations=(), curve=())
     assert Page(render_report(only_query)).sections == [
         "summary",
         "data",
         "results",
+        "calibration",
         "map",
         "answers",
         "provenance",
+        "checklist",
         "words",
     ]
     only_support = replace(example_content(), query=None)
     assert Page(render_report(only_support)).sections == [
-        s for s in SECTIONS if s not in ("results", "answers")
+        s for s in SECTIONS if s not in ("results", "calibration", "answers")
     ]
 
 

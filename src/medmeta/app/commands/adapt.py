@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +65,12 @@ def adapt(
     split: Split = None,
     standardise: Standardise = None,
     seed: Annotated[int, typer.Option(help="Seed, for learners that use chance.")] = 0,
+    no_estimate: Annotated[
+        bool, typer.Option("--no-estimate", help="Do not find out how good it is.")
+    ] = False,
+    readers: Annotated[
+        str | None, typer.Option(help="majority: labels as most readers have them (reader_1, …).")
+    ] = None,
     skip_bad: SkipBad = False,
     allow_external: AllowExternal = False,
     expect_sha256: ExpectSha256 = None,
@@ -75,16 +82,22 @@ def adapt(
     otherwise; the predictor then reads what it is asked about likewise. With --standardise site the
     site's grey levels are brought to one range, and predict must be told the --group of its images.
 
+    How good the predictor is, is estimated on its own images, each held out in turn.
+
     Example: medmeta adapt my_images --model run --out my_predictor
     """
+    from medmeta.app.commands.trust_shown import show_trust
     from medmeta.app.models import load_model
     from medmeta.app.support import open_support
+    from medmeta.app.trusting import by_majority, trusted
     from medmeta.app.workbench import adapt as learn
     from medmeta.settings import options_from_texts
     from medmeta.training.allocator import keep_freed_memory
 
     if set_ and head is None:
         raise SettingsError("--set goes with --head: a run's own learner keeps its options.")
+    if readers not in (None, "majority"):
+        raise SettingsError(f"--readers {readers}: only majority is known.")
     if out.exists() or out.is_symlink():
         raise SettingsError(f"{out} is already there; choose another --out or remove it.")
     check_place(out)
@@ -108,6 +121,8 @@ def adapt(
         standardise=standardise or "",
         reference=tuple(trained["reference"]) if trained else None,
     )
+    if readers:
+        opened = replace(opened, source=by_majority(opened.source))
     started = time.perf_counter()
     options = options_from_texts(set_ or [])
     predictor = learn(
@@ -118,6 +133,8 @@ def adapt(
         seed=seed,
         levels=opened.levels,
     )
+    if not no_estimate:
+        predictor = trusted(predictor, opened.source, loaded, seed=seed)
     digest = predictor.save(out)
     seconds = time.perf_counter() - started
     counts = opened.counts()
@@ -132,6 +149,7 @@ def adapt(
                 "images": len(opened.source),
                 "seconds": round(seconds, 3),
                 "notes": list(opened.notes),
+                "trust": predictor.card.get("trust"),
             }
         )
     else:
@@ -146,6 +164,8 @@ def adapt(
         show_facts("Adapted", facts)
         for note in opened.notes:
             say(note)
+        if predictor.trust is not None:
+            show_trust(predictor.trust, predictor.class_names, predictor.support_names)
     say(f"Next: {command_line('predict', out)} IMAGES --out predictions.csv")
 
 
@@ -153,18 +173,26 @@ def predict(
     predictor: Annotated[Path, typer.Argument(help="A predictor of 'medmeta adapt'.")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
     out: Annotated[Path, typer.Option(help="CSV to write.")],
+    sets: Annotated[
+        float | None,
+        typer.Option(help="Sets of classes that hold the true one so often: 0.9, say."),
+    ] = None,
+    sets_by_class: Annotated[
+        bool, typer.Option("--sets-by-class", help="So often within every class.")
+    ] = False,
     group: Group = None,
     skip_bad: SkipBad = False,
     allow_external: AllowExternal = False,
     expect_sha256: ExpectSha256 = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer images: class probabilities and the nearest support images, as CSV.
+    """Answer images: class probabilities, doubts and the nearest support images, as CSV.
 
     Example: medmeta predict my_predictor new_images --out predictions.csv
     """
     from medmeta.app.asked_table import answer_table, needs_table
     from medmeta.app.images import answer_images, write_predictions
+    from medmeta.app.trusting import set_promise, with_sets
     from medmeta.app.workbench import load_predictor
     from medmeta.data.slices import parts_in_words, slices_in_words
     from medmeta.training.allocator import keep_freed_memory
@@ -172,6 +200,7 @@ def predict(
     check_out(out, suffixes=(".csv",))
     keep_freed_memory()
     loaded = load_predictor(predictor, expected_sha256=expect_sha256, allow_external=allow_external)
+    loaded = with_sets(loaded, sets, by_class=sets_by_class)
     with waiting() as progress:
         told = partial(progress, "answering")
         answer = answer_table if needs_table(loaded.preprocessing) else answer_images
@@ -183,6 +212,7 @@ def predict(
     right = int((predicted == asked.labels)[known].sum()) if names else 0
     counts = {name: int((predicted == i).sum()) for i, name in enumerate(names)}
     learned = int(answers.learned_from.sum())
+    unlike = None if answers.novelty is None else int((answers.novelty > 1).sum())
     if as_json:
         emit_json(
             {
@@ -194,6 +224,8 @@ def predict(
                 "volumes": asked.volumes,
                 "slices_of_volumes": int(asked.counts.sum()) - len(asked.paths) + asked.volumes,
                 "learned_from": learned,
+                "unlike_the_support": unlike,
+                "sets": set_promise(loaded),
                 "problems": [{"path": str(p), "problem": text} for p, text in asked.problems],
             }
         )
@@ -208,6 +240,13 @@ def predict(
             f"warning: the predictor learned from {learned} of these images; its answers to them "
             "say nothing about how good it is. Ask about images of other patients."
         )
+    if unlike:
+        say(
+            f"warning: {unlike} of {len(asked.paths)} images are unlike anything in the support; "
+            "do not act on their answers (see the column novel_because)."
+        )
+    if promise := set_promise(loaded):
+        say(f"Sets: {promise}.")
     if asked.volumes:
         slices, volumes = parts_in_words(loaded.preprocessing)
         how = "" if loaded.preprocessing.depth else f"the mean of the answers to its {slices}, "

@@ -51,11 +51,22 @@ def inspect(
     else:
         for path, inspection in zip(paths, found, strict=True):
             _show(path, inspection)
+            _show_readers(path)
         for path, others in zip(paths, shared, strict=True):
             for other, n in others.items():
                 out.print(f"{n} pictures of {path} are, wholly or nearly, in {other} too.")
     if not all(inspection.usable for inspection in found):
         raise typer.Exit(2)
+
+
+def _show_readers(path: Path) -> None:
+    """How far readers agree, where a manifest has several."""
+    from medmeta.app.commands.trust_shown import show_agreement
+    from medmeta.app.trusting import readers_of_source
+
+    found = readers_of_source(path)
+    if found is not None:
+        show_agreement(found)
 
 
 def _shared(paths: list[Path], found: list[Inspection]) -> list[dict[str, int]]:

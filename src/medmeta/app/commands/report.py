@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medmeta.app.commands.options import AllowExternal, AsJson, Group, SkipBad
 from medmeta.app.terminal import check_out, emit_json, say, show_facts, waiting
 from medmeta.errors import SettingsError
+
+if TYPE_CHECKING:
+    from medmeta.app.report.building import Asking
+    from medmeta.app.report.content import ReportContent
+
+MOST_MAPS = 200
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    path: Annotated[Path, typer.Argument(help="A run or a predictor.")],
+    path: Annotated[
+        Path, typer.Argument(help="A run, a predictor, or the CSV that 'predict' wrote.")
+    ],
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     query: Annotated[
         Path | None,
@@ -31,61 +39,108 @@ def report(
     ] = None,
     group: Group = None,
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    lang: Annotated[str, typer.Option(help="Language of the page: en, zh (简体中文).")] = "en",
+    explain: Annotated[int, typer.Option(help="How many answers are explained by maps.")] = 8,
+    model_card: Annotated[
+        Path | None, typer.Option(help="JSON file: the same as a model card for programs.")
+    ] = None,
     skip_bad: SkipBad = False,
     allow_external: AllowExternal = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one self-contained HTML page about a run, or about a predictor and its answers.
+    """Write one self-contained HTML page about a run, a predictor and its answers, or a table.
+
+    Maps of where answers come from need the extra 'explain'; --explain 0 leaves them out.
 
     Example: medmeta report my_predictor --query new_images --run run --out report.html
     """
+    from medmeta.app.report.building import Asking
+    from medmeta.app.report.model_card import write_model_card
+    from medmeta.app.report.page import write_report
+    from medmeta.app.report.words import check_language
+
+    check_out(out, suffixes=(".html", ".htm"))
+    check_out(model_card, suffixes=(".json",))
+    if not 0 <= explain <= MOST_MAPS:
+        raise SettingsError(f"--explain {explain}: from 0 to {MOST_MAPS} answers are explained.")
+    command = _without_paths(query=query, run=run)
+    asking = Asking(title, command, check_language(lang), explain)
+    if path.is_file():
+        content = _of_table(path, asking, query=query, run=run)
+    else:
+        content = _of_folder(
+            path,
+            asking,
+            query=query,
+            run=run,
+            group=group,
+            skip_bad=skip_bad,
+            allow_external=allow_external,
+        )
+    write_report(out, content)
+    if model_card is not None:
+        write_model_card(model_card, content)
+    if as_json:
+        card = {} if model_card is None else {"model_card": str(model_card)}
+        emit_json({"report": str(out), "bytes": out.stat().st_size, **card})
+    else:
+        say(f"The report is in {out}; open it in a browser.")
+
+
+def _of_table(path: Path, asking: Asking, *, query: Path | None, run: Path | None) -> ReportContent:
+    from medmeta.app.report.answer_table import read_answers, table_report
+
+    if query is not None or run is not None:
+        raise SettingsError(
+            f"{path} is a table of answers, and --query and --run go with a predictor; give its "
+            "folder."
+        )
+    return table_report(read_answers(path), asking)
+
+
+def _of_folder(
+    path: Path,
+    asking: Asking,
+    *,
+    query: Path | None,
+    run: Path | None,
+    group: str | None,
+    skip_bad: bool,
+    allow_external: bool,
+) -> ReportContent:
     from medmeta.app.asked_table import read_asked
     from medmeta.app.models import load_model
     from medmeta.app.report.building import predictor_report, run_report
-    from medmeta.app.report.page import write_report
     from medmeta.app.workbench import is_predictor, load_predictor
 
-    check_out(out, suffixes=(".html", ".htm"))
-    command = _without_paths(query=query, run=run)
-    if is_predictor(path):
-        predictor = load_predictor(path, allow_external=allow_external)
-        if not predictor.class_names:
-            raise SettingsError(
-                f"{path} predicts values, and reports are about classes; 'medmeta predict' writes "
-                "the values as CSV."
-            )
-        asked = None
-        if query is not None:
-            with waiting() as progress:
-                told = partial(progress, "reading")
-                asked = read_asked(predictor, query, group=group, skip_bad=skip_bad, progress=told)
-        head = predictor.card["head"]
-        measured = None if run is None else load_model(run, allow_external=allow_external)
-        content = predictor_report(
-            predictor,
-            asked,
-            title=title or "What this predictor learned, and how far to trust it",
-            command=command,
-            run=run,
-            evaluations=None if measured is None else measured.evaluations(head),
-            shifts=() if measured is None else measured.shifts(head),
-        )
-    else:
+    if not is_predictor(path):
         if query is not None:
             raise SettingsError(
                 f"{path} is a run, and --query goes with a predictor; adapt one to your images "
                 "first (medmeta adapt)."
             )
-        content = run_report(
-            load_model(path, allow_external=allow_external),
-            title=title or "What this run learned",
-            command=command,
+        return run_report(load_model(path, allow_external=allow_external), asking)
+    predictor = load_predictor(path, allow_external=allow_external)
+    if not predictor.class_names:
+        raise SettingsError(
+            f"{path} predicts values, and reports are about classes; 'medmeta predict' writes "
+            "the values as CSV."
         )
-    write_report(out, content)
-    if as_json:
-        emit_json({"report": str(out), "bytes": out.stat().st_size})
-    else:
-        say(f"The report is in {out}; open it in a browser.")
+    asked = None
+    if query is not None:
+        with waiting() as progress:
+            told = partial(progress, "reading")
+            asked = read_asked(predictor, query, group=group, skip_bad=skip_bad, progress=told)
+    head = predictor.card["head"]
+    measured = None if run is None else load_model(run, allow_external=allow_external)
+    return predictor_report(
+        predictor,
+        asked,
+        asking,
+        run=run,
+        evaluations=None if measured is None else measured.evaluations(head),
+        shifts=() if measured is None else measured.shifts(head),
+    )
 
 
 def _without_paths(*, query: Path | None, run: Path | None) -> str:

@@ -3,76 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from medmeta.app.images import AskedImages
 from medmeta.app.models import LoadedModel
-from medmeta.app.pooling import POOLED, pooled
+from medmeta.app.pooling import pooled
 from medmeta.app.report.content import (
     EvaluationContent,
+    ExplanationContent,
     QueryContent,
     ReportContent,
     SupportContent,
 )
+from medmeta.app.report.explaining import EXPLAINED, explain_answers, explain_support
+from medmeta.app.report.sentences import (
+    learner_in_words,
+    notes_and_warnings,
+    provenance,
+    unknown_in_training,
+)
+from medmeta.app.report.words import Words
 from medmeta.app.workbench import SavedPredictor
-from medmeta.data.preprocess import Preprocessing, as_pictures
-from medmeta.data.slices import parts_in_words, slices_in_words
+from medmeta.data.preprocess import as_pictures
+from medmeta.errors import MissingExtraError, UnsupportedTaskError
 from medmeta.training.metrics_log import read_metrics
-from medmeta.version import __version__
+from medmeta.trust.novelty import ALL_REASONS
+
+SET_LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a report is to be: its language, and how many answers are explained by maps."""
+
+    title: str | None = None
+    command: str = ""
+    language: str = "en"
+    explain: int = EXPLAINED
 
 
 def predictor_report(
     predictor: SavedPredictor,
     asked: AskedImages | None,
+    asking: Asking,
     *,
-    title: str,
-    command: str,
     run: Path | None = None,
     evaluations: Sequence[Mapping[str, Any]] | None = None,
     shifts: Sequence[Mapping[str, Any]] = (),
 ) -> ReportContent:
-    """The content of a report on a predictor, and on its answers where images were asked."""
-    card = predictor.card
+    """The content of a report on a predictor, and on its answers where images were asked.
+
+    Maps need the extra ``explain``; without it the report says that it has none.
+    """
+    card, words = predictor.card, Words(asking.language)
     support = SupportContent(
         as_pictures(predictor.pixels),
         np.asarray(predictor.support_labels, dtype=np.int64),
         predictor.support_names,
         predictor.support_embeddings,
     )
-    notes, warnings = _notes(card, asked)
+    query, learned = (None, 0) if asked is None else _query(predictor, asked, words)
+    notes, warnings = notes_and_warnings(card, asked, words, learned_from=learned)
+    explanation, why = _explanation(predictor, query, asking.explain, words)
+    if explanation is not None and asked is not None and asked.volumes:
+        notes.append(words.plain("explanation.middle"))
     return ReportContent(
-        title=title,
-        learner=learner_in_words(card),
+        title=asking.title or words.plain("page.title_predictor"),
+        learner=learner_in_words(card, words),
         class_names=predictor.class_names,
         support=support,
-        query=_query(predictor, asked) if asked is not None else None,
+        query=query,
         evaluations=_evaluations(evaluations or card.get("evaluations", [])),
         shifts=shifts,
         curve=read_metrics(run) if run is not None else (),
         training_sources=_without_fingerprints(card["model"]),
-        data_notes=notes,
+        data_notes=[*notes, why] if why else notes,
         warnings=warnings,
-        provenance=_provenance(card, card["model"], command),
+        provenance=provenance(card, card["model"], asking.command, words),
+        trust=predictor.trust,
+        explanation=explanation,
+        language=asking.language,
     )
 
 
-def run_report(model: LoadedModel, *, title: str, command: str) -> ReportContent:
+def run_report(model: LoadedModel, asking: Asking) -> ReportContent:
     """The content of a report on a run: what it was trained on and what it reached."""
-    unknown = _unknown_in_training(model.card)
+    words = Words(asking.language)
+    unknown = unknown_in_training(model.card, words)
     return ReportContent(
-        title=title,
-        learner=learner_in_words(model.card),
+        title=asking.title or words.plain("page.title_run"),
+        learner=learner_in_words(model.card, words),
         class_names=(),
         shifts=model.shifts(),
         warnings=[unknown] if unknown else [],
         evaluations=_evaluations(model.evaluations()),  # of its own learner, not of other heads
         curve=read_metrics(model.run) if model.run is not None else (),
         training_sources=_without_fingerprints(model.card),
-        provenance=_provenance(model.card, model.card, command),
+        provenance=provenance(model.card, model.card, asking.command, words),
+        kind="run",
+        language=asking.language,
     )
 
 
@@ -81,25 +114,48 @@ def _without_fingerprints(card: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{k: v for k, v in source.items() if k != "fingerprint"} for source in sources]
 
 
-def learner_in_words(card: Mapping[str, Any]) -> str:
-    """``prototypical on conv4``."""
-    encoder = card["options"].get("encoder", {}).get("name", "an encoder")
-    head = card.get("head")
-    name = f"{head['name']} head (encoder from {card['learner']})" if head else card["learner"]
-    return f"{name} on {encoder}"
+def _explanation(
+    predictor: SavedPredictor, query: QueryContent | None, count: int, words: Words
+) -> tuple[ExplanationContent | None, str]:
+    """Maps, or why there are none."""
+    if count < 1:
+        return None, ""
+    try:
+        if query is None or not len(query.labels):
+            probabilities = predictor.predict(predictor.pixels).outputs
+            return explain_support(predictor, probabilities, count=count), ""
+        pixels, labels = query.pixels, query.labels
+        found = explain_answers(predictor, pixels, query.probabilities, labels, count=count)
+        return found, ""
+    except MissingExtraError:
+        return None, words.plain("note.no_maps")
+    except UnsupportedTaskError as error:
+        return None, words.plain("note.no_map", why=str(error))
 
 
-def _query(predictor: SavedPredictor, asked: AskedImages) -> QueryContent:
+def _query(predictor: SavedPredictor, asked: AskedImages, words: Words) -> tuple[QueryContent, int]:
+    """The answers to images, and to how many of them the predictor knew the truth."""
+    if predictor.trust is not None and predictor.trust.sets is not None:
+        predictor = replace(predictor, set_level=SET_LEVEL)
     answers = pooled(predictor.predict(asked.pixels, asked.beside), asked.counts)
-    return QueryContent(
+    reasons = None
+    if answers.novelty is not None and answers.reason is not None:
+        flagged = zip((answers.novelty > 1).tolist(), answers.reason.tolist(), strict=True)
+        reasons = tuple(ALL_REASONS[number] if over else "" for over, number in flagged)
+    content = QueryContent(
         pixels=asked.shown,
         labels=asked.labels,
-        names=tuple(f"image {i + 1}" for i in range(len(asked.paths))),
+        names=tuple(words.plain("answers.name", n=i + 1) for i in range(len(asked.paths))),
         probabilities=answers.outputs,
         embeddings=answers.embeddings,
         nearest=answers.nearest,
         similarity=answers.similarity,
+        sets=answers.sets,
+        set_level=SET_LEVEL,
+        novelty=reasons,
+        novelty_score=answers.novelty,
     )
+    return content, int(answers.learned_from.sum())
 
 
 def _evaluations(rows: Sequence[Mapping[str, Any]]) -> list[EvaluationContent]:
@@ -115,77 +171,3 @@ def _evaluations(rows: Sequence[Mapping[str, Any]]) -> list[EvaluationContent]:
         )
         for row in rows
     ]
-
-
-def _notes(card: Mapping[str, Any], asked: AskedImages | None) -> tuple[list[str], list[str]]:
-    notes: list[str] = []
-    warnings: list[str] = []
-    if not card["support"].get("patients_known"):
-        warnings.append(
-            "Patients are not known: if one patient's images are both among the labelled and the "
-            "asked images, the figures are too good."
-        )
-    if unknown := _unknown_in_training(card["model"]):
-        warnings.append(unknown)
-    if levels := card.get("standardise"):
-        notes.append(
-            f"Grey levels were brought together by {levels['column']}, those of the labelled "
-            f"images and of the asked ones ({len(levels['groups'])} known)."
-        )
-    names = [str(source["name"]) for source in card["model"].get("sources", [])]
-    if names and all(name.startswith("synthetic-") for name in names):
-        warnings.append(
-            "The learner was trained on synthetic pictures only; expect less on real images."
-        )
-    prepared = Preprocessing.model_validate(card["preprocessing"])
-    how, (parts, wholes) = slices_in_words(prepared), parts_in_words(prepared)
-    if card["support"].get("volumes"):
-        n = card["support"]["volumes"]
-        notes.append(f"Among the labelled images are {parts} of {wholes}, {n} in all ({how}).")
-    if asked is not None and asked.volumes:
-        notes.append(
-            f"{asked.volumes} of the asked images are {wholes}. The answer to each is {POOLED} "
-            f"({how}); shown is the middle one."
-        )
-    if asked is not None and asked.problems:
-        notes.append(f"{len(asked.problems)} images could not be read and are left out.")
-    size = card["preprocessing"]
-    shape = f"{size['size']}×{size['size']} pixels"
-    if size.get("samples"):
-        leads = size["leads"].split(",")
-        notes.append(
-            f"Every signal was brought to {size['samples']} samples of {len(leads)} leads, "
-            f"{size['rate']:g} a second; shown are at most three of the leads."
-        )
-        return notes, warnings
-    notes.append(
-        f"Every image was brought to {shape}, {'colour' if size['channels'] == 3 else 'grey'}."
-    )
-    return notes, warnings
-
-
-def _unknown_in_training(model: Mapping[str, Any]) -> str:
-    """What must be said where the sources of a run did not say whose images they hold."""
-    parts = [*model.get("sources", []), *model.get("validated_on", [])]
-    names = sorted({str(source["name"]) for source in parts if source.get("patients", 0) is None})
-    if not names:
-        return ""
-    return (
-        f"Patients of the training images are not known ({', '.join(names)}): its best weights may "
-        "have been chosen on patients that it had learned from."
-    )
-
-
-def _provenance(card: Mapping[str, Any], model: Mapping[str, Any], command: str) -> dict[str, str]:
-    facts = {
-        "command": command,
-        "medmeta": f"{__version__} (trained with {model.get('medmeta', '?')})",
-        "torch": str(torch.__version__),
-        "learner": learner_in_words(card),
-        "paper": str(model.get("paper", "")),
-        "training steps of the model": str(model.get("step", "?")),
-        "seed of the training": str(model.get("training", {}).get("seed", "?")),
-    }
-    for part, digest in card.get("sha256", {}).items():
-        facts[f"SHA-256 of {part}"] = digest
-    return facts

@@ -12,7 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medmeta.app.report.content import QueryContent, ReportContent, SupportContent
+from medmeta.app.report.content import (
+    QueryContent,
+    ReportContent,
+    SupportContent,
+)
 from medmeta.app.report.numbers import NO_ANSWER, answers_of
 
 MAX_SIDE = 96  # pixels: the largest that a thumbnail is shown
@@ -21,6 +25,8 @@ MAX_RIGHT_EACH_END = 6
 MAX_UNCHECKED = 200
 MAX_PER_CLASS = 24
 TOP = 3
+_ORANGE = np.array([230.0, 110.0, 0.0])
+_BLUE = np.array([0.0, 114.0, 178.0])
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,11 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Card:
-    """One query image with its answer; ``truth`` is None where it is not known."""
+    """One query image with its answer; ``truth`` is None where it is not known.
+
+    ``in_set`` names the classes of its conformal set (None: not made), ``novel`` says why it is
+    unlike the labelled images, if it is.
+    """
 
     key: str
     name: str
@@ -89,6 +99,8 @@ class Card:
     right: bool | None
     bars: tuple[Bar, ...]
     neighbours: tuple[Neighbour, ...]
+    in_set: tuple[str, ...] | None = None
+    novel: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,6 +179,10 @@ def _card(content: ReportContent, query: QueryContent, row: int, thumbnails: Thu
         right=answer == label if label >= 0 else None,
         bars=tuple(Bar(names[k], float(probabilities[k]), k == label) for k in shown),
         neighbours=_neighbours(content, query, row, thumbnails),
+        in_set=None
+        if query.sets is None
+        else tuple(name for name, inside in zip(names, query.sets[row], strict=True) if inside),
+        novel=query.novelty[row] if query.novelty is not None else "",
     )
 
 
@@ -185,3 +201,49 @@ def _neighbours(
         )
         for place, near in enumerate(query.nearest[row, :TOP].tolist())
     )
+
+
+@dataclass(frozen=True)
+class MapCard:
+    """An image beside its map: keys of both pictures, and what it was answered with."""
+
+    image: str
+    map: str
+    name: str
+    answer: str
+    truth: str | None
+    right: bool | None
+
+
+def map_cards(content: ReportContent, thumbnails: Thumbnails) -> list[MapCard]:
+    """The gallery of explained answers."""
+    told = content.explanation
+    asked = None if told is None else content.support if told.of_support else content.query
+    if told is None or asked is None:
+        return []
+    cards = []
+    for place, row in enumerate(told.rows.tolist()):
+        label, answer = int(asked.labels[row]), int(told.classes[place])
+        cards.append(
+            MapCard(
+                image=thumbnails.add(asked.pixels[row]),
+                map=thumbnails.add(overlaid(asked.pixels[row], told.maps[place])),
+                name=asked.names[row],
+                answer=content.class_names[answer],
+                truth=content.class_names[label] if label >= 0 else None,
+                right=answer == label if label >= 0 else None,
+            )
+        )
+    return cards
+
+
+def overlaid(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """An image ``(C, H, W)`` in grey under its map ``(H, W)``, as colours ``(3, H, W)``.
+
+    Orange is above zero, blue below; the strongest place covers three quarters of what is under it.
+    """
+    grey = pixels.mean(0) if len(pixels) == 3 else pixels[0].astype(np.float64)
+    strength = np.abs(heat) / max(float(np.abs(heat).max()), 1e-12)
+    colours = np.where(heat[None] >= 0, _ORANGE[:, None, None], _BLUE[:, None, None])
+    mixed = grey[None] * (1 - 0.75 * strength) + colours * 0.75 * strength
+    return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)

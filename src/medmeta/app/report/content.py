@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medmeta.trust.results import Trust
+
 
 @dataclass(frozen=True)
 class SupportContent:
@@ -31,7 +33,9 @@ class QueryContent:
     ``labels`` ``(Q,)`` are -1 where the truth is not known; ``probabilities`` ``(Q, K)``;
     ``nearest`` ``(Q, m)`` numbers support images, the most similar first, ``similarity`` ``(Q, m)``
     says how similar (1: the same direction in the embedding). ``names`` are pseudonyms
-    (``"image 12"``): what a file is called may name a patient.
+    (``"image 12"``): what a file is called may name a patient. ``sets`` ``(Q, K)`` says which
+    classes are in each image's conformal set at ``set_level``; ``novelty`` ``(Q,)`` why an image
+    is unlike the labelled ones, empty where it is not, and ``novelty_score`` ``(Q,)`` how much.
     """
 
     pixels: NDArray[np.uint8]
@@ -41,6 +45,32 @@ class QueryContent:
     embeddings: NDArray[np.float32]
     nearest: NDArray[np.int64]
     similarity: NDArray[np.float64]
+    sets: NDArray[np.bool_] | None = None
+    set_level: float = 0.9
+    novelty: tuple[str, ...] | None = None
+    novelty_score: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class ExplanationContent:
+    """Maps of where some answers come from, and how they were checked.
+
+    ``rows`` ``(E,)`` number the query images, or the support images where ``of_support``; ``maps``
+    ``(E, H, W)``: above zero speaks for the answer. Areas under the curves are means, those of
+    random maps beside them; ``correlation`` is that with maps by shuffled weights, NaN where not
+    known. ``alone``: the answers depend on a batch, and each image was asked about by itself.
+    """
+
+    rows: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    maps: NDArray[np.float32]
+    of_support: bool
+    deletion: float
+    insertion: float
+    random_deletion: float
+    random_insertion: float
+    correlation: float
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +95,8 @@ class ReportContent:
     the lines of the training log (``step``, ``loss``, ``validation``). ``shifts`` are what
     ``medmeta evaluate --shift`` kept. ``data_notes`` and
     ``warnings`` are sentences for the reader; ``provenance`` name–value pairs (versions, seed,
-    hashes, the command).
+    hashes, the command). ``trust`` is what was found out about the task when it was adapted to,
+    and ``language`` one of ``words.LANGUAGES``, in which the sentences are.
     """
 
     title: str
@@ -80,3 +111,7 @@ class ReportContent:
     data_notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    trust: Trust | None = None
+    explanation: ExplanationContent | None = None
+    kind: str = "predictor"
+    language: str = "en"

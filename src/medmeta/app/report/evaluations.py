@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from medmeta.app.report.content import EvaluationContent
+from medmeta.app.report.words import Words
 
 CHANCE = "chance"
+GUESSING = "guessing"
 
 
 @dataclass(frozen=True)
 class EvaluationRow:
     """One source under one protocol; figures that are not known are NaN.
 
-    ``baselines`` are names with mean accuracies, ``chance`` apart.
+    ``setting`` is way and shot in the field's words; ``baselines`` are names with mean accuracies,
+    ``chance`` apart.
     """
 
     source: str
     novelty: str
+    setting: str
     way: tuple[int, int]
     shot: tuple[int, int]
     n_query: int
@@ -37,23 +41,20 @@ class EvaluationRow:
     remarks: tuple[str, ...]
 
     @property
-    def setting(self) -> str:
-        """Way and shot in the field's words."""
-        return f"{range_text(self.way)}-way {range_text(self.shot)}-shot"
-
-    @property
     def not_beaten(self) -> tuple[tuple[str, float], ...]:
         """What this predictor is not clearly better than: at or above its interval's low end."""
         return tuple(
             (name, value)
-            for name, value in (("guessing", self.chance), *self.baselines.items())
+            for name, value in ((GUESSING, self.chance), *self.baselines.items())
             if value >= self.low
         )
 
 
-def evaluation_rows(evaluations: Sequence[EvaluationContent]) -> list[EvaluationRow]:
+def evaluation_rows(evaluations: Sequence[EvaluationContent], words: Words) -> list[EvaluationRow]:
     """Rows of all evaluations that measured an accuracy, by source, way and shot."""
-    rows = [_row(e) for e in evaluations if "accuracy" in (e.evaluation.get("summary") or {})]
+    rows = [
+        _row(e, words) for e in evaluations if "accuracy" in (e.evaluation.get("summary") or {})
+    ]
     order = {name: i for i, name in enumerate(dict.fromkeys(row.source for row in rows))}
     return sorted(rows, key=lambda row: (order[row.source], row.way, row.shot))
 
@@ -103,7 +104,7 @@ def _outside(value: int, ends: tuple[int, int]) -> float:
     return abs(math.log(value / (low if value < low else high)))
 
 
-def _row(content: EvaluationContent) -> EvaluationRow:
+def _row(content: EvaluationContent, words: Words) -> EvaluationRow:
     evaluation = content.evaluation
     protocol: Mapping[str, Any] = evaluation.get("protocol") or {}
     summary: Mapping[str, Any] = evaluation["summary"]
@@ -114,7 +115,8 @@ def _row(content: EvaluationContent) -> EvaluationRow:
         chance = 1 / way[0]
     return EvaluationRow(
         source=str(evaluation.get("source", "")),
-        novelty=content.novelty,
+        novelty=words.said(content.novelty),
+        setting=words.plain("tested.setting", way=range_text(way), shot=range_text(shot)),
         way=way,
         shot=shot,
         n_query=int(protocol.get("n_query") or 0),
@@ -128,7 +130,7 @@ def _row(content: EvaluationContent) -> EvaluationRow:
         calibration_error=number(evaluation.get("calibration_error")),
         chance=chance,
         baselines={k: number(v) for k, v in content.baselines.items() if k != CHANCE},
-        remarks=_remarks(evaluation, protocol, evaluation.get("dropped") or {}),
+        remarks=_remarks(evaluation, protocol, words),
     )
 
 
@@ -139,21 +141,21 @@ def _ends(value: Any) -> tuple[int, int]:
 
 
 def _remarks(
-    evaluation: Mapping[str, Any], protocol: Mapping[str, Any], dropped: Mapping[str, Any]
+    evaluation: Mapping[str, Any], protocol: Mapping[str, Any], words: Words
 ) -> tuple[str, ...]:
     """What a reader must know to compare the figure with another."""
     remarks = []
     if evaluation.get("patients_known") is False:
-        remarks.append("patients are not known: one may be among labelled and query images")
+        remarks.append(words.plain("tested.remark_patients"))
     if protocol.get("split"):
-        remarks.append(f"only the split {protocol['split']}")
+        remarks.append(words.plain("tested.remark_split", split=protocol["split"]))
     if protocol.get("standardise"):
-        remarks.append(f"grey levels brought together by {protocol['standardise']}")
+        remarks.append(words.plain("tested.remark_levels", column=protocol["standardise"]))
     if protocol.get("transductive"):
-        remarks.append("transductive: query images are answered together, not one by one")
+        remarks.append(words.plain("tested.remark_transductive"))
     if protocol.get("patient_disjoint") is False:
-        remarks.append("labelled and query images may share a patient")
-    if dropped:
+        remarks.append(words.plain("tested.remark_shared"))
+    if dropped := evaluation.get("dropped") or {}:
         names = ", ".join(f"{name} ({count})" for name, count in dropped.items())
-        remarks.append(f"classes left out, too few images: {names}")
+        remarks.append(words.plain("tested.remark_dropped", names=names))
     return tuple(remarks)

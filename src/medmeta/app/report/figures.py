@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medmeta.app.report.content import ReportContent
 from medmeta.app.report.evaluations import number
 from medmeta.app.report.numbers import answers_of
+from medmeta.app.report.words import Words
 
 # Okabe and Ito's colours for all kinds of colour vision, without the yellow that white swallows.
 # Seven colours and six shapes have no common factor, so 42 classes differ in one or the other.
@@ -81,7 +82,7 @@ class _Image:
     text: str
 
 
-def embedding_map(content: ReportContent) -> EmbeddingMap | None:
+def embedding_map(content: ReportContent, words: Words) -> EmbeddingMap | None:
     """The first two principal components of all embeddings; None where nothing could be seen.
 
     Both axes have one scale, so near on the page is near in the plane. Of very many query images
@@ -91,10 +92,10 @@ def embedding_map(content: ReportContent) -> EmbeddingMap | None:
     n_query = 0 if query is None else len(query.labels)
     kept = np.unique(np.linspace(0, n_query - 1, min(n_query, MAX_POINTS)).astype(int))
     parts = [] if support is None else [support.embeddings]
-    images = _support_images(content)
+    images = _support_images(content, words)
     if query is not None:
         parts.append(query.embeddings[kept])
-        images += _query_images(content, kept)
+        images += _query_images(content, kept, words)
     if not parts:
         return None
     embeddings = np.concatenate(parts).astype(np.float64)
@@ -112,15 +113,18 @@ def embedding_map(content: ReportContent) -> EmbeddingMap | None:
     return EmbeddingMap(WIDTH, height, points[:n_support], points[n_support:], plane[1], left_out)
 
 
-def _support_images(content: ReportContent) -> list[_Image]:
+def _support_images(content: ReportContent, words: Words) -> list[_Image]:
     support, names = content.support, content.class_names
     if support is None:
         return []
     pairs = zip(support.labels.tolist(), support.names, strict=True)
-    return [_Image(k, False, f"{name}, labelled image: {names[k]}") for k, name in pairs]
+    return [
+        _Image(k, False, words.plain("map.point_support", name=name, class_name=names[k]))
+        for k, name in pairs
+    ]
 
 
-def _query_images(content: ReportContent, rows: NDArray[Any]) -> list[_Image]:
+def _query_images(content: ReportContent, rows: NDArray[Any], words: Words) -> list[_Image]:
     """Coloured by the true class where it is known, else by the answer."""
     query, names = content.query, content.class_names
     if query is None:
@@ -129,11 +133,13 @@ def _query_images(content: ReportContent, rows: NDArray[Any]) -> list[_Image]:
     images = []
     for row in rows.tolist():
         truth, answer = int(query.labels[row]), int(answers[row])
-        said = f"answer: {names[answer]}" if answer >= 0 else "no answer"
-        known = f", true class: {names[truth]}" if truth >= 0 else ""
+        key = "map.point_query" if answer >= 0 else "map.point_none"
+        text = words.plain(key, name=query.names[row], answer=names[answer])
+        if truth >= 0:
+            text = words.plain("map.point_true", text=text, class_name=names[truth])
         shown = truth if truth >= 0 else answer
         wrong = truth >= 0 and truth != answer
-        images.append(_Image(shown, wrong, f"{query.names[row]}, {said}{known}"))
+        images.append(_Image(shown, wrong, text))
     return images
 
 
@@ -180,19 +186,20 @@ class Panel:
     bottom: ClassVar[int] = 168
 
 
-def learning_curve(curve: Sequence[Mapping[str, Any]]) -> list[Panel]:
+def learning_curve(curve: Sequence[Mapping[str, Any]], words: Words) -> list[Panel]:
     """Panels of the training loss and of the validation score, each where it was logged."""
     panels = []
-    for name, title in (("loss", "Training loss"), ("validation", "Validation score")):
+    for name in ("loss", "validation"):
         pairs = [(number(line.get("step")), number(line.get(name))) for line in curve]
         known = np.array([pair for pair in pairs if all(map(math.isfinite, pair))])
         if len(known) >= 2 and np.ptp(known[:, 0]) > 0:
             known = known[known[:, 0].argsort(kind="stable")]
-            panels.append(_panel(title, known, marks_best=name == "validation"))
+            panels.append(_panel(name, known, words))
     return panels
 
 
-def _panel(title: str, known: NDArray[np.float64], *, marks_best: bool) -> Panel:
+def _panel(name: str, known: NDArray[np.float64], words: Words) -> Panel:
+    marks_best = name == "validation"
     knots = known if marks_best else _binned(known)
     (x_low, y_low), (x_high, y_high) = knots.min(0), knots.max(0)
     pad = 0.08 * (y_high - y_low) or 0.5
@@ -210,9 +217,9 @@ def _panel(title: str, known: NDArray[np.float64], *, marks_best: bool) -> Panel
     if marks_best:
         top = knots[knots[:, 1].argmax()]
         best = place(*top)
-        note = f"best {top[1]:.3g} at step {int(top[0]):,}"
+        note = words.plain("training.best", value=f"{top[1]:.3g}", step=f"{int(top[0]):,}")
     return Panel(
-        title=title,
+        title=words.plain(f"training.{name}"),
         line=" ".join(f"{x},{y}" for x, y in (place(*knot) for knot in knots)),
         x_ticks=[(place(x, y_low)[0], f"{x:,.0f}") for x in nice_ticks(x_low, x_high)],
         y_ticks=[(place(x_low, y)[1], f"{y:.6g}") for y in nice_ticks(y_low, y_high)],

@@ -8,6 +8,7 @@ from typing import Any
 
 from medmeta.app.report.evaluations import number, range_text
 from medmeta.app.report.figures import COLOURS, WIDTH
+from medmeta.app.report.words import Words
 
 LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 120, 12, 190
 
@@ -61,25 +62,27 @@ class QualityTable:
 
 
 def shift_tables(
-    shifts: Sequence[Mapping[str, Any]],
+    shifts: Sequence[Mapping[str, Any]], words: Words
 ) -> tuple[list[GroupTable], list[QualityTable]]:
     """What a run's ``summary.json`` of shifts hold, as tables; other metrics than accuracy not."""
     known = [shift for shift in shifts if shift.get("metric") == "accuracy"]
-    groups = [_groups(shift) for shift in known if "groups" in shift]
-    return groups, [_quality(shift) for shift in known if "worsened" in shift]
+    groups = [_groups(shift, words) for shift in known if "groups" in shift]
+    return groups, [_quality(shift, words) for shift in known if "worsened" in shift]
 
 
-def _title(shift: Mapping[str, Any]) -> str:
+def _title(shift: Mapping[str, Any], words: Words) -> str:
     protocol = shift["protocol"]
     way, shot = (range_text((int(a), int(b))) for a, b in (protocol["n_way"], protocol["n_shot"]))
-    return f"{shift['source']}, {way}-way {shot}-shot"
+    return f"{shift['source']}, {words.plain('tested.setting', way=way, shot=shot)}"
 
 
-def _groups(shift: Mapping[str, Any]) -> GroupTable:
+def _groups(shift: Mapping[str, Any], words: Words) -> GroupTable:
     rows = [
         _compared(g["name"], g["inside"], g["outside"], g["difference"]) for g in shift["groups"]
     ]
-    return GroupTable(_title(shift), shift["column"], tuple(rows), shift.get("left_out") or {})
+    return GroupTable(
+        _title(shift, words), shift["column"], tuple(rows), shift.get("left_out") or {}
+    )
 
 
 def _compared(
@@ -89,22 +92,23 @@ def _compared(
     return Compared(name, *means, *(number(gap.get(k)) for k in ("mean", "low", "high")))
 
 
-def _quality(shift: Mapping[str, Any]) -> QualityTable:
+def _quality(shift: Mapping[str, Any], words: Words) -> QualityTable:
     clean = number(shift["clean"].get("mean"))
     by_name: dict[str, list[tuple[int, float]]] = {}
     rows = []
     for worse in shift["worsened"]:
-        name = f"{worse['distortion']} {worse['severity']}"
+        fault = words.said(worse["distortion"])
+        name = f"{fault} {worse['severity']}"
         row = _compared(name, shift["clean"], worse["worse"], worse["difference"])
         rows.append(row)
-        by_name.setdefault(worse["distortion"], []).append((int(worse["severity"]), row.second))
+        by_name.setdefault(fault, []).append((int(worse["severity"]), row.second))
     lines = []
     for place, (name, values) in enumerate(by_name.items()):
         knots = [_place(severity, mean) for severity, mean in [(0, clean), *values]]
         points = " ".join(f"{x},{y}" for x, y in knots)
         lines.append(Line(name, COLOURS[place % len(COLOURS)], points, knots[-1]))
     ticks = tuple((_place(0, share)[1], f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1))
-    return QualityTable(_title(shift), clean, tuple(rows), _apart(lines), ticks)
+    return QualityTable(_title(shift, words), clean, tuple(rows), _apart(lines), ticks)
 
 
 def _place(severity: int, mean: float) -> tuple[float, float]:

@@ -1,0 +1,123 @@
+"""Whether a map is right: deletion and insertion of what it names first, beside random maps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medmeta.errors import DataError, SettingsError
+from medmeta.learner import AdaptedTask
+from medmeta.trust.explanation import (
+    BATCH,
+    Windows,
+    answers_of,
+    neutral_images,
+    raw_answers,
+)
+
+STEPS = 16
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The probability of the explained class as pixels go and come, in a map's order.
+
+    ``share`` ``(F,)`` of the pixels that were deleted from the image, or inserted into the neutral
+    one; ``deletion`` and ``insertion`` ``(Q, F)``.
+    """
+
+    share: NDArray[np.float64]
+    deletion: NDArray[np.float64]
+    insertion: NDArray[np.float64]
+
+    @property
+    def deletion_area(self) -> NDArray[np.float64]:
+        """Area under each deletion curve ``(Q,)``: small where the map names what matters."""
+        return np.asarray(np.trapezoid(self.deletion, self.share, axis=1))
+
+    @property
+    def insertion_area(self) -> NDArray[np.float64]:
+        """Area under each insertion curve ``(Q,)``: large where the map names what matters."""
+        return np.asarray(np.trapezoid(self.insertion, self.share, axis=1))
+
+
+def deletion_and_insertion(
+    task: AdaptedTask,
+    images: Tensor,
+    maps: NDArray[np.float32],
+    *,
+    classes: Tensor | None = None,
+    steps: int = STEPS,
+    batch: int = BATCH,
+) -> Curves:
+    """Delete and insert pixels in the order that maps ``(Q, *space)`` give (Petsiuk et al. 2018).
+
+    ``images`` ``(Q, C, *space)``; ``classes`` ``(Q,)``, by default each image's answer. Deleted
+    pixels become the support's mean colour. Raises ``DataError`` for maps that are not finite or
+    do not fit.
+    """
+    if maps.shape != (len(images), *images.shape[2:]) or not np.isfinite(maps).all():
+        raise DataError(
+            f"maps of {maps.shape} do not fit images of {tuple(images.shape)}, or have gaps; "
+            "leave out images without a valid answer."
+        )
+    if steps < 1:
+        raise SettingsError(f"{steps} steps of deletion: it takes at least one.")
+    classes = answers_of(task, images, batch=batch) if classes is None else classes
+    share = np.linspace(0, 1, steps + 1)
+    n_pixels = math.prod(images.shape[2:])
+    order = np.argsort(-maps.reshape(len(maps), -1), axis=1, kind="stable")
+    rank = torch.from_numpy(np.argsort(order, axis=1)).reshape(maps.shape).to(images.device)
+    blank = neutral_images(task, images)
+    deletion, insertion = [], []
+    for part in share:
+        named = (rank < round(part * n_pixels))[:, None]
+        deletion.append(_probability(task, torch.where(named, blank, images), classes, batch))
+        insertion.append(_probability(task, torch.where(named, images, blank), classes, batch))
+    return Curves(share, np.stack(deletion, 1), np.stack(insertion, 1))
+
+
+def random_maps(
+    n: int, space: tuple[int, ...], *, seed: int, windows: Windows | None = None
+) -> NDArray[np.float32]:
+    """Maps ``(n, *space)`` that know nothing, as coarse as those of occlusion.
+
+    Of single random pixels, a few would spoil an image everywhere at once, which no map does that
+    has areas; so a random map has blocks of a window's stride.
+    """
+    stride = (windows or Windows.of(space)).stride
+    cells = tuple(math.ceil(side / step) for side, step in zip(space, stride, strict=True))
+    maps = np.random.default_rng(seed).random((n, *cells), dtype=np.float32)
+    for axis, step in enumerate(stride, start=1):
+        maps = np.repeat(maps, step, axis=axis)
+    return maps[(slice(None), *(slice(side) for side in space))]
+
+
+def mass_within(maps: NDArray[np.float32], marked: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share of what speaks for the class that lies where ``marked`` ``(Q, *space)``, ``(Q,)``.
+
+    0 for a map with nothing above zero.
+
+    >>> maps = np.array([[3.0, 1.0, -5.0]], dtype=np.float32)
+    >>> mass_within(maps, np.array([[True, False, False]])).tolist()
+    [0.75]
+    """
+    above = np.maximum(maps, 0).reshape(len(maps), -1).astype(np.float64)
+    inside = np.where(marked.reshape(len(maps), -1), above, 0).sum(1)
+    whole = above.sum(1)
+    return np.asarray(np.divide(inside, whole, out=np.zeros_like(whole), where=whole > 0))
+
+
+def _probability(
+    task: AdaptedTask, images: Tensor, classes: Tensor, batch: int
+) -> NDArray[np.float64]:
+    with torch.no_grad():
+        raw = raw_answers(task, images, batch=batch).double()
+    if raw.shape[1] > 1:
+        raw = raw.softmax(1)
+    return np.asarray(raw.gather(1, classes[:, None])[:, 0].cpu().numpy())

@@ -1,0 +1,108 @@
+"""Conformal sets of one learned task: cross-conformal, from its support set."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medmeta.episode import Inputs
+from medmeta.errors import SettingsError
+from medmeta.learner import AdaptedTask
+from medmeta.trust.bounds import exact_share
+from medmeta.trust.conformal import (
+    by_class,
+    cross_p_values,
+    exact_coverage,
+    guarantee,
+    margins,
+    own_scores,
+    prediction_sets,
+    split_p_values,
+)
+from medmeta.trust.held_out import fold_predictors
+from medmeta.trust.results import SetCoverage, SetRule
+
+Array = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+LEVEL = 0.9
+
+
+def set_rule(logits: Array, labels: Numbers, folds: Numbers, *, level: float = LEVEL) -> SetRule:
+    """What sets are made by: held-out logits ``(n, K)`` of one repeat, and its folds ``(n,)``.
+
+    How they cover is found on the support itself, each image by the others of its fold's scores
+    left out, so that it is of ``n − 1`` images.
+    """
+    scores = margins(logits)
+    own = own_scores(scores, labels)
+    counts = np.bincount(labels, minlength=logits.shape[1]).tolist()
+    coverage = []
+    for kind in ("marginal", "class-conditional"):
+        inside = np.array([_left_out(scores, own, labels, i, kind, level) for i in range(len(own))])
+        holds = inside[np.arange(len(own)), labels]
+        n = min(counts) if kind == "class-conditional" else len(labels)
+        coverage.append(
+            SetCoverage(
+                kind,
+                level,
+                exact_share(float(holds.sum()), len(holds)),
+                (max(0.0, 2 * level - 1), exact_coverage(n, level)),
+                float(inside.sum(1).mean()),
+                guarantee(counts, level, per_class=kind == "class-conditional"),
+            )
+        )
+    return SetRule(tuple(folds.tolist()), tuple(own.tolist()), tuple(coverage))
+
+
+def _left_out(
+    scores: Array, own: Array, labels: Numbers, image: int, kind: str, level: float
+) -> NDArray[np.bool_]:
+    """The set of one support image by the others' scores."""
+    others = np.arange(len(own)) != image
+    if kind == "marginal":
+        return prediction_sets(split_p_values(own[others], scores[image]), level)
+    p = [
+        split_p_values(own[others & (labels == k)], scores[image, k : k + 1])[0]
+        for k in range(scores.shape[1])
+    ]
+    return prediction_sets(np.array(p), level)
+
+
+def check_level(level: float) -> None:
+    """Raise ``SettingsError`` for a level that is no share of images."""
+    if not 0.5 <= level < 1:
+        raise SettingsError(
+            f"--sets {level:g}: say how often a set must hold the true class, from 0.5 to below 1 "
+            "(0.9 is usual)."
+        )
+
+
+class SetMaker:
+    """Makes the sets of one task; each fold's predictor is adapted again, once.
+
+    ``per_class``: coverage within every class, instead of over all.
+    """
+
+    def __init__(
+        self, task: AdaptedTask, rule: SetRule, *, level: float, per_class: bool = False
+    ) -> None:
+        check_level(level)
+        self.level, self.per_class = level, per_class
+        self.folds, self.scores = np.array(rule.folds), np.array(rule.scores)
+        self.labels = task.support.labels[0].cpu().numpy()
+        self.predictors = fold_predictors(task, self.folds)
+
+    def sets(self, query: Inputs) -> NDArray[np.bool_]:
+        """Which classes ``(Q, K)`` are in the set of each image of ``query`` ``(1, Q, ...)``.
+
+        Embeddings where the task has a head, else images.
+        """
+        with torch.no_grad():
+            outputs = [p(query)[0].cpu().numpy().astype(np.float64) for p in self.predictors]
+        asked = margins(np.stack(outputs))
+        if self.per_class:
+            p = by_class(self.scores, self.labels, self.folds, asked)
+        else:
+            p = cross_p_values(self.scores, self.folds, asked)
+        return prediction_sets(p, self.level)

@@ -1,0 +1,110 @@
+"""Temperature, bias, and the scores of probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss
+
+from medmeta.trust.calibration import (
+    calibrate,
+    calibrated,
+    debiased_error,
+    fit_calibration,
+    reliability,
+)
+from medmeta.trust.folds import draw_folds
+from medmeta.trust.prior import TrustPrior
+
+WIDE = TrustPrior(temperature_spread=50.0)
+
+
+def drawn(n: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits ``(1, n, 3)`` that are ``temperature`` times too far apart, and labels."""
+    random = np.random.default_rng(seed)
+    true = random.normal(0, 1.5, (n, 3))
+    labels = np.array([random.choice(3, p=softmax(row)) for row in true])
+    return true[None] * temperature, labels
+
+
+def test_the_temperature_that_logits_were_spoilt_by_is_found() -> None:
+    logits, labels = drawn(5000, 4.0)
+    temperature, bias = fit_calibration(logits, labels, WIDE)
+    assert temperature == pytest.approx(4.0, rel=0.1)
+    assert np.abs(bias).max() < 0.1
+
+
+def test_the_temperature_is_that_of_a_logistic_regression() -> None:
+    """Of two classes, dividing logits by T is a logistic regression without intercept."""
+    logits, labels = drawn(2000, 2.5, seed=1)
+    two = labels < 2
+    pair = logits[:, two][:, :, :2]
+    gap = pair[0, :, 0] - pair[0, :, 1]
+    fitted = LogisticRegression(C=1e9, fit_intercept=False).fit(gap[:, None], labels[two] == 0)
+    temperature, _ = fit_calibration(pair, labels[two], WIDE, with_bias=False)
+    assert temperature == pytest.approx(1 / fitted.coef_[0, 0], rel=1e-3)
+
+
+def test_a_class_that_is_named_too_often_is_held_back() -> None:
+    logits, labels = drawn(5000, 1.0, seed=2)
+    logits[..., 0] += 1.0
+    _, bias = fit_calibration(logits, labels, WIDE)
+    assert bias[0] - bias[1] == pytest.approx(-1.0, abs=0.15)
+
+
+def test_of_few_images_the_prior_decides() -> None:
+    prior = TrustPrior(log_temperature=float(np.log(3.0)), temperature_spread=0.7, tasks=100)
+    logits = np.array([[[9.0, 0.0], [0.0, 9.0]]])
+    found, _ = fit_calibration(logits, np.array([0, 1]), prior)
+    assert 1.0 < found < 4.0  # all right, and yet not as sure as could be
+    wrong, _ = fit_calibration(logits, np.array([1, 0]), prior)
+    assert wrong > found
+
+
+def test_logits_that_are_all_equal_do_not_stop_it() -> None:
+    temperature, bias = fit_calibration(np.zeros((2, 6, 2)), np.arange(6) % 2, TrustPrior())
+    assert np.isfinite(temperature)
+    assert np.isfinite(bias).all()
+    assert calibrated(np.zeros((1, 2)), temperature, bias)[0, 0] == pytest.approx(0.5)
+
+
+def test_calibration_is_judged_on_folds_it_has_not_seen() -> None:
+    logits, labels = drawn(300, 5.0, seed=3)
+    folds = draw_folds(labels, np.arange(300), n_folds=5, repeats=1)
+    found = calibrate(logits, labels, folds, WIDE)
+    assert found.before is not None
+    assert found.after is not None
+    assert (found.before.ece_debiased or 0) > 0.1
+    assert (found.after.ece_debiased or 0) < 0.05
+    assert (found.after.log_loss or 9) < (found.before.log_loss or 0)
+    assert sum(b.count for b in found.after.bins) == 300
+
+
+def test_scores_are_scikit_learns() -> None:
+    logits, labels = drawn(200, 1.0)
+    p = softmax(logits[0], axis=1)
+    found = reliability(p, labels)
+    assert found.log_loss == pytest.approx(log_loss(labels, p))
+    assert found.brier == pytest.approx(brier_score_loss(labels, p, scale_by_half=False))
+
+
+def test_chance_alone_is_taken_off() -> None:
+    """Probabilities that are right, few of them: the plain error is all chance."""
+    random = np.random.default_rng(4)
+    plain, less = [], []
+    for _ in range(200):
+        confidence = random.uniform(0.5, 1, 60)
+        right = random.random(60) < confidence
+        gaps = np.stack([1 - confidence, confidence], 1)
+        plain.append(reliability(gaps, right.astype(np.int64)).ece or 0)
+        less.append(debiased_error(confidence, right))
+    assert np.mean(plain) > 0.08
+    assert np.mean(less) < 0.6 * np.mean(plain)
+    sure = debiased_error(np.full(20_000, 0.9), np.arange(20_000) % 2 == 0)
+    assert sure == pytest.approx(0.4, abs=1e-3)
+
+
+def test_nothing_to_judge() -> None:
+    assert reliability(np.zeros((0, 2)), np.zeros(0, np.int64)).ece is None
