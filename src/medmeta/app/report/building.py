@@ -120,6 +120,8 @@ def _explanation(
     """Maps, or why there are none."""
     if count < 1:
         return None, ""
+    if predictor.preprocessing.input_spec.kind != "image":
+        return None, words.plain("note.maps_of_pictures")
     try:
         if query is None or not len(query.labels):
             probabilities = predictor.predict(predictor.pixels).outputs
