@@ -35,7 +35,7 @@ class _InputSpec(Card):
 
 
 class _Target(Card):
-    kind: Literal["classes", "values"]
+    kind: Literal["classes", "masks", "values"]
     size: Count
 
 
@@ -93,7 +93,7 @@ class _Figure(Card):
 class _Drawn(Card):
     model_config = _FROM_LISTS
 
-    kind: Literal["classes", "values"] = "classes"
+    kind: Literal["classes", "masks", "values"] = "classes"
     n_way: tuple[Count, Count]
     n_shot: tuple[Count, Count]
 

@@ -6,11 +6,14 @@ from medmeta.encoders import (
     basic_resnet,
     border,
     conv4,
+    filters,
     hog_colour,
     joined,
     pixels,
     resnet,
+    unet,
 )
+from medmeta.encoders._dense import DenseEncoder
 from medmeta.encoders._interface import (
     AbstractEncoder,
     EncoderConfig,
@@ -32,6 +35,7 @@ from medmeta.settings import validated
 __all__ = [
     "ENCODERS",
     "AbstractEncoder",
+    "DenseEncoder",
     "EncoderConfig",
     "EncoderSpec",
     "ExternalEncoder",
@@ -48,11 +52,13 @@ ENCODERS: dict[str, EncoderSpec] = {
     for spec in (
         border.SPEC,
         conv4.SPEC,
+        filters.SPEC,
         hog_colour.SPEC,
         joined.SPEC,
         pixels.SPEC,
         *basic_resnet.SPECS,
         resnet.SPEC,
+        unet.SPEC,
     )
 }
 

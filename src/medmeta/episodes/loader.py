@@ -13,16 +13,24 @@ from torch import Tensor
 from medmeta.data.preprocess import as_float
 from medmeta.data.source import Source
 from medmeta.episode import Episode, LabelledSet, Target
-from medmeta.episodes.alterations import Alterations, apply_alterations, draw_alterations
+from medmeta.episodes.alterations import (
+    Alterations,
+    apply_alterations,
+    draw_alterations,
+    moved_masks,
+)
 from medmeta.episodes.augmentation import (
     Augment,
     Changes,
     apply_changes,
     draw_changes,
     is_colour,
+    mirrored_masks,
 )
 from medmeta.episodes.modality_table import allowed_of
 from medmeta.episodes.sampler import Stream, TaskDraw, TaskSampler
+from medmeta.episodes.structures import task_labels
+from medmeta.episodes.task_augmentation import ALLOWED, TaskChanges, draw_task_changes
 from medmeta.spans import span
 
 View = Callable[[NDArray[np.int64]], Tensor]
@@ -68,7 +76,8 @@ class EpisodeLoader:
 
     ``views`` give the images (or embeddings) of each of the sampler's sources; by default its
     pixels. ``augment`` changes the images a little, the same way whenever the task is drawn:
-    ``light`` alike for all, ``modality`` within what that of a task's images allows.
+    ``light`` alike for all, ``modality`` within what that of a task's images allows; masks move with
+    their images. ``tasks`` is for masks: it makes other tasks of them.
     """
 
     def __init__(
@@ -95,23 +104,55 @@ class EpisodeLoader:
         """Drawn tasks of one shape with their images; support and query are views of one tensor."""
         with span("load"):
             ids = torch.tensor([draw.task for draw in draws], device=self.device)
-            n_support = len(draws[0].support_rows)
-            images = self._images(draws)
+            n = len(draws[0].support_rows)
+            stored = self._gathered(draws)
+            drawn = self._drawn(draws, stored)
+            images = self._images(stored, drawn)
+            if target.kind != "masks":
+                support = self._labels(draws, target, query=False)
+                query = self._labels(draws, target, query=True)
+            else:
+                masks = self._masks(draws, drawn)
+                if self.augment == "tasks":
+                    images, masks = self._other_tasks(draws).apply(images, masks, target)
+                support, query = masks[:, :n], masks[:, n:]
             return Episode(
-                LabelledSet(images[:, :n_support], self._labels(draws, target, query=False), ids),
-                LabelledSet(images[:, n_support:], self._labels(draws, target, query=True), ids),
+                LabelledSet(images[:, :n], support, ids),
+                LabelledSet(images[:, n:], query, ids),
                 target,
             )
 
-    def _images(self, draws: Sequence[TaskDraw]) -> Tensor:
-        """``(T, S + Q, ...)``: one gathering from each source, then one conversion of them all."""
-        stored = self._gathered(draws)
+    def _drawn(self, draws: Sequence[TaskDraw], stored: Tensor) -> Changes | Alterations | None:
+        """What happens to the images of each task."""
+        if self.augment == "none":
+            return None
+        light = self.augment == "light"
+        return self._changes(draws, stored) if light else self._alterations(draws, stored)
+
+    def _images(self, stored: Tensor, drawn: Changes | Alterations | None) -> Tensor:
+        """``(T, S + Q, ...)``, converted all at once."""
         images = stored.to(self.device)
-        if self.augment == "light":
-            return apply_changes(images, self._changes(draws, stored))
-        if self.augment == "modality":
-            return apply_alterations(images, self._alterations(draws, stored))
+        if isinstance(drawn, Changes):
+            return apply_changes(images, drawn)
+        if isinstance(drawn, Alterations):
+            return apply_alterations(images, drawn)
         return as_float(images) if images.dtype == torch.uint8 else images
+
+    def _masks(self, draws: Sequence[TaskDraw], drawn: Changes | Alterations | None) -> Tensor:
+        """Labels ``(T, S + Q, H, W)``, moved as their images are."""
+        found = []
+        for draw in draws:
+            rows = np.concatenate([draw.support_rows, draw.query_rows])
+            masks = self.sampler.sources[draw.source].gather_masks(rows)
+            found.append(task_labels(masks, draw.values))
+        masks = torch.from_numpy(np.stack(found)).to(self.device)
+        if isinstance(drawn, Changes):
+            return mirrored_masks(masks, drawn)
+        return masks if drawn is None else moved_masks(masks, drawn)
+
+    def _other_tasks(self, draws: Sequence[TaskDraw]) -> TaskChanges:
+        random = (self.sampler.generator(Stream.OTHER_TASKS, draw.task) for draw in draws)
+        return TaskChanges.of_tasks([draw_task_changes(one) for one in random])
 
     def _gathered(self, draws: Sequence[TaskDraw]) -> Tensor:
         parts = [rows for draw in draws for rows in (draw.support_rows, draw.query_rows)]
@@ -154,7 +195,8 @@ class EpisodeLoader:
         drawn = []
         for draw, colour in zip(draws, is_colour(images), strict=True):
             rows = np.concatenate([draw.support_rows, draw.query_rows])
-            allowed = allowed_of(self.sampler.sources[draw.source].index.modalities, rows)
+            modalities = self.sampler.sources[draw.source].index.modalities
+            allowed = ALLOWED if self.augment == "tasks" else allowed_of(modalities, rows)
             random = self.sampler.generator(Stream.AUGMENTATION, draw.task)
             drawn.append(
                 draw_alterations(random, n_images, n_channels, allowed, colour=bool(colour))

@@ -43,6 +43,7 @@ from medmeta.learners.memory import mann, memory_network, meta_memory
 from medmeta.learners.metric import matching, prototypical, relation, siamese
 from medmeta.learners.optimiser import lstm, meta_networks, metal
 from medmeta.learners.pretraining import UnionClassifier
+from medmeta.learners.segmentation import conditioned_unet
 from medmeta.learners.standardised import StandardisedValues
 from medmeta.learners.transductive import bd_cspn, laplacian_shot, pt_map, tim
 from medmeta.settings import validated
@@ -105,6 +106,7 @@ LEARNERS: dict[str, LearnerSpec] = {
         nearest_centroid.SPEC,
         random_forest.SPEC,
         sgd.SPEC,
+        conditioned_unet.SPEC,
     )
 }
 
@@ -116,14 +118,27 @@ def learner_spec(name: str) -> LearnerSpec:
     return LEARNERS[name]
 
 
-def configuration(name: str, options: Mapping[str, Any] | EncodedConfig | None) -> EncodedConfig:
-    """A learner's validated options; its encoder's normalisation is filled in."""
+def configuration(
+    name: str,
+    options: Mapping[str, Any] | EncodedConfig | None,
+    *,
+    kind: TargetKind = "classes",
+) -> EncodedConfig:
+    """A learner's validated options; its encoder's normalisation is filled in.
+
+    For masks (``kind``) the encoder is one that says something of every pixel, unless another is
+    named.
+    """
     spec = learner_spec(name)
     if isinstance(options, spec.config):
         config: EncodedConfig = options
     else:
         plain = options.model_dump() if isinstance(options, EncodedConfig) else options
         config = validated(spec.config, plain or {}, where=f"learner {name}")
+    named = "encoder" in config.model_fields_set and "name" in config.encoder.model_fields_set
+    if kind == "masks" and not named:
+        dense = config.encoder.model_copy(update={"name": spec.dense_encoder})
+        config = config.model_copy(update={"encoder": dense})
     if config.encoder.norm is None:
         encoder = config.encoder.model_copy(update={"norm": spec.default_norm})
         config = config.model_copy(update={"encoder": encoder})
@@ -150,7 +165,7 @@ def build_learner(
     True
     """
     spec = learner_spec(name)
-    settings = configuration(name, config)
+    settings = configuration(name, config, kind=target.kind)
     network: AbstractEncoder
     if encoder is None:
         norm = settings.encoder.norm or spec.default_norm

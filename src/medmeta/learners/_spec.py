@@ -34,6 +34,7 @@ class LearnerSpec:
     ``build(config, encoder, input_spec, target)`` makes it from a ready encoder;
     ``build_head(config, embedding_spec, target)`` makes its head alone, for use on any trained
     encoder; None where it has none. ``default_norm`` is how its encoder normalises unless told.
+    ``dense_encoder`` is the encoder of tasks of masks unless told.
     ``tunes``: it trains the encoder within each task and learns nothing across them, so it serves
     on any trained encoder as a head does.
     """
@@ -47,6 +48,7 @@ class LearnerSpec:
     build_head: BuildHead | None = None
     default_norm: Norm = "running"
     tunes: bool = False
+    dense_encoder: str = "unet"
 
     @property
     def serves_on_encoders(self) -> bool:
