@@ -1,9 +1,9 @@
-"""Trains the learners of masks: real sets and made-up anatomies, small pictures first.
+"""Trains the learners of masks: on real sets and made-up anatomies.
 
     python benchmarks/segmentation_training.py --data shared/data --out runs/segmentation \
-        --learner conditioned_unet --steps 3000 800
+        --learner conditioned_unet --steps 1500
 
-A phase for each size (64, then 128); each is resumed where it was stopped.
+A phase for each of --sizes, with its --steps and --rate; each is resumed where it was stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from medmeta.training.loop import Report, Trainer
 from medmeta.training.settings import TrainingSettings
 from medmeta.version import __version__
 
-SIZES = (64, 128)
 ANATOMIES, PICTURES = 200, 10
 TARGET = Target("masks", 2)
 
@@ -40,14 +39,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--learner", default="conditioned_unet")
-    parser.add_argument("--steps", type=int, nargs="+", default=[3000, 800])
-    parser.add_argument("--rate", type=float, nargs="+", default=[2e-3, 1e-3])
+    parser.add_argument("--steps", type=int, nargs="+", default=[1500])
+    parser.add_argument("--rate", type=float, nargs="+", default=[2e-3])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64])
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--shots", type=int, nargs=2, default=[1, 6])
     parser.add_argument("--query", type=int, default=1)
     given = parser.parse_args()
     before: Path | None = None
-    for size, steps, rate in zip(SIZES[-len(given.steps) :], given.steps, given.rate, strict=False):
+    for size, steps, rate in zip(given.sizes, given.steps, given.rate, strict=True):
         run = given.out / f"{given.learner}-{size}"
         train_phase(given, run, size, steps, rate, before)
         before = run

@@ -190,6 +190,22 @@ class PredictorCard(_Built):
         return self
 
 
+class MaskPredictorCard(_Built):
+    """The card of a predictor of masks."""
+
+    model_target: _Target
+    structures: list[str] = Field(min_length=1)
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    model: _Facts
+    support: _Support
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> MaskPredictorCard:
+        if self.target.kind != "masks" or len(self.structures) != self.target.size - 1:
+            raise ValueError(f"{len(self.structures)} structures for {self.target.size - 1}")
+        return self
+
+
 AnyCard = TypeVar("AnyCard", bound=Card)
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from medmeta.app.held_out import Validation
 from medmeta.app.support import conflicting_pictures, remarks_on_volumes
+from medmeta.data.mask_sources import open_mask_source
 from medmeta.data.patients import unknown_patients
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
@@ -88,9 +89,15 @@ def usable_device(name: str) -> str:
 
 
 def opened_sources(
-    request: RunRequest, progress: Callable[[str, int, int], None] | None
+    request: RunRequest,
+    progress: Callable[[str, int, int], None] | None,
+    *,
+    masks: bool = False,
 ) -> list[Source]:
-    """The request's sources, read; raises ``SettingsError`` for none or one given twice."""
+    """The request's sources, read; raises ``SettingsError`` for none or one given twice.
+
+    ``masks``: each image with its mask.
+    """
     if not request.sources:
         raise SettingsError("no source to train on: give --source PATH, once or more.")
     places = [path.resolve() for path in request.sources]
@@ -101,8 +108,9 @@ def opened_sources(
     def told(path: Path) -> Callable[[int, int], None]:
         return lambda done, total: progress(f"reading {path}", done, total) if progress else None
 
+    opened = open_mask_source if masks else open_source
     return [
-        open_source(
+        opened(
             path,
             preprocessing=request.preprocessing,
             skip_bad=request.skip_bad,

@@ -20,7 +20,7 @@ from medmeta.errors import ManifestError, MissingExtraError
 
 MANIFEST_SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
 _OPTIONAL = ("patient", "site", "modality", "split")
-_KNOWN = ("path", "series", "study", "label", "value", *_OPTIONAL)
+_KNOWN = ("path", "series", "study", "label", "value", "mask", *_OPTIONAL)
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars (|)"}
 _SHOWN = 10
 
@@ -37,24 +37,26 @@ class _Row:
     cells: Cells
     value: float
     scan: Scan | None = None
+    mask: Path | None = None
 
 
-def read_manifest(path: Path) -> SourceIndex:
+def read_manifest(path: Path, *, masks: bool = False) -> SourceIndex:
     """The table of a manifest; rows that cannot be used are left out and stand in its problems.
 
     Columns are ``path`` and either ``label`` or ``value``, and ``patient``, ``site``, ``modality``
     and ``split`` where they are known, and any others to group by (``device``, ``sex``); paths lie
     in the manifest's folder, and may be of a series' folder. In place of a path, ``series``,
     ``study`` or ``patient`` hold what the headers of the DICOM files below say. Rows are counted
-    from 1, the header. Raises ``ManifestError`` where the table as a whole cannot be used.
+    from 1, the header. With ``masks`` a column ``mask`` names each image's mask, which is in the
+    table's ``others``, and label and value are passed over. Raises ``ManifestError`` where the table as a whole cannot be used.
     """
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such file; check the name and the folder.")
     parquet = path.suffix.lower() == ".parquet"
     header, records = _parquet(path) if parquet else _text(path)
-    key, target = _check_columns(path, header)
+    key, target = _check_columns(path, header, masks=masks)
     root = path.parent.resolve()
-    locate = Locator(root) if key == "path" else None
+    locate = Locator(root) if key == "path" or masks else None
     rows: list[_Row] = []
     problems: list[Problem] = []
     for number, cells in records:
@@ -70,7 +72,9 @@ def read_manifest(path: Path) -> SourceIndex:
         rows = _in_files(_without_repeats(rows, target, problems), root, problems)
     else:
         rows = _in_tree(rows, key, target, root, problems)
-    others = further_columns(further_names(header, _KNOWN), [row.cells for row in rows])
+    others = dict(further_columns(further_names(header, _KNOWN), [row.cells for row in rows]))
+    if masks:
+        others["mask"] = Column.from_texts([str(row.mask) for row in rows])
     index = replace(_table(path, rows, target, problems), others=others)
     return with_scans(index, [row.scan for row in rows])
 
@@ -169,25 +173,27 @@ def _cell(value: Any) -> str:
     return f"{value:.15g}" if isinstance(value, float) else str(value).strip()
 
 
-def _check_columns(path: Path, header: list[str]) -> tuple[str, str]:
-    """What rows are known by, ``"path"`` or one of ``KEYS``; and ``"label"`` or ``"value"``."""
+def _check_columns(path: Path, header: list[str], *, masks: bool) -> tuple[str, str]:
+    """What rows are known by, ``"path"`` or one of ``KEYS``; and label, value or mask."""
     there = ", ".join(name for name in header if name) or "nothing"
     repeated = sorted({n for n in header if n in _KNOWN and header.count(n) > 1})
     if repeated:
         raise ManifestError(f"{path}: has the column {repeated[0]} twice; remove one.")
-    if "label" in header and "value" in header:
+    if not masks and "label" in header and "value" in header:
         raise ManifestError(
             f"{path}: has both a label and a value; rename the column that is not asked for."
         )
     key = next((name for name in ("path", *KEYS) if name in header), "")
     missing = [] if key else ["path (or series, study or patient, of DICOM files)"]
-    if "label" not in header and "value" not in header:
+    if masks and "mask" not in header:
+        missing.append("mask (a file for each image)")
+    elif not masks and "label" not in header and "value" not in header:
         missing.append("label (a class) or value (a number)")
     if missing:
         raise ManifestError(
             f"{path}: has no column {' and no column '.join(missing)}; there is {there}."
         )
-    return key, "label" if "label" in header else "value"
+    return key, "mask" if masks else "label" if "label" in header else "value"
 
 
 def _row(number: int, cells: Cells, key: str, target: str, locate: Locator | None) -> _Row | str:
@@ -205,10 +211,16 @@ def _row(number: int, cells: Cells, key: str, target: str, locate: Locator | Non
             return f"its value {given!r} is not a number (write 1.5, not 1,5)."
         if not abs(value) <= float(np.finfo(np.float32).max):  # NaN compares false
             return f"its value {given!r} is not a finite number."
-    if locate is None:
-        return _Row(number, Path(), 0, cells, value)
+    mask: Path | None = None
+    if target == "mask" and locate is not None:
+        named = locate(given)
+        if isinstance(named, str):
+            return f"its mask: {named}"
+        mask = named[0]
+    if locate is None or key != "path":
+        return _Row(number, Path(), 0, cells, value, mask=mask)
     found = locate(cells["path"])
-    return found if isinstance(found, str) else _Row(number, found[0], found[1], cells, value)
+    return found if isinstance(found, str) else _Row(number, found[0], found[1], cells, value, mask=mask)
 
 
 def _without_repeats(rows: list[_Row], target: str, problems: list[Problem]) -> list[_Row]:

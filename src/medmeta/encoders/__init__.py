@@ -13,7 +13,7 @@ from medmeta.encoders import (
     resnet,
     unet,
 )
-from medmeta.encoders._dense import DenseEncoder
+from medmeta.encoders._dense import DenseEncoder, dense_encoder
 from medmeta.encoders._interface import (
     AbstractEncoder,
     EncoderConfig,
@@ -42,6 +42,7 @@ __all__ = [
     "Norm",
     "build_encoder",
     "channels_innermost",
+    "dense_encoder",
     "keeps_running_statistics",
     "uses_batch_statistics",
     "uses_fused_batch_statistics",

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from torch import Tensor
 
 from medmeta.encoders._interface import AbstractEncoder
+from medmeta.errors import UnsupportedTaskError
 
 
 class DenseEncoder(AbstractEncoder):
@@ -33,3 +34,13 @@ class DenseEncoder(AbstractEncoder):
     def summarise(self, feature_map: Tensor) -> Tensor:
         """Means over space."""
         return feature_map.flatten(2).mean(2)
+
+
+def dense_encoder(encoder: AbstractEncoder) -> DenseEncoder:
+    """The encoder, if it says something of every pixel; else raises ``UnsupportedTaskError``."""
+    if isinstance(encoder, DenseEncoder):
+        return encoder
+    raise UnsupportedTaskError(
+        f"{type(encoder).__name__} says nothing of single pixels, which masks need: use "
+        "--encoder unet or filters, or leave --encoder out."
+    )

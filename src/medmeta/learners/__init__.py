@@ -43,7 +43,13 @@ from medmeta.learners.memory import mann, memory_network, meta_memory
 from medmeta.learners.metric import matching, prototypical, relation, siamese
 from medmeta.learners.optimiser import lstm, meta_networks, metal
 from medmeta.learners.pretraining import UnionClassifier
-from medmeta.learners.segmentation import conditioned_unet
+from medmeta.learners.segmentation import (
+    conditioned_unet,
+    pixel_forest,
+    pixel_ridge,
+    prototype_masks,
+    tuned_unet,
+)
 from medmeta.learners.standardised import StandardisedValues
 from medmeta.learners.transductive import bd_cspn, laplacian_shot, pt_map, tim
 from medmeta.settings import validated
@@ -107,6 +113,10 @@ LEARNERS: dict[str, LearnerSpec] = {
         random_forest.SPEC,
         sgd.SPEC,
         conditioned_unet.SPEC,
+        pixel_forest.SPEC,
+        pixel_ridge.SPEC,
+        prototype_masks.SPEC,
+        tuned_unet.SPEC,
     )
 }
 
@@ -210,13 +220,13 @@ def learners_taking(wanted: str) -> tuple[str, ...]:
 
 
 def targets_of(name: str) -> tuple[TargetKind, ...]:
-    """What a learner can be built for: classes, values.
+    """What a learner can be built for: classes, masks, values.
 
     >>> targets_of("ridge")
     ('classes', 'values')
     """
     able: list[TargetKind] = []
-    for target in (Target("classes", 2), Target("values", 1)):
+    for target in (Target("classes", 2), Target("masks", 2), Target("values", 1)):
         try:
             build_learner(name, None, InputSpec(1, (16, 16)), target)
         except UnsupportedTaskError:

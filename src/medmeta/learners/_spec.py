@@ -8,6 +8,7 @@ from typing import Any
 
 from medmeta.encoders import AbstractEncoder, EncoderConfig, Norm, uses_batch_statistics
 from medmeta.episode import InputSpec, Target
+from medmeta.errors import UnsupportedTaskError
 from medmeta.learner import AbstractLearner, LearnerConfig
 from medmeta.learners._embedding import EmbeddingLearner
 from medmeta.learners.standardised import StandardisedValues
@@ -71,6 +72,10 @@ class LearnerSpec:
         def build(
             settings: HeadConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
         ) -> AbstractLearner:
+            if target.kind == "masks":
+                raise UnsupportedTaskError(
+                    f"{name} answers embeddings of whole images, not masks.", wanted="masks"
+                )
             head = build_head(settings, InputSpec(encoder.embedding_size, ()), target)
             if target.kind == "values":
                 head = StandardisedValues(head)

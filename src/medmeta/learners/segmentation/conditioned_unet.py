@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders import AbstractEncoder, DenseEncoder
+from medmeta.encoders import AbstractEncoder, dense_encoder
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
@@ -70,7 +70,7 @@ class ConditionedUNet(AbstractLearner):
         self, encoder: AbstractEncoder, config: ConditionedUNetConfig, channels: int
     ) -> None:
         super().__init__()
-        self.encoder = cast(DenseEncoder, encoder).requires_grad_(False)
+        self.encoder = dense_encoder(encoder).requires_grad_(False)
         self.config = config
         width, levels = config.width, config.levels
         size = self.encoder.dense_size
