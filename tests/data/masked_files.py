@@ -16,9 +16,9 @@ def disc(size: int, row: int, column: int, radius: int) -> NDArray[np.bool_]:
     return np.asarray((rows - row) ** 2 + (columns - column) ** 2 <= radius**2)
 
 
-def pictures(n: int, size: int = 32) -> tuple[Grey, Grey]:
+def pictures(n: int, size: int = 32, seed: int = 0) -> tuple[Grey, Grey]:
     """Dark pictures ``(n, size, size)`` with a bright disc each, and masks of 1 where it is."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     images = random.integers(20, 60, (n, size, size))
     masks = np.zeros((n, size, size), dtype=np.uint8)
     for number in range(n):
@@ -28,9 +28,11 @@ def pictures(n: int, size: int = 32) -> tuple[Grey, Grey]:
     return images.astype(np.uint8), masks
 
 
-def write_pairs(folder: Path, n: int = 6, size: int = 32, value: int = 255) -> tuple[Grey, Grey]:
+def write_pairs(
+    folder: Path, n: int = 6, size: int = 32, value: int = 255, seed: int = 0
+) -> tuple[Grey, Grey]:
     """``images/0.png`` and ``masks/0_mask.png`` and on."""
-    images, masks = pictures(n, size)
+    images, masks = pictures(n, size, seed)
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
