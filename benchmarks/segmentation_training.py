@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from segmentation_sources import Folders
 from medmeta.app.models import MODEL_FORMAT, load_model
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.synthetic_structures import synthetic_structures
@@ -28,6 +27,7 @@ from medmeta.training.checkpoint import newest_checkpoint_card
 from medmeta.training.loop import Report, Trainer
 from medmeta.training.settings import TrainingSettings
 from medmeta.version import __version__
+from segmentation_sources import Folders
 
 ANATOMIES, PICTURES = 200, 10
 TARGET = Target("masks", 2)
@@ -66,9 +66,10 @@ def train_phase(
     if before is not None and newest_checkpoint_card(run) is None:
         learner.load_state_dict(load_model(before).learner.state_dict())
     defaults = learner_spec(given.learner).config.training_defaults
+    task_map = "loop" if learner.traits.maps_tasks else "auto"
     settings = TrainingSettings(
         steps=steps, learning_rate=rate, schedule="cosine", augment="tasks", validate_every=0,
-        optimiser=defaults.optimiser, clip_norm=defaults.clip_norm, task_map="loop" if learner.traits.maps_tasks else "auto",
+        optimiser=defaults.optimiser, clip_norm=defaults.clip_norm, task_map=task_map,
         checkpoint_every=100, log_every=20,
     )  # fmt: skip
     sources = Folders(given.data, given.out / "cache").training(size)

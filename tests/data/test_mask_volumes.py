@@ -93,8 +93,9 @@ def _series(folder: Path) -> Scan:
             ImagePositionPatient=[-10.0, 4.0, 2.5 * number], ImageOrientationPatient=FACING_UP,
             PixelSpacing=[0.8, 0.6], SliceThickness=2.5, RescaleSlope=1, RescaleIntercept=0,
             InstanceNumber=number + 1, FrameOfReferenceUID=frame, PatientSex="F", StudyID="1",
-            StudyDate="20200101", StudyTime="101010", AccessionNumber="7", ReferringPhysicianName="",
-            SeriesNumber=1, PositionReferenceIndicator="", StudyInstanceUID="1.2.3.4",
+            StudyDate="20200101", StudyTime="101010", AccessionNumber="7",
+            ReferringPhysicianName="", SeriesNumber=1, PositionReferenceIndicator="",
+            StudyInstanceUID="1.2.3.4",
         )  # fmt: skip
     scans, problems = find_scans(sorted(folder.iterdir()), root=folder)
     assert not problems
@@ -177,9 +178,7 @@ def test_contours_mark_the_pixels_whose_middles_they_hold(tmp_path: Path) -> Non
     ("contour", "said"),
     [(_square(40.0, 2, 6), "off the nearest slice"), (_square(2.5, 2, 60), "runs out")],
 )
-def test_contours_off_the_grid_are_refused(
-    tmp_path: Path, contour: list[float], said: str
-) -> None:
+def test_contours_off_the_grid_are_refused(tmp_path: Path, contour: list[float], said: str) -> None:
     scan = _series(tmp_path / "ct")
     with pytest.raises(DataError, match=said):
         read_volume_mask(_structures(tmp_path / "rt.dcm", [contour]), scan, AS_IS)

@@ -46,8 +46,8 @@ def write_masks(
 ) -> list[WrittenMask]:
     """Write each image's mask into the folder ``out``, which appears when all are there.
 
-    ``auto``: NIfTI for NIfTI, DICOM SEG for DICOM, PNG else. PNG holds the structures' numbers; of a
-    volume there is one for each slice. ``overlays`` are pictures with outlines. ``masks.csv`` has a
+    ``auto``: NIfTI for NIfTI, DICOM SEG for DICOM, PNG else. PNG holds the structures' numbers; a
+    volume has one for each slice. ``overlays`` are pictures with outlines. ``masks.csv`` has a
     row for each image and structure. Raises ``SettingsError`` for a form that an image cannot be
     given, ``StorageError`` where the disk refuses.
     """
@@ -89,8 +89,8 @@ def _written(
     wanted = {"nifti": "nifti", "dicom-seg": "dicom"}.get(chosen)
     if wanted is not None and (scan is None or scan.kind != wanted):
         raise SettingsError(
-            f"{one.asked.path}: --format {chosen} is for {wanted.upper()} images, and this is none; "
-            "use --format auto or png."
+            f"{one.asked.path}: --format {chosen} is for {wanted.upper()} images, and this is "
+            "none; use --format auto or png."
         )
     name = f"{number:04d}-{_plain(one.asked.path)}"
     if chosen == "nifti" and scan is not None:

@@ -47,8 +47,8 @@ def read_manifest(path: Path, *, masks: bool = False) -> SourceIndex:
     and ``split`` where they are known, and any others to group by (``device``, ``sex``); paths lie
     in the manifest's folder, and may be of a series' folder. In place of a path, ``series``,
     ``study`` or ``patient`` hold what the headers of the DICOM files below say. Rows are counted
-    from 1, the header. With ``masks`` a column ``mask`` names each image's mask, which is in the
-    table's ``others``, and label and value are passed over. Raises ``ManifestError`` where the table as a whole cannot be used.
+    from 1, the header. With ``masks`` a column ``mask`` stands for label and value; it is in the
+    table's ``others``. Raises ``ManifestError`` where the table as a whole cannot be used.
     """
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such file; check the name and the folder.")
@@ -220,7 +220,11 @@ def _row(number: int, cells: Cells, key: str, target: str, locate: Locator | Non
     if locate is None or key != "path":
         return _Row(number, Path(), 0, cells, value, mask=mask)
     found = locate(cells["path"])
-    return found if isinstance(found, str) else _Row(number, found[0], found[1], cells, value, mask=mask)
+    return (
+        found
+        if isinstance(found, str)
+        else _Row(number, found[0], found[1], cells, value, mask=mask)
+    )
 
 
 def _without_repeats(rows: list[_Row], target: str, problems: list[Problem]) -> list[_Row]:

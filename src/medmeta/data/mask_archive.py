@@ -1,8 +1,8 @@
 """An npz of pictures with masks as a source.
 
 It holds ``images`` and ``masks`` uint8 ``(n, H, W)``, 0 background, 1 and on structures, 255 not
-labelled; ``structure_names`` ``(K,)`` where they have names. Several small data sets may lie in one
-file: ``task`` ``(n,)`` then says of which each picture is, and ``task_names`` what these are called.
+labelled; ``structure_names`` ``(K,)`` where they have names. Several small data sets may lie in
+one file: ``task`` ``(n,)`` says of which each picture is, ``task_names`` what these are called.
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ def _family(path: Path, held: dict[str, NDArray[Any]], n: int) -> Column | None:
     return Column.from_texts([names[number] for number in numbers.tolist()])
 
 
-def _structures(
-    arrays: Arrays, header: Header, names: NDArray[Any] | None
-) -> tuple[str, ...]:
+def _structures(arrays: Arrays, header: Header, names: NDArray[Any] | None) -> tuple[str, ...]:
     """Names of the values 1, 2, ... that the masks have."""
     largest = 0
     for block in arrays.blocks("masks"):

@@ -43,7 +43,9 @@ def read_mask(path: Path, *, clean: bool = False) -> NDArray[np.int64]:
     if values.ndim == 3:
         colours = values[..., :3] if values.shape[2] > 2 else values[..., :1]
         if not (colours == colours[..., :1]).all():
-            raise DataError("is in colours; save it as a grey PNG with a number for each structure.")
+            raise DataError(
+                "is in colours; save it as a grey PNG with a number for each structure."
+            )
         values = colours[..., 0]
     whole = values.astype(np.int64)
     if clean:
@@ -85,8 +87,8 @@ def named_values(
     marked = [value for value in marked if value != UNLABELLED]
     if len(marked) > MOST:
         raise DataError(
-            f"masks hold {len(marked)} different numbers, more than the {MOST} structures there may "
-            "be: they look like pictures, or were saved with loss; have them cut at half by "
+            f"masks hold {len(marked)} different numbers, more than the {MOST} structures there "
+            "may be: they look like pictures, or were saved with loss; have them cut at half by "
             "--clean-masks, or declare the structures."
         )
     if marked == [1]:
@@ -101,7 +103,9 @@ def upright_size(path: Path) -> tuple[int, int]:
             turned = picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
             width, height = picture.size
     except Exception as error:  # decoders of damaged files raise almost anything
-        raise DataError(f"lies on an image that cannot be read ({type(error).__name__}).") from error
+        raise DataError(
+            f"lies on an image that cannot be read ({type(error).__name__})."
+        ) from error
     return (width, height) if turned else (height, width)
 
 

@@ -92,9 +92,7 @@ def _files(folder: Path) -> list[Path]:
     return [p for p in inside if not any(map(is_litter, p.relative_to(folder).parts))]
 
 
-def _images(
-    folder: Path, root: Path, problems: list[Problem]
-) -> tuple[list[Path], list[Scan]]:
+def _images(folder: Path, root: Path, problems: list[Problem]) -> tuple[list[Path], list[Scan]]:
     pictures, medical = [], []
     for path in _files(folder):
         if path.suffix.lower() in IMAGE_SUFFIXES:

@@ -68,9 +68,9 @@ def open_mask_source(
 ) -> Source:
     """List and decode pictures with their masks, which stay in memory.
 
-    ``path`` is a folder with ``images`` and ``masks``, a manifest with a column ``mask``, or an npz.
-    ``clean`` cuts masks of grey levels at half. With ``skip_bad`` what has no mask, or one that
-    cannot be used, is left out. Raises ``DataError`` that names the picture or the mask.
+    ``path`` is a folder with ``images`` and ``masks``, a manifest with a column ``mask``, or an
+    npz. ``clean`` cuts masks of grey levels at half. With ``skip_bad`` what has no mask, or one
+    that cannot be used, is left out. Raises ``DataError`` that names the picture or the mask.
     """
     if path.suffix.lower() == ".npz":
         archive = read_masked_archive(path)

@@ -1,6 +1,6 @@
 """Masks of scans: NIfTI label maps, DICOM segmentations and contours of radiotherapy.
 
-Each must lie on the grid of its scan. UIDs that link files are compared in memory and go no further.
+Each must lie on the grid of its scan. UIDs that link files are compared and go no further.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ def _label_map(path: Path, scan: Scan, preprocessing: Preprocessing) -> NDArray[
     if not isinstance(mask, Scan):
         raise DataError(mask.what)
     plane = preprocessing.plane
-    found = np.stack(
-        [nifti_values(mask, n, plane=plane) for n in range(slice_count(scan, plane))]
-    )
+    found = np.stack([nifti_values(mask, n, plane=plane) for n in range(slice_count(scan, plane))])
     whole = np.rint(found)
     if not np.isfinite(found).all() or np.abs(whole - found).max(initial=0) > 1e-3:
         raise DataError("holds numbers that are not whole; it is an image, or was interpolated.")

@@ -24,8 +24,8 @@ class Source:
     a view. ``hashes`` ``(n,)`` uint64 is the content of each picture as it was read, before
     resizing: equal pictures have equal hashes. Where ``tables`` uint8 ``(k, 256)`` are given, the
     grey levels of each row are replaced by those of the table that ``table_rows`` ``(n,)`` names
-    (-1: left as they are). ``masks`` uint8 ``(N, H, W)`` lie as ``pixels`` do: 0 is background, 1 and
-    on are ``index.structures``, and 255 is not labelled.
+    (-1: left as they are). ``masks`` uint8 ``(N, H, W)`` lie as ``pixels`` do: 0 is background,
+    1 and on are ``index.structures``, and 255 is not labelled.
     """
 
     index: SourceIndex
@@ -147,7 +147,7 @@ class Source:
         return taken.reshape(*rows.shape, *taken.shape[1:])
 
     def gather_masks(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Masks of some rows, ``(*rows.shape, H, W)``; raises ``DataError`` where there are none."""
+        """Masks of some rows, ``(*rows.shape, H, W)``; raises ``DataError`` without masks."""
         if self.masks is None:
             raise DataError(f"{self.name} has no masks; give each image a mask.")
         taken = take_rows(self.masks, self.pixel_rows[rows.reshape(-1)])

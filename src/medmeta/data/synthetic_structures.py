@@ -8,6 +8,9 @@ a body, ``tubes`` branch anew in each picture, ``cells`` are strewn anew in each
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.random import Generator, Philox
 from numpy.typing import NDArray
@@ -16,7 +19,7 @@ from scipy import ndimage
 from medmeta.data._anatomy import texture
 from medmeta.data.index import Column
 from medmeta.data.source import Source
-from medmeta.errors import SettingsError
+from medmeta.errors import SettingsError, UnknownNameError
 
 KINDS = ("regions", "organs", "tubes", "cells")
 MOST = 4  # structures of an anatomy
@@ -24,11 +27,18 @@ Array = NDArray[np.float32]
 
 
 def synthetic_structures(
-    n_anatomies: int, *, images: int = 12, size: int = 128, channels: int = 3, seed: int = 0
+    n_anatomies: int,
+    *,
+    images: int = 12,
+    size: int = 128,
+    channels: int = 3,
+    seed: int = 0,
+    kinds: Sequence[str] = KINDS,
 ) -> Source:
     """Anatomies as one source: ``images`` pictures of each, a family by itself.
 
-    Each anatomy depends on the seed, its number and the size alone. Raises ``SettingsError``.
+    Each anatomy depends on the seed, its number, the size and ``kinds`` alone. Raises
+    ``SettingsError``, ``UnknownNameError``.
 
     >>> source = synthetic_structures(4, images=2, size=32)
     >>> len(source), source.gather_masks(np.array([0])).shape
@@ -39,37 +49,28 @@ def synthetic_structures(
             f"{n_anatomies} anatomies of {images} images with {channels} channels at {size} "
             "pixels: ask for one or more of each, 1 or 3 channels, and 16 to 256 pixels."
         )
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UnknownNameError("kind of anatomy", kind, KINDS)
     pixels = np.empty((n_anatomies * images, channels, size, size), dtype=np.uint8)
     masks = np.empty((n_anatomies * images, size, size), dtype=np.uint8)
     for number in range(n_anatomies):
         rows = slice(number * images, (number + 1) * images)
         random = Generator(Philox(key=np.array([seed, number], dtype=np.uint64)))
-        pixels[rows], masks[rows] = _anatomy(random, images, size, channels)
+        pixels[rows], masks[rows] = _anatomy(random, images, size, channels, kinds)
     source = Source.from_arrays("synthetic-structures", pixels, labels=["anatomy"] * len(pixels))
     families = [f"anatomy {row // images:04d}" for row in range(len(pixels))]
     names = tuple(f"structure {value}" for value in range(1, MOST + 1))
-    index = source.index
-    return Source(
-        type(index)(
-            **{
-                **vars(index),
-                "labels": None,
-                "others": {"family": Column.from_texts(families)},
-                "structures": names,
-            }
-        ),
-        pixels,
-        source.pixel_rows,
-        source.hashes,
-        masks=masks,
-    )
+    others = {"family": Column.from_texts(families)}
+    index = replace(source.index, labels=None, others=others, structures=names)
+    return replace(source, index=index, masks=masks)
 
 
 def _anatomy(
-    random: Generator, images: int, size: int, channels: int
+    random: Generator, images: int, size: int, channels: int, kinds: Sequence[str]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Pictures ``(n, C, H, W)`` and masks ``(n, H, W)`` of one anatomy."""
-    kind = KINDS[random.integers(len(KINDS))]
+    kind = kinds[random.integers(len(kinds))]
     n = int(random.integers(1, MOST + 1))
     draw = {"regions": _regions, "organs": _organs, "tubes": _tubes, "cells": _cells}[kind]
     template = draw(random, size, n)

@@ -6,6 +6,8 @@ in place, which inner loops over functional weights do not bear.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -40,8 +42,9 @@ class UNet(DenseEncoder):
         self.down = nn.ModuleList(
             _double(come, gone, norm) for come, gone in zip(before, widths, strict=True)
         )
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.up = nn.ModuleList(_double(above + below, above, norm) for above, below in pairs)
+        self.up = nn.ModuleList(
+            _double(above + below, above, norm) for above, below in pairwise(widths)
+        )
 
     def dense(self, inputs: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, width, H, W)``."""

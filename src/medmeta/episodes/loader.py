@@ -76,8 +76,8 @@ class EpisodeLoader:
 
     ``views`` give the images (or embeddings) of each of the sampler's sources; by default its
     pixels. ``augment`` changes the images a little, the same way whenever the task is drawn:
-    ``light`` alike for all, ``modality`` within what that of a task's images allows; masks move with
-    their images. ``tasks`` is for masks: it makes other tasks of them.
+    ``light`` alike for all, ``modality`` within what that of a task's images allows; masks move
+    with their images. ``tasks`` is for masks: it makes other tasks of them.
     """
 
     def __init__(

@@ -27,10 +27,11 @@ class Protocol(Settings):
     ``n_way`` and ``n_shot`` are ranges, both ends included; each batch of ``tasks_per_batch``
     tasks has one way and one shot. ``n_query`` images per class are asked (for values: in all).
     Where masks are asked for (``kind`` masks), ``n_way`` counts the structures with the background,
-    and ``n_shot`` and ``n_query`` the images in all. ``episodes`` tasks are meant to be drawn (0: without end). ``norm`` and ``transductive`` are
-    written down with the results, because they change what a figure means. So are ``split`` (the
-    only split that is drawn from), ``standardise`` (the column by which grey levels were brought
-    together) and ``shift`` (from where support and query come, in words), where they are not empty.
+    and ``n_shot`` and ``n_query`` the images in all. ``episodes`` tasks are meant to be drawn (0:
+    without end). ``norm`` and ``transductive`` are written down with the results, because they
+    change what a figure means. So are ``split`` (the only split that is drawn from),
+    ``standardise`` (the column by which grey levels were brought together) and ``shift`` (from
+    where support and query come, in words), where they are not empty.
 
     >>> Protocol(sources=("a",), n_way=(5, 5), n_shot=(1, 1), n_query=15).describe()
     '5-way 1-shot, 15 queries per class'

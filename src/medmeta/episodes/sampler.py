@@ -129,15 +129,15 @@ class TaskSampler:
         drawn = self._rows_of(number, chosen, shot, random)
         return _task(task, number, chosen, drawn, valued=target.kind == "values")
 
-    def _of_structures(
-        self, task: int, n: int, shot: int, random: np.random.Generator
-    ) -> TaskDraw:
+    def _of_structures(self, task: int, n: int, shot: int, random: np.random.Generator) -> TaskDraw:
         able = [i for i, pools in enumerate(self.pools) if most_together(pools) >= n]
         weights = np.array([share(self.pools[i]) for i in able])
         number = int(able[random.choice(len(able), p=weights / weights.sum())])
         chosen = draw_structures(self.pools[number], n, random)
         images = [images_of(chosen, shot, self.protocol.n_query)]
-        drawn = _task(task, number, images, self._rows_of(number, images, shot, random), valued=True)
+        drawn = _task(
+            task, number, images, self._rows_of(number, images, shot, random), valued=True
+        )
         names = (BACKGROUND, *(pool.name for pool in chosen))
         return replace(drawn, classes=names, values=tuple(pool.value for pool in chosen))
 
@@ -207,8 +207,8 @@ def _task(task: int, source: int, pools: list[ClassPool], drawn: Rows, *, valued
 
 def _too_few_structures(source: Source, found: int, way: int) -> str:
     return (
-        f"{source.name} has {found} usable structure{'' if found == 1 else 's'} to mark, fewer than "
-        f"the {way - 1} of --way {way} (the background counts). Use --way {max(found, 1) + 1}."
+        f"{source.name} has {found} usable structure{'' if found == 1 else 's'} to mark, fewer "
+        f"than the {way - 1} of --way {way} (the background counts). Use --way {max(found, 1) + 1}."
     )
 
 

@@ -30,7 +30,7 @@ def share(pools: Sequence[ClassPool]) -> float:
 def draw_structures(
     pools: Sequence[ClassPool], n: int, random: np.random.Generator
 ) -> tuple[ClassPool, ...]:
-    """``n`` structures of one family, in random order; families by how many structures they have."""
+    """``n`` structures of one family, in random order; families by their structures' number."""
     families = [pool.family for pool in pools]
     first = [pool for pool in pools if families.count(pool.family) >= n]
     family = first[random.integers(len(first))].family

@@ -1,4 +1,4 @@
-"""Other tasks made of the tasks of masks that there are (Butoi et al. 2023, UniverSeg, section 3.2).
+"""Other tasks made of the tasks of masks that there are (Butoi et al. 2023, section 3.2).
 
 Support and query images are altered each by itself, within ``ALLOWED``; besides, what is here is
 done to all images of a task alike, so that the task stays one: it becomes another.

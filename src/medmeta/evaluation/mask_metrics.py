@@ -7,6 +7,7 @@ is empty, and surface Dice is 0 where the answer alone is. Pixels that are not l
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,7 +57,11 @@ def mask_metrics(predicted: Labels, truth: Labels, size: int) -> dict[str, Array
 
 
 def surfaces(
-    predicted: Labels, truth: Labels, size: int, *, spacing: Sequence[float] = (1.0, 1.0),
+    predicted: Labels,
+    truth: Labels,
+    size: int,
+    *,
+    spacing: Sequence[float] = (1.0, 1.0),
     tolerance: float = TOLERANCE,
 ) -> dict[str, Array]:
     """HD95 and surface Dice of ``n`` masks ``(n, H, W)``, each ``(n, size - 1)``, by MONAI.
@@ -81,17 +86,19 @@ def surfaces(
         if not len(rows):
             continue
         pair = [torch.from_numpy(m[rows][:, None].astype(np.float32)) for m in (given, wanted)]
-        hd95[rows, number - 1] = compute_hausdorff_distance(
-            *pair, include_background=True, percentile=95, spacing=list(spacing)
-        )[:, 0]
-        near[rows, number - 1] = compute_surface_dice(
-            *pair, class_thresholds=[tolerance], include_background=True, spacing=list(spacing)
-        )[:, 0]
+        with warnings.catch_warnings():  # of MONAI's own calls that it has deprecated
+            warnings.simplefilter("ignore")
+            hd95[rows, number - 1] = compute_hausdorff_distance(
+                *pair, include_background=True, percentile=95, spacing=list(spacing)
+            )[:, 0]
+            near[rows, number - 1] = compute_surface_dice(
+                *pair, class_thresholds=[tolerance], include_background=True, spacing=list(spacing)
+            )[:, 0]
     return {"hd95": hd95, "surface_dice": near}
 
 
 def centreline_dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """clDice of one mask of vessels ``(H, W)``, its skeletons by scikit-image.
+    """ClDice of one mask of vessels ``(H, W)``, its skeletons by scikit-image.
 
     Shit et al. 2021, equations 1 and 2. Raises ``MissingExtraError`` without scikit-image.
     """

@@ -12,14 +12,18 @@ SPEC = InputSpec(3, (16, 16))
 TARGET = Target("masks", 3)
 OF_MASKS = [name for name in LEARNERS if "masks" in targets_of(name)]
 SMALL = {"encoder": {"options": {"width": 4, "levels": 1}}}
-FOREST = {"trees": 6, "pixels": 200}
+FEW_STEPS: dict[str, dict[str, object]] = {
+    "fine_tuning": {"test_steps": 8, "rate": 0.05},
+    "tuned_unet": {"test_steps": 6, "rate": 0.03},
+    "pixel_forest": {"trees": 6, "pixels": 200},
+}
 ON_UNETS = {"maml", "meta_sgd", "reptile", "fine_tuning", "tuned_unet", "prototype_masks"}
 
 
 @pytest.mark.parametrize("name", OF_MASKS)
 def test_it_keeps_the_contract(name: str) -> None:
     torch.manual_seed(0)
-    options = SMALL if name in ON_UNETS else FOREST if name == "pixel_forest" else None
+    options = {**(SMALL if name in ON_UNETS else {}), **FEW_STEPS.get(name, {})}
     learner = build_learner(name, options, SPEC, TARGET)
     assert "beats_chance" in check_learner(learner, input_spec=SPEC, target=TARGET)
 

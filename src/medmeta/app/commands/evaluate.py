@@ -221,7 +221,11 @@ def _tell(
         emit_json(table)
 
 
-MAIN = {"classes": ("accuracy", "Accuracy"), "masks": ("dice", "Dice"), "values": ("r_squared", "R²")}
+MAIN = {
+    "classes": ("accuracy", "Accuracy"),
+    "masks": ("dice", "Dice"),
+    "values": ("r_squared", "R²"),
+}
 TOLD_APART = "; queries answered one by one (inductive) or all together (transductive)"
 
 

@@ -90,7 +90,7 @@ class Fitting(TypedDict):
 class AdaptingLearner(AbstractLearner):
     """A network whose weights are adapted to each task.
 
-    ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``, or for masks to ``(N, outputs, *space)``;
+    ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``, for masks to ``(N, outputs, *space)``;
     a task of ``n_way`` classes uses its first columns. A subclass writes ``adapted``.
     """
 
@@ -191,7 +191,7 @@ def n_outputs(layer: nn.Module) -> int:
 
 
 class EveryPixel(nn.Module):
-    """What an encoder says of every pixel; raises ``UnsupportedTaskError`` where it says nothing."""
+    """What an encoder says of every pixel; raises ``UnsupportedTaskError`` where nothing."""
 
     def __init__(self, encoder: AbstractEncoder) -> None:
         super().__init__()

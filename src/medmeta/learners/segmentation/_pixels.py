@@ -17,9 +17,9 @@ MOST = 1600  # pixels of an image that a regression is fitted on, where all are 
 class PixelRidge:
     """Scores of pixels by a ridge regression that was fitted for each of ``T`` tasks.
 
-    ``mean``, ``spread`` ``(T, D, 1)`` standardise the features; ``hidden`` ``(R, D + 1)`` are random
-    weights, alike in all tasks, of which rectified features are made (Rahimi and Recht 2008);
-    ``weights`` ``(T, size, 1 + D + R)``.
+    ``mean``, ``spread`` ``(T, D, 1)`` standardise the features; ``hidden`` ``(R, D + 1)`` are
+    random weights, alike in all tasks, of which rectified features are made (Rahimi and Recht
+    2008); ``weights`` ``(T, size, 1 + D + R)``.
     """
 
     mean: Tensor

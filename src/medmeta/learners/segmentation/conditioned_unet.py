@@ -13,15 +13,15 @@ from medmeta.encoders import AbstractEncoder, dense_encoder
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.segmentation._pixels import SCALE, PixelRidge, fit_ridge, random_weights
 from medmeta.learners.segmentation._parts import in_parts
+from medmeta.learners.segmentation._pixels import SCALE, PixelRidge, fit_ridge, random_weights
 
 
 class ConditionedUNetConfig(EncodedConfig):
     """Options of the conditioned U-Net.
 
-    ``width`` features in each of ``levels`` cross-convolution blocks. ``encoder`` gives the features
-    of the ridge regression whose answer is shown to the network; ``random_features`` and
+    ``width`` features in each of ``levels`` cross-convolution blocks. ``encoder`` gives the
+    features of the ridge regression whose answer is shown to the network; ``random_features`` and
     ``penalty`` are that regression's.
     """
 
@@ -98,9 +98,7 @@ class ConditionedUNet(AbstractLearner):
         check_task_fits(self, target, support)
         images, labels = any_tensor(support.inputs), support.labels
         features = self._features(images)
-        ridge = fit_ridge(
-            features, labels, target.size, self.hidden, penalty=self.config.penalty
-        )
+        ridge = fit_ridge(features, labels, target.size, self.hidden, penalty=self.config.penalty)
         marked = _marked(labels, target, images.dtype)
         prior = _against_rest(ridge.scores(features))
         shown = images[:, None].expand(-1, target.size - 1, *images.shape[1:])

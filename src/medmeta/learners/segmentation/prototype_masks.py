@@ -10,7 +10,6 @@ from torch import Tensor
 from medmeta.encoders import AbstractEncoder, dense_encoder, uses_batch_statistics
 from medmeta.episode import (
     Episode,
-    Inputs,
     InputSpec,
     LabelledSet,
     Predictor,

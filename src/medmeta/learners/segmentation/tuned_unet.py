@@ -28,7 +28,7 @@ from medmeta.tasks import map_tasks
 class TunedUNetConfig(FixedLayerConfig):
     """Options of the U-Net that is trained on the support.
 
-    ``test_steps`` of Adam (without momentum) at ``rate`` within each task, on ``batch`` images each.
+    ``test_steps`` of Adam (without momentum) at ``rate`` within each task, on ``batch`` images.
     ``initial``: from the network's own weights (``learned``), which are trained to mark whatever is
     marked in any task, or from ``fresh`` ones drawn by the task's id. ``max_way`` is the size of
     the output layer (None: the structures it is first built for).
@@ -100,9 +100,7 @@ class TunedUNet(AdaptingLearner):
         return {name: torch.stack([weights[name] for weights in drawn]) for name in own}
 
 
-def _on(
-    loss: Callable[..., Tensor], images: Tensor, labels: Tensor
-) -> Callable[[Weights], Tensor]:
+def _on(loss: Callable[..., Tensor], images: Tensor, labels: Tensor) -> Callable[[Weights], Tensor]:
     return lambda weights: loss(weights, images, labels)
 
 
