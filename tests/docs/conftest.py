@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.app._hospital import Hospital
+from tests.data.masked_files import write_pairs
 
 SIDE = 64
 
@@ -90,6 +91,8 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ``my_volumes/``         2 classes of 3 NIfTI volumes
     ``my_ct/``              6 CT series of 3 patients, with ``labels.csv`` by series
     ``new_ct/``             2 CT series
+    ``my_masks/``           5 PNG with masks of one structure, 64 × 64
+    ``training_masks/``     12 others
     ``training_images/``    8 classes of 12 PNG, to meta-train on; ``training_images.csv`` too
     ======================  ==========================================================
 
@@ -104,5 +107,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_sites(tmp_path / "my_sites")
     write_volumes(tmp_path / "my_volumes", ["healthy", "atrophy"])
     write_series(tmp_path)
+    write_pairs(tmp_path / "my_masks", n=5, size=SIDE, seed=1)
+    write_pairs(tmp_path / "training_masks", n=12, size=SIDE, seed=2)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -211,12 +211,10 @@ def _row(number: int, cells: Cells, key: str, target: str, locate: Locator | Non
             return f"its value {given!r} is not a number (write 1.5, not 1,5)."
         if not abs(value) <= float(np.finfo(np.float32).max):  # NaN compares false
             return f"its value {given!r} is not a finite number."
-    mask: Path | None = None
-    if target == "mask" and locate is not None:
-        named = locate(given)
-        if isinstance(named, str):
-            return f"its mask: {named}"
-        mask = named[0]
+    named = locate(given) if locate is not None and target == "mask" else None
+    if isinstance(named, str):
+        return f"its mask: {named}"
+    mask = None if named is None else named[0]
     if locate is None or key != "path":
         return _Row(number, Path(), 0, cells, value, mask=mask)
     found = locate(cells["path"])

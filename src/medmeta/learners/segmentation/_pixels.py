@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 SCALE = 4.0  # from ridge scores, which are about 0 and 1, to logits
-
-
 MOST = 1600  # pixels of an image that a regression is fitted on, where all are labelled
 
 
@@ -88,4 +87,5 @@ def _lifted(flat: Tensor, mean: Tensor, spread: Tensor, hidden: Tensor) -> Tenso
 def random_weights(features: int, count: int, *, seed: int) -> Tensor:
     """``(count, features + 1)``: the same whenever it is drawn."""
     random = torch.Generator().manual_seed(seed)
-    return torch.randn(count, features + 1, generator=random) / (features + 1) ** 0.5
+    drawn = torch.randn(count, features + 1, generator=random)
+    return drawn / math.sqrt(features + 1)
