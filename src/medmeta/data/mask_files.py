@@ -47,9 +47,9 @@ def read_mask(path: Path, *, clean: bool = False) -> NDArray[np.int64]:
                 "is in colours; save it as a grey PNG with a number for each structure."
             )
         values = colours[..., 0]
-    whole = values.astype(np.int64)
+    whole: NDArray[np.int64] = np.asarray(values, dtype=np.int64)
     if clean:
-        return (whole * 2 > whole.max(initial=0)).astype(np.int64)
+        return np.asarray(whole * 2 > whole.max(initial=0), dtype=np.int64)
     if path.suffix.lower() in LOSSY:
         different = len(np.unique(whole))
         if different > 2:

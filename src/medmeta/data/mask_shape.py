@@ -64,10 +64,13 @@ def prepare_mask(mask: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
     size = preprocessing.size
     if mask.shape == (size, size):
         return np.ascontiguousarray(mask)
-    at = placement(*mask.shape, preprocessing)
+    height, width = mask.shape
+    at = placement(height, width, preprocessing)
     picture = Image.fromarray(np.ascontiguousarray(mask))
     nearest = Image.Resampling.NEAREST
-    shown = picture.resize((at.shown_width, at.shown_height), nearest, box=at.box)
+    shown = np.asarray(
+        picture.resize((at.shown_width, at.shown_height), nearest, box=at.box), dtype=np.uint8
+    )
     prepared = np.zeros((size, size), dtype=np.uint8)
     prepared[at.top : at.top + at.shown_height, at.left : at.left + at.shown_width] = shown
     return prepared

@@ -68,7 +68,7 @@ def _label_map(path: Path, scan: Scan, preprocessing: Preprocessing) -> NDArray[
     whole = np.rint(found)
     if not np.isfinite(found).all() or np.abs(whole - found).max(initial=0) > 1e-3:
         raise DataError("holds numbers that are not whole; it is an image, or was interpolated.")
-    return whole.astype(np.int64)
+    return np.asarray(whole, dtype=np.int64)
 
 
 def _of_dicom(path: Path, scan: Scan) -> VolumeMask:

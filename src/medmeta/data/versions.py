@@ -32,7 +32,9 @@ class SourceVersions(Source):
         index = bare.take(rows)
         shown = source.pixel_rows[rows], source.hashes[rows]
         tables = None if source.table_rows is None else source.table_rows[rows]
-        return cls(index, source.pixels, *shown, source.tables, tables, tuple(alterations))
+        return cls(
+            index, source.pixels, *shown, source.tables, tables, alterations=tuple(alterations)
+        )
 
     def gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         """Pixels of some rows, ``(*rows.shape, C, H, W)``, altered where their version says so."""

@@ -53,8 +53,8 @@ class Filters(DenseEncoder):
 
 
 def _shrunk(images: Tensor, factor: int) -> Tensor:
-    size = [max(1, side // factor) for side in images.shape[-2:]]
-    return F.adaptive_avg_pool2d(images, size)
+    height, width = images.shape[-2:]
+    return F.adaptive_avg_pool2d(images, (max(1, height // factor), max(1, width // factor)))
 
 
 def _blurred(images: Tensor, sigma: float) -> Tensor:

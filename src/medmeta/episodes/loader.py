@@ -143,8 +143,8 @@ class EpisodeLoader:
         found = []
         for draw in draws:
             rows = np.concatenate([draw.support_rows, draw.query_rows])
-            masks = self.sampler.sources[draw.source].gather_masks(rows)
-            found.append(task_labels(masks, draw.values))
+            stored = self.sampler.sources[draw.source].gather_masks(rows)
+            found.append(task_labels(stored, draw.values))
         masks = torch.from_numpy(np.stack(found)).to(self.device)
         if isinstance(drawn, Changes):
             return mirrored_masks(masks, drawn)

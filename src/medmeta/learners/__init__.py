@@ -215,7 +215,8 @@ def learners_taking(wanted: str) -> tuple[str, ...]:
     if wanted != "any way":
         return tuple(sorted(name for name in LEARNERS if wanted in targets_of(name)))
     spec, target = InputSpec(1, (16, 16)), Target("classes", 2)
-    built = {name: build_learner(name, None, spec, target) for name in LEARNERS}
+    of_classes = [name for name in LEARNERS if "classes" in targets_of(name)]
+    built = {name: build_learner(name, None, spec, target) for name in of_classes}
     return tuple(sorted(name for name, one in built.items() if one.traits.max_way is None))
 
 

@@ -22,7 +22,7 @@ def test_the_regression_solves_the_weighted_normal_equations() -> None:
     random = torch.Generator().manual_seed(0)
     features = torch.randn(1, 2, 3, 5, 4, generator=random, dtype=torch.float64)
     labels = (torch.rand(1, 2, 5, 4, generator=random) < 0.3).long()
-    labels[0, 0, 0] = -1
+    labels[0, :, 0] = -1
     none = torch.zeros(0, 4, dtype=torch.float64)
     fitted = fit_ridge(features, labels, 2, none, penalty=1e-12)
     flat = features[0].flatten(2).transpose(1, 2).flatten(0, 1).numpy()
@@ -35,6 +35,17 @@ def test_the_regression_solves_the_weighted_normal_equations() -> None:
     solved = np.linalg.lstsq(design * root[:, None], np.eye(2)[y] * root[:, None], rcond=None)[0]
     scores = fitted.scores(features)[0].flatten(2).transpose(1, 2).flatten(0, 1)
     np.testing.assert_allclose(scores, np.c_[np.ones(len(flat)), flat] @ solved, atol=1e-6)
+
+
+def test_an_image_with_few_labels_weighs_as_much_as_another() -> None:
+    """Said of one pixel what is said of none: two values cannot both be met, so half of each."""
+    features = torch.ones(1, 2, 1, 64, 64)
+    labels = torch.zeros(1, 2, 64, 64, dtype=torch.long)
+    labels[0, 1] = -1
+    labels[0, 1, 5, 9] = 1
+    fitted = fit_ridge(features, labels, 2, torch.zeros(0, 2), penalty=1e-9)
+    scores = fitted.scores(features[:, :1])[0, 0, :, 0, 0]
+    torch.testing.assert_close(scores, torch.tensor([0.5, 0.5]), atol=1e-3, rtol=0)
 
 
 def test_filters_answer_edges_and_ridges() -> None:

@@ -42,13 +42,11 @@ def fit_ridge(
 ) -> PixelRidge:
     """Ridge regression of one-hot labels on pixels, for each task.
 
-    ``features`` ``(T, S, D, *space)``, ``labels`` ``(T, S, *space)`` (-1: not used). A class's
+    ``features`` ``(T, S, D, H, W)``, ``labels`` ``(T, S, H, W)`` (-1: not used). A class's
     pixels weigh by the root of its share, so that a small structure is not drowned nor blown up.
     ``penalty`` is relative to the mean of the diagonal.
     """
-    features, labels = _thinned(features, labels)
-    flat = features.flatten(3).transpose(1, 2).flatten(2)  # (T, D, P)
-    wanted = labels.flatten(1)
+    flat, wanted, each = _examples(features, labels)
     known = (wanted >= 0).to(flat.dtype)[:, None]
     count = known.sum(2, keepdim=True).clamp(min=1)
     mean = (flat * known).sum(2, keepdim=True) / count
@@ -56,8 +54,9 @@ def fit_ridge(
     spread = (centred.square().sum(2, keepdim=True) / count).sqrt() + 1e-3
     classes = torch.arange(size, device=labels.device)
     truth = (wanted[:, None] == classes[:, None]).to(flat.dtype)  # (T, size, P)
-    share = truth.sum(2, keepdim=True) / count
-    weight = (truth / share.clamp(min=1e-6).sqrt()).sum(1, keepdim=True)
+    weighed = truth * each[:, None]
+    share = weighed.sum(2, keepdim=True) / (known * each[:, None]).sum(2, keepdim=True).clamp(min=1)
+    weight = (weighed / share.clamp(min=1e-6).sqrt()).sum(1, keepdim=True)
     lifted = _lifted(flat, mean, spread, hidden)
     heavy = lifted * weight
     gram = heavy @ lifted.transpose(1, 2)
@@ -67,14 +66,30 @@ def fit_ridge(
     return PixelRidge(mean, spread, hidden, (solved / size_of).transpose(1, 2))
 
 
-def _thinned(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Every second pixel of large images along each axis, and so on, where all are labelled."""
+def _examples(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels to fit on: features ``(T, D, P)``, labels ``(T, P)`` and weights ``(T, P)``.
+
+    Of large images every second pixel along each axis, or every third, and so on; where only some
+    are labelled, these. Each image weighs alike, however few of its pixels are labelled.
+    """
     height, width = labels.shape[-2:]
+    known = labels >= 0
+    count = known.flatten(2).sum(2).clamp(min=1).to(features.dtype)
+    each = (height * width / count)[..., None, None].expand(labels.shape)
     step = max(1, round((height * width / MOST) ** 0.5))
-    if step == 1 or bool((labels < 0).any()):
-        return features, labels
-    first = step // 2
-    return features[..., first::step, first::step], labels[..., first::step, first::step]
+    whole = bool(known.all())
+    if step > 1 and whole:
+        every = (..., slice(step // 2, None, step), slice(step // 2, None, step))
+        features, labels, each = features[every], labels[every], each[every]
+    elif step > 1 and len(labels) == 1:
+        grid = torch.zeros(height, width, dtype=torch.bool, device=labels.device)
+        grid[step // 2 :: step, step // 2 :: step] = True
+        marked = known.flatten(2).all(2)[0, :, None, None]  # (S, 1, 1): every pixel of an image
+        chosen = torch.where(marked, grid, known[0])
+        flat = features[0].transpose(0, 1)[:, chosen][None]
+        lighter = torch.where(marked, 1.0, 1 / step**2).to(each) * each[0]
+        return flat, labels[:, chosen], lighter[chosen][None]
+    return features.transpose(1, 2).flatten(2), labels.flatten(1), each.flatten(1)
 
 
 def _lifted(flat: Tensor, mean: Tensor, spread: Tensor, hidden: Tensor) -> Tensor:

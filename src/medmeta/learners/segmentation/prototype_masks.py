@@ -97,9 +97,10 @@ class PrototypeMasks(AbstractLearner):
         whole = torch.einsum("tkshw,tsdhw->tkd", masks, features)
         found, there = [whole[:, :, None]], [(area > 0)[:, :, None]]
         if self.config.grid > 1:
-            size = [min(self.config.grid, side) for side in labels.shape[-2:]]
+            height, width = labels.shape[-2:]
+            size = (min(self.config.grid, height), min(self.config.grid, width))
             shares = _pooled(masks, size)
-            sums = _pooled(features[:, None] * 1, size)[:, 0].permute(0, 1, 3, 4, 2).flatten(1, 3)
+            sums = _pooled(features, size).permute(0, 1, 3, 4, 2).flatten(1, 3)
             local = sums[:, None].expand(-1, target.size, -1, -1)
             found.append(local)
             there.append((shares >= self.config.cover).flatten(2))
@@ -117,7 +118,7 @@ class PrototypeMasks(AbstractLearner):
         return torch.stack(scores, dim=2)
 
 
-def _pooled(maps: Tensor, size: list[int]) -> Tensor:
+def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Means over parts of ``(T, K, S, ..., H, W)``, the last two axes of ``size``."""
     lead = maps.shape[:-2]
     found = F.adaptive_avg_pool2d(maps.reshape(-1, 1, *maps.shape[-2:]), size)
