@@ -13,10 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from medmeta.app.models import MODEL_FORMAT, load_model
+from medmeta.data.mask_sources import open_mask_source
 from medmeta.data.preprocess import Preprocessing
+from medmeta.data.source import Source
 from medmeta.data.synthetic_structures import synthetic_structures
 from medmeta.episode import InputSpec, Target
 from medmeta.episodes.loader import EpisodeLoader
@@ -53,6 +56,20 @@ def main() -> None:
         before = run
 
 
+def anatomies(cache: Path, size: int) -> Source:
+    """Made-up anatomies, drawn once for all learners."""
+    path = cache / f"synthetic-structures-{size}.npz"
+    if not path.is_file():
+        made = synthetic_structures(ANATOMIES, images=PICTURES, size=size, seed=1)
+        family = made.index.column("family")
+        cache.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            path, images=made.pixels.transpose(0, 2, 3, 1), masks=made.masks,
+            task=family.codes, task_names=np.array(family.names),
+        )  # fmt: skip
+    return open_mask_source(path, preprocessing=Preprocessing(size=size), cache=cache)
+
+
 def train_phase(
     given: argparse.Namespace, run: Path, size: int, steps: int, rate: float, before: Path | None
 ) -> None:
@@ -73,7 +90,7 @@ def train_phase(
         checkpoint_every=100, log_every=20,
     )  # fmt: skip
     sources = Folders(given.data, given.out / "cache").training(size)
-    sources.append(synthetic_structures(ANATOMIES, images=PICTURES, size=size, seed=1))
+    sources.append(anatomies(given.out / "cache", size))
     protocol = Protocol(
         sources=tuple(source.name for source in sources), kind="masks", n_way=(2, 2),
         n_shot=tuple(given.shots), n_query=given.query, tasks_per_batch=4,

@@ -66,6 +66,15 @@ def test_it_is_measured_on_tasks(place: Path) -> None:
     (row,) = ended.json()
     assert row["protocol"]["kind"] == "masks"
     assert row["summary"]["dice"]["mean"] > 0.5
+    told = medmeta("inspect", place / "run")
+    assert told.code == 0, told
+    assert f"{100 * row['summary']['dice']['mean']:.1f}" in told.out
+
+
+def test_a_predictor_of_masks_is_looked_at(place: Path) -> None:
+    told = medmeta("inspect", place / "predictor")
+    assert told.code == 0, told
+    assert "structure" in told.out
 
 
 def test_a_saved_predictor_gives_the_same_answers(place: Path, tmp_path: Path) -> None:

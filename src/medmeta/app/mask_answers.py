@@ -159,7 +159,10 @@ def _along_slices(found: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]
         return found
     above = [found[0], *found[:-1]]
     below = [*found[1:], found[-1]]
-    return [(a + 2 * one + b) / 4 for a, one, b in zip(above, found, below, strict=True)]
+    return [
+        np.asarray((a + 2 * one + b) / 4, dtype=np.float32)
+        for a, one, b in zip(above, found, below, strict=True)
+    ]
 
 
 def _confidence(

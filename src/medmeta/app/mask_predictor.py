@@ -77,7 +77,7 @@ class SavedMaskPredictor:
         if not uncertainty:
             return MaskAnswer(self._probabilities(self.task.predictor, pixels))
         members = self._members(pixels)
-        mean = np.mean(members, axis=0, dtype=np.float64).astype(np.float32)
+        mean: Probabilities = np.mean(np.stack(members), axis=0)
         entropy = -(mean * np.log(np.maximum(mean, 1e-9))).sum(1) / np.log(mean.shape[1])
         return MaskAnswer(mean, entropy.astype(np.float32), _agreement(members))
 

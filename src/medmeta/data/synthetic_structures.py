@@ -70,7 +70,7 @@ def _anatomy(
     random: Generator, images: int, size: int, channels: int, kinds: Sequence[str]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Pictures ``(n, C, H, W)`` and masks ``(n, H, W)`` of one anatomy."""
-    kind = kinds[random.integers(len(kinds))]
+    kind = kinds[int(random.integers(len(kinds)))]
     n = int(random.integers(1, MOST + 1))
     draw = {"regions": _regions, "organs": _organs, "tubes": _tubes, "cells": _cells}[kind]
     template = draw(random, size, n)
@@ -109,7 +109,7 @@ def _blob(random: Generator, size: int, radius: float, reach: float) -> NDArray[
 
 def _regions(random: Generator, size: int, n: int) -> NDArray[np.uint8]:
     fields = [_noise(random, size, random.uniform(1, 4)) for _ in range(n + 2)]
-    return np.argmax(np.stack(fields), axis=0).astype(np.uint8)
+    return np.asarray(np.argmax(np.stack(fields), axis=0), dtype=np.uint8)
 
 
 def _organs(random: Generator, size: int, n: int) -> NDArray[np.uint8]:

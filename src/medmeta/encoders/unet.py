@@ -52,7 +52,7 @@ class UNet(DenseEncoder):
         for block in self.down[1:]:
             small = min(skips[-1].shape[-2:]) < 2
             skips.append(block(skips[-1] if small else F.max_pool2d(skips[-1], 2)))
-        found = skips.pop()
+        found: Tensor = skips.pop()
         for block in reversed(self.up):
             skip = skips.pop()
             found = F.interpolate(found, size=skip.shape[-2:], mode="nearest")

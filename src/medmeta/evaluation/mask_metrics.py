@@ -7,8 +7,10 @@ is empty, and surface Dice is 0 where the answer alone is. Pixels that are not l
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +74,7 @@ def surfaces(
     import torch
 
     try:
-        from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+        monai: Any = importlib.import_module("monai.metrics")
     except ImportError:
         raise MissingExtraError("monai", "segmentation", "measuring distances of masks") from None
     shape = (len(truth), size - 1)
@@ -88,10 +90,10 @@ def surfaces(
         pair = [torch.from_numpy(m[rows][:, None].astype(np.float32)) for m in (given, wanted)]
         with warnings.catch_warnings():  # of MONAI's own calls that it has deprecated
             warnings.simplefilter("ignore")
-            hd95[rows, number - 1] = compute_hausdorff_distance(
+            hd95[rows, number - 1] = monai.compute_hausdorff_distance(
                 *pair, include_background=True, percentile=95, spacing=list(spacing)
             )[:, 0]
-            near[rows, number - 1] = compute_surface_dice(
+            near[rows, number - 1] = monai.compute_surface_dice(
                 *pair, class_thresholds=[tolerance], include_background=True, spacing=list(spacing)
             )[:, 0]
     return {"hd95": hd95, "surface_dice": near}
@@ -103,14 +105,14 @@ def centreline_dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> f
     Shit et al. 2021, equations 1 and 2. Raises ``MissingExtraError`` without scikit-image.
     """
     try:
-        from skimage.morphology import skeletonize
+        morphology: Any = importlib.import_module("skimage.morphology")
     except ImportError:
         raise MissingExtraError("scikit-image", "segmentation", "measuring centre lines") from None
     if not predicted.any() and not truth.any():
         return 1.0
     if not predicted.any() or not truth.any():
         return 0.0
-    given, wanted = skeletonize(predicted), skeletonize(truth)
+    given, wanted = morphology.skeletonize(predicted), morphology.skeletonize(truth)
     precision = float((given & truth).sum() / max(1, given.sum()))
     sensitivity = float((wanted & predicted).sum() / max(1, wanted.sum()))
     total = precision + sensitivity

@@ -93,6 +93,8 @@ class ConditionedUNet(AbstractLearner):
         self.trust = nn.Parameter(torch.ones(()))
         self.traits = Traits(targets=frozenset({"masks"}), input_kinds=frozenset({"image"}))
 
+    hidden: Tensor
+
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Fit the ridge regression; the predictor holds it and the support."""
         check_task_fits(self, target, support)
@@ -145,7 +147,7 @@ class ConditionedUNet(AbstractLearner):
         for block in self.up:
             finer_query, finer_support = skips.pop()
             query = torch.cat([_as_large(query, finer_query), finer_query], dim=1)
-            wide = _each(lambda x, to=finer_support: _as_large(x, to[0]), support)  # type: ignore[misc]
+            wide = _each(lambda x, to=finer_support: _as_large(x, to[0]), support)
             query, support = block(query, torch.cat([wide, finer_support], dim=2))
         coarse = _as_large(self.coarse(query), asked)
         edges = F.gelu(self.edges(asked))
