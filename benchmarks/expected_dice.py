@@ -1,6 +1,6 @@
 """How well the Dice to expect goes with the Dice there is, on structures never trained on.
 
-    python benchmarks/expected_dice.py --data shared/data --run runs/segmentation/conditioned_unet-64
+    python benchmarks/expected_dice.py --data shared/data --run RUN
 
 Writes ``docs/expected_dice.json``: Spearman's correlation over query images, by structure.
 """

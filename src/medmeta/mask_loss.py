@@ -1,4 +1,4 @@
-"""How far masks are from the truth, as a number with a gradient: Dice, and focal cross-entropy."""
+"""How far masks are from the truth, as a number with a gradient."""
 
 from __future__ import annotations
 
@@ -27,14 +27,3 @@ def soft_dice_loss(logits: Tensor, labels: Tensor, *, smooth: float = SMOOTH) ->
     given = (logits.softmax(1)[:, 1:] * known).flatten(2)
     both = (given * truth).sum(2)
     return 1 - ((2 * both + smooth) / (given.sum(2) + truth.sum(2) + smooth)).mean(1)
-
-
-def focal_losses(losses: Tensor, *, gamma: float) -> Tensor:
-    """Cross-entropies with less weight where the answer is nearly right: ``(1 - p)^γ · loss``.
-
-    Lin et al. 2017, equation 4, without class weights.
-
-    >>> focal_losses(torch.tensor([0.0, 0.6931]), gamma=2.0)
-    tensor([0.0000, 0.1733])
-    """
-    return (1 - torch.exp(-losses)) ** gamma * losses

@@ -155,6 +155,18 @@ def test_a_support_in_which_nothing_is_marked(place: Path, tmp_path: Path) -> No
     assert not (tmp_path / "p").exists()
 
 
+def test_what_is_declared_and_not_marked_is_no_part_of_the_task(
+    place: Path, tmp_path: Path
+) -> None:
+    write_pairs(tmp_path / "set", n=3, value=7, seed=4)
+    (tmp_path / "set" / "structures.csv").write_text("value,name\n3,kidney\n7,liver\n")
+    words = ("adapt", tmp_path / "set", "--model", place / "run", "--task", "segmentation")
+    ended = medmeta(*words, "--out", tmp_path / "p", "--json")
+    assert ended.code == 0, ended
+    assert ended.json()["structures"] == {"liver": 3}
+    assert set(np.unique(load_mask_predictor(tmp_path / "p").masks)) == {0, 1}
+
+
 def test_a_run_of_masks_is_not_for_classes(place: Path, tmp_path: Path) -> None:
     ended = medmeta("adapt", place / "mine", "--model", place / "run", "--out", tmp_path / "p")
     assert ended.code == 2

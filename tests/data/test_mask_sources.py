@@ -81,7 +81,10 @@ def test_another_size_is_refused(tmp_path: Path) -> None:
     Image.new("L", (30, 32)).save(tmp_path / "set" / "masks" / "2_mask.png")
     said = _refused(tmp_path / "set")
     assert "images/2.png" in said
-    assert "30 x 32 pixels, but its image 32 x 32" in said
+    assert "2_mask.png has 30 x 32 pixels, but its image 32 x 32" in said
+    source = open_mask_source(tmp_path / "set", preprocessing=SIZE, skip_bad=True)
+    assert len(source) == 5
+    assert not any("2_mask" in problem.what for problem in source.index.problems)
 
 
 def test_what_is_not_declared_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from medmeta.episode import Target
 from medmeta.evaluation.mask_metrics import centreline_dice, mask_metrics, overlap, surfaces
 from medmeta.learner import task_loss
-from medmeta.mask_loss import focal_losses, soft_dice_loss
+from medmeta.mask_loss import soft_dice_loss
 
 
 def test_overlap_by_hand() -> None:
@@ -45,16 +45,6 @@ def test_the_dice_loss_is_monai_s() -> None:
     entropy = torch.nn.functional.cross_entropy(logits, labels, reduction="none").flatten(1).mean(1)
     whole = task_loss(logits[:, None], labels[:, None], Target("masks", 4))
     torch.testing.assert_close(whole, ours + entropy)
-
-
-def test_the_focal_loss_is_monai_s() -> None:
-    losses = pytest.importorskip("monai.losses", reason="the extra segmentation")
-    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    labels = torch.randint(3, (2, 4, 4), generator=torch.Generator().manual_seed(1))
-    theirs = losses.FocalLoss(gamma=2.0, to_onehot_y=True, use_softmax=True, reduction="none")
-    entropy = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    summed = theirs(logits, labels[:, None]).sum(1)  # over classes, of which one is the truth
-    torch.testing.assert_close(focal_losses(entropy, gamma=2.0), summed)
 
 
 def test_unlabelled_pixels_count_nothing() -> None:

@@ -28,7 +28,7 @@ MASK_FORMAT = "medmeta-mask-predictor/1"
 
 
 def adapt_masks(model: LoadedModel, support: Source, *, seed: int = 0) -> SavedMaskPredictor:
-    """Learn one task of masks from a source of images with masks.
+    """Learn one task of masks from a source of images with masks: all structures that it marks.
 
     Raises ``SamplingError`` where nothing is marked, ``UnsupportedTaskError`` where the model is
     not for masks or takes fewer structures.
@@ -46,15 +46,12 @@ def adapt_masks(model: LoadedModel, support: Source, *, seed: int = 0) -> SavedM
             f"{support.name}: not one of its {len(support)} masks marks anything; give at least "
             "one image in which the structure is marked."
         )
-    names = support.index.structures
-    if len(present) < len(names):
-        missing = ", ".join(name for i, name in enumerate(names) if i not in present)
-        raise SamplingError(
-            f"{support.name}: no mask marks {missing}; add an image in which it is marked, or take "
-            "it out of the structures that are declared."
-        )
+    # As of classes: what is declared and nowhere marked is no part of the task.
+    names = tuple(support.index.structures[i] for i in present.tolist())
+    table = np.zeros(256, dtype=np.uint8)
+    table[UNLABELLED], table[present + 1] = UNLABELLED, np.arange(1, len(names) + 1)
     pixels = support.gather(np.arange(len(support)))
-    masks = support.gather_masks(np.arange(len(support)))
+    masks = table[support.gather_masks(np.arange(len(support)))]
     target = Target("masks", len(names) + 1)
     card = {
         "format": MASK_FORMAT,

@@ -135,7 +135,7 @@ def _read(
                 named_values(np.unique(mask.numbers).tolist(), pairs.declared)
             found.append(mask)
         except DataError as error:
-            bad[row] = f"{path.name}: {str(error).removeprefix(f'{path.name}: ')}"
+            bad[row] = str(error).removeprefix(f"{path.name}: ")
     return found, bad
 
 
@@ -158,7 +158,8 @@ def _one(pairs: _Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) 
 
 def _listed(pairs: _Pairs, bad: Mapping[int, str]) -> str:
     index = pairs.found.index
-    shown = "".join(f"\n  {row_name(index, row)}: mask {bad[row]}" for row in list(bad)[:_SHOWN])
+    lines = [f"{row_name(index, r)}: mask {pairs.files[r].name} {bad[r]}" for r in bad]
+    shown = "".join(f"\n  {line}" for line in lines[:_SHOWN])
     more = f"\n  and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     return (
         f"{pairs.found.path}: {len(bad)} of {len(index)} masks cannot be used:{shown}{more}\n"

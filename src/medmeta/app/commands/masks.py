@@ -70,8 +70,10 @@ def learn_masks(
     predictor = adapt_masks(loaded, source, seed=seed)
     digest = predictor.save(out)
     seconds = time.perf_counter() - started
-    held = source.marked[:, 1:].sum(0).tolist()
-    counts = dict(zip(predictor.structures, held, strict=True))
+    counts = {
+        name: int((predictor.masks == value).any((1, 2)).sum())
+        for value, name in enumerate(predictor.structures, start=1)
+    }
     if as_json:
         emit_json(
             {
