@@ -61,9 +61,13 @@ METHODS = (
     Method("Meta-SGD", "meta_sgd", "meta_sgd", True),
     Method("Reptile", "reptile", "reptile", True),
     Method("fine-tuned U-Net", "tuned_unet", "tuned_unet"),
-    Method("U-Net from scratch", "tuned_unet", options={**NARROW, "initial": "fresh"}),
+    Method(
+        "U-Net from scratch",
+        "tuned_unet",
+        options={**NARROW, "initial": "fresh", "test_steps": 30},
+    ),
     Method("ridge on pixels, filters", "pixel_ridge"),
-    Method("forest on pixels, filters", "pixel_forest"),
+    Method("forest on pixels, filters", "pixel_forest", options={"trees": 25}),
     Method(
         "ridge on pixels, encoder", "pixel_ridge", "prototype_masks",
         options={"encoder": {"name": "unet", "options": {"width": 8}}},

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from medmeta import InputSpec, Target, check_learner
+from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.learners import LEARNERS, build_learner, targets_of
 
 SPEC = InputSpec(3, (16, 16))
@@ -41,3 +42,14 @@ def test_all_that_was_asked_for_is_there() -> None:
         "prototype_masks", "reptile", "tuned_unet",
     }  # fmt: skip
     assert wanted <= set(OF_MASKS)
+
+
+@pytest.mark.parametrize("name", ["pixel_ridge", "prototype_masks"])
+def test_statistics_of_the_batch_are_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="norm=group"):
+        build_learner(name, {"encoder": {"name": "unet", "norm": "batch"}}, SPEC, TARGET)
+
+
+def test_an_encoder_of_whole_images_is_refused() -> None:
+    with pytest.raises(UnsupportedTaskError, match="nothing of single pixels"):
+        build_learner("prototype_masks", {"encoder": {"name": "conv4"}}, SPEC, TARGET)

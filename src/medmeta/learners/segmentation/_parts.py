@@ -1,4 +1,4 @@
-"""Queries answered some at a time, so that memory does not grow with their number."""
+"""What learners of masks share: encoders of pixels, and queries answered some at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from medmeta.encoders import AbstractEncoder, DenseEncoder, dense_encoder, uses_batch_statistics
+from medmeta.errors import SettingsError
 
 PAIRS = 24  # of 128 by 128 pixels, at once
 
@@ -21,3 +24,17 @@ def in_parts(answer: Callable[[Tensor], Tensor], queries: Tensor, per_query: int
     if torch.is_grad_enabled() or n <= size:
         return answer(queries)
     return torch.cat([answer(queries[:, at : at + size]) for at in range(0, n, size)], dim=1)
+
+
+def pixel_encoder(encoder: AbstractEncoder) -> DenseEncoder:
+    """An encoder of every pixel, whose images are apart.
+
+    Raises ``UnsupportedTaskError`` where it says nothing of pixels, ``SettingsError`` where it
+    normalises by the batch at hand, through which the tasks of a batch would help each other.
+    """
+    if uses_batch_statistics(encoder):
+        raise SettingsError(
+            "learners of masks take no statistics of the batch at hand (norm=batch); use "
+            "norm=group."
+        )
+    return dense_encoder(encoder)

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders import AbstractEncoder, dense_encoder
+from medmeta.encoders import AbstractEncoder
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.segmentation._parts import in_parts
+from medmeta.learners.segmentation._parts import in_parts, pixel_encoder
 from medmeta.learners.segmentation._pixels import SCALE, PixelRidge, fit_ridge, random_weights
 
 
@@ -70,7 +70,7 @@ class ConditionedUNet(AbstractLearner):
         self, encoder: AbstractEncoder, config: ConditionedUNetConfig, channels: int
     ) -> None:
         super().__init__()
-        self.encoder = dense_encoder(encoder).requires_grad_(False)
+        self.encoder = pixel_encoder(encoder).requires_grad_(False)
         self.config = config
         width, levels = config.width, config.levels
         size = self.encoder.dense_size
@@ -108,9 +108,8 @@ class ConditionedUNet(AbstractLearner):
 
         def predict(inputs: Inputs) -> Tensor:
             queries = any_tensor(inputs)
-            return in_parts(
-                lambda part: self._answer(part, ridge, context), queries, context.shape[2]
-            )
+            pairs = context.shape[1] * context.shape[2]
+            return in_parts(lambda part: self._answer(part, ridge, context), queries, pairs)
 
         return predict
 
@@ -124,19 +123,15 @@ class ConditionedUNet(AbstractLearner):
         tasks, structures, n = prior.shape[:3]
         shown = queries[:, None].expand(-1, structures, *queries.shape[1:])
         asked = torch.cat([shown, prior], dim=3).flatten(0, 2)
-        supports = context[:, :, None].expand(-1, -1, n, *context.shape[2:]).flatten(0, 2)
-        logits = self._network(asked, context.flatten(0, 1), supports) + self.trust * asked[:, -1:]
+        logits = self._network(asked, context.flatten(0, 1), n) + self.trust * asked[:, -1:]
         logits = logits.reshape(tasks, structures, n, *logits.shape[-2:]).transpose(1, 2)
         return torch.cat([torch.zeros_like(logits[:, :, :1]), logits], dim=2)
 
-    def _network(self, asked: Tensor, context: Tensor, supports: Tensor) -> Tensor:
-        """``(B, C + 1, H, W)`` with supports ``(B, S, C + 2, H, W)`` to ``(B, 1, H, W)``.
-
-        ``context`` are the supports without their repetition for each query.
-        """
+    def _network(self, asked: Tensor, context: Tensor, n: int) -> Tensor:
+        """``(B * n, C + 1, H, W)``, ``n`` for each of ``(B, S, C + 2, H, W)``, to one channel."""
         query = F.gelu(self.query_stem(asked))
         support = F.gelu(_each(self.support_stem, context))
-        support = support.repeat_interleave(len(supports) // len(context), dim=0)
+        support = support.repeat_interleave(n, dim=0)
         skips: list[tuple[Tensor, Tensor]] = []
         for number, block in enumerate(self.down):
             if number:

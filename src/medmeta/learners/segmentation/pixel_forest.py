@@ -9,10 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medmeta.encoders import AbstractEncoder, dense_encoder, uses_batch_statistics
+from medmeta.encoders import AbstractEncoder
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, Traits, check_task_fits
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
+from medmeta.learners.segmentation._parts import pixel_encoder
 
 FLOOR = 1e-3
 
@@ -37,11 +38,10 @@ class PixelForest(AbstractLearner):
 
     def __init__(self, encoder: AbstractEncoder, config: PixelForestConfig) -> None:
         super().__init__()
-        self.encoder = dense_encoder(encoder)
+        self.encoder = pixel_encoder(encoder)
         self.config = config
         self.traits = Traits(
             trainable=False,
-            transductive=uses_batch_statistics(encoder),
             order_free=False,
             label_equivariant=False,
             differentiable=False,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from medmeta.encoders import AbstractEncoder, dense_encoder, uses_batch_statistics
+from medmeta.encoders import AbstractEncoder
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
+from medmeta.learners.segmentation._parts import pixel_encoder
 from medmeta.learners.segmentation._pixels import SCALE, fit_ridge, random_weights
 
 
@@ -33,13 +34,12 @@ class PixelRidge(AbstractLearner):
 
     def __init__(self, encoder: AbstractEncoder, config: PixelRidgeConfig) -> None:
         super().__init__()
-        self.encoder = dense_encoder(encoder)
+        self.encoder = pixel_encoder(encoder)
         self.config = config
         hidden = random_weights(self.encoder.dense_size, config.random_features, seed=0)
         self.register_buffer("hidden", hidden)
         self.traits = Traits(
             trainable=any(p.requires_grad for p in encoder.parameters()),
-            transductive=uses_batch_statistics(encoder),
             targets=frozenset({"masks"}),
         )
 

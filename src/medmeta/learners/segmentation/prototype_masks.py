@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from medmeta.encoders import AbstractEncoder, dense_encoder, uses_batch_statistics
+from medmeta.encoders import AbstractEncoder
 from medmeta.episode import (
     Episode,
     InputSpec,
@@ -18,7 +18,7 @@ from medmeta.episode import (
 )
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits, task_loss
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.segmentation._parts import in_parts
+from medmeta.learners.segmentation._parts import in_parts, pixel_encoder
 
 NOTHING = -1e4  # the logit of a prototype that is not there
 EPSILON = 1e-6
@@ -50,11 +50,10 @@ class PrototypeMasks(AbstractLearner):
 
     def __init__(self, encoder: AbstractEncoder, config: PrototypeMasksConfig) -> None:
         super().__init__()
-        self.encoder = dense_encoder(encoder)
+        self.encoder = pixel_encoder(encoder)
         self.config = config
         self.traits = Traits(
             trainable=any(p.requires_grad for p in encoder.parameters()),
-            transductive=uses_batch_statistics(encoder),
             targets=frozenset({"masks"}),
         )
 
