@@ -24,7 +24,7 @@ def write_table(rows: Rows) -> None:
 
 def _of_shot(rows: Rows, shot: int) -> str:
     own = {(r["learner"], r["structure"]): r for r in rows if r["shot"] == shot}
-    learners = list(dict.fromkeys(r["learner"] for r in rows))
+    learners = in_order(rows)
     structures = list(dict.fromkeys(r["structure"] for r in rows))
     structures = [s for s in structures if any((name, s) in own for name in learners)]
     images = f"{shot} labelled image{'' if shot == 1 else 's'}"
@@ -36,6 +36,12 @@ def _of_shot(rows: Rows, shot: int) -> str:
         cells = [_cell(own.get((name, s)), best[s]) for s in structures]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def in_order(rows: Rows) -> list[str]:
+    """Learners, those that learned across tasks first."""
+    ordered = sorted(rows, key=lambda row: not row["meta_learned"])
+    return list(dict.fromkeys(row["learner"] for row in ordered))
 
 
 def _cell(row: dict[str, Any] | None, best: float) -> str:

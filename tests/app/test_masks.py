@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import nibabel
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import generate_uid
 
 from medmeta.app.mask_files import overlay
 from medmeta.app.mask_predictor import Point
@@ -16,6 +19,7 @@ from medmeta.app.tiles import tiled
 from medmeta.data.preprocess import prepare
 from medmeta.errors import CheckpointError, SettingsError
 from tests.app._typed import medmeta
+from tests.data.dicom_files import FACING_UP, dicom
 from tests.data.masked_files import disc, pictures, write_pairs
 
 TRAIN = ("--target", "masks", "--learner", "conditioned_unet", "--set", "width=4", "--set",
@@ -57,6 +61,50 @@ def test_structures_are_found_on_other_images(place: Path, tmp_path: Path) -> No
     assert all(row["area_mm2"] == "" and 0 < float(row["confidence"]) <= 1 for row in rows)
     assert all(0 < float(row["expected_dice"]) <= 1 for row in rows)
     assert len(list(out.glob("*overlay*"))) == len(list(out.glob("*uncertainty*"))) == 5
+
+
+def test_volumes_come_back_on_their_own_grid(place: Path, tmp_path: Path) -> None:
+    images, _ = pictures(5, seed=6)
+    affine = np.array([[0, -1.5, 0, 7], [2.0, 0, 0, -3], [0, 0, -4.0, 9], [0, 0, 0, 1.0]])
+    values = images.transpose(1, 2, 0).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "v.nii.gz")
+    out = tmp_path / "masks"
+    ended = medmeta("predict", place / "predictor", tmp_path / "v.nii.gz", "--out", out, "--in-mm",
+                    "--json")  # fmt: skip
+    assert ended.code == 0, ended
+    (told,) = ended.json()["images"]
+    written = nibabel.load(out / told["mask"])
+    mask = np.asarray(written.dataobj)
+    assert mask.shape == values.shape
+    np.testing.assert_allclose(written.affine, affine)
+    (structure,) = told["structures"]
+    assert structure["pixels"] == (mask == 1).sum() > 0
+    assert structure["size_mm"] == pytest.approx(structure["pixels"] * 1.5 * 2 * 4)
+    inside, outside = values[mask == 1].mean(), values[mask == 0].mean()
+    assert inside > outside + 50  # what is marked is what is bright
+
+
+def test_series_come_back_as_segmentations_of_their_patient(place: Path, tmp_path: Path) -> None:
+    images, _ = pictures(4, seed=7)
+    frame = generate_uid()
+    for number, image in enumerate(images):
+        dicom(
+            tmp_path / "ct" / f"{number}.dcm", image.astype(np.int16), FrameOfReferenceUID=frame,
+            ImagePositionPatient=[0, 0, 3.0 * number], ImageOrientationPatient=FACING_UP,
+            PixelSpacing=[0.5, 0.5], SliceThickness=3, RescaleSlope=1, RescaleIntercept=0,
+            InstanceNumber=number + 1, WindowCenter=128, WindowWidth=256, PatientSex="F",
+            StudyID="1", StudyDate="", StudyTime="", AccessionNumber="", SeriesNumber=1,
+            ReferringPhysicianName="", PositionReferenceIndicator="",
+        )  # fmt: skip
+    out = tmp_path / "masks"
+    ended = medmeta("predict", place / "predictor", tmp_path / "ct", "--out", out, "--json")
+    assert ended.code == 0, ended
+    (told,) = ended.json()["images"]
+    header = pydicom.dcmread(out / told["mask"])
+    assert header.PatientID == "MRN-0815"
+    assert header.StudyInstanceUID == "1.2.3.4"
+    assert header.pixel_array.sum() == told["structures"][0]["pixels"] > 0
+    assert "MRN-0815" not in ended.out + (out / "masks.csv").read_text()
 
 
 def test_it_is_measured_on_tasks(place: Path) -> None:
