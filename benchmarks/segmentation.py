@@ -118,8 +118,8 @@ def measured(learner: AbstractLearner, source: Source, protocol: Protocol) -> di
     summary = summarise(by_patient)
     return {
         "dice": round(float(dice.mean()), 4),
-        "low": round(summary.low, 4) if summary.tasks > 1 else None,
-        "high": round(summary.high, 4) if summary.tasks > 1 else None,
+        "low": round(max(0.0, summary.low), 4) if summary.tasks > 1 else None,
+        "high": round(min(1.0, summary.high), 4) if summary.tasks > 1 else None,
         "tasks": protocol.episodes,
         "queries": len(dice),
         "images": len(np.unique(asked)),

@@ -63,14 +63,18 @@ def test_structures_are_found_on_other_images(place: Path, tmp_path: Path) -> No
     assert len(list(out.glob("*overlay*"))) == len(list(out.glob("*uncertainty*"))) == 5
 
 
-def test_volumes_come_back_on_their_own_grid(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("plane", ["axial", "sagittal"])
+def test_volumes_come_back_on_their_own_grid(place: Path, tmp_path: Path, plane: str) -> None:
     images, _ = pictures(5, seed=6)
     affine = np.array([[0, -1.5, 0, 7], [2.0, 0, 0, -3], [0, 0, -4.0, 9], [0, 0, 0, 1.0]])
-    values = images.transpose(1, 2, 0).astype(np.int16)
+    values = np.repeat(images.transpose(1, 2, 0), 4, axis=2).astype(np.int16)
     nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "v.nii.gz")
     out = tmp_path / "masks"
-    ended = medmeta("predict", place / "predictor", tmp_path / "v.nii.gz", "--out", out, "--in-mm",
-                    "--json")  # fmt: skip
+    words = ("adapt", place / "mine", "--model", place / "run", "--task", "segmentation")
+    ended = medmeta(*words, "--plane", plane, "--out", tmp_path / "p")
+    assert ended.code == 0, ended
+    words = ("predict", tmp_path / "p", tmp_path / "v.nii.gz", "--in-mm", "--json")
+    ended = medmeta(*words, "--out", out)
     assert ended.code == 0, ended
     (told,) = ended.json()["images"]
     written = nibabel.load(out / told["mask"])

@@ -28,7 +28,7 @@ class MarkedImage:
     ``shown`` are uint8 ``(H, W)`` or ``(H, W, 3)``, one or ``n``; ``mask`` uint8 ``(n, H, W)``;
     ``confidence`` ``(K,)`` is the mean probability within each structure (NaN where none is
     marked), ``expected_dice`` ``(K,)`` is without the truth. ``uncertainty`` ``(n, H, W)`` is None
-    unless it was asked for.
+    unless it was asked for. ``plane`` is that which a NIfTI volume was cut in.
     """
 
     asked: Asked
@@ -37,6 +37,7 @@ class MarkedImage:
     confidence: NDArray[np.float64]
     expected_dice: NDArray[np.float64] | None = None
     uncertainty: NDArray[np.float32] | None = None
+    plane: str = "axial"
 
     @property
     def spacing(self) -> tuple[float | None, float | None, float | None]:
@@ -112,7 +113,8 @@ def _marked(
     found = _along_slices(found)
     mask = np.stack([one.argmax(0).astype(np.uint8) for one in found])
     sure = [_confidence(found, mask, k) for k in range(1, len(predictor.structures) + 1)]
-    return MarkedImage(asked, tuple(shown), mask, np.array(sure), expected, unsure)
+    certain = (np.array(sure), expected, unsure)
+    return MarkedImage(asked, tuple(shown), mask, *certain, plane=preprocessing.plane)
 
 
 def _whole(

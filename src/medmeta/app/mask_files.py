@@ -95,7 +95,7 @@ def _written(
     name = f"{number:04d}-{_plain(one.asked.path)}"
     if chosen == "nifti" and scan is not None:
         file = f"{name}.nii.gz"
-        write_nifti_mask(folder / file, scan, one.mask)
+        write_nifti_mask(folder / file, scan, one.mask, plane=one.plane)
     elif chosen == "dicom-seg" and scan is not None:
         file = f"{name}.dcm"
         write_segmentation(folder / file, scan, one.mask, structures)
