@@ -41,6 +41,7 @@ SIZE, SHOTS, SEED = 64, (1, 5, 10), 2026
 CURVE, CURVE_SETS = (1, 2, 4, 8, 16, 32, 64), ("busi", "drive_vessels")
 TASKS, QUERIES = 12, 10
 NARROW = {"encoder": {"options": {"width": 8}}}
+TUNED = {**NARROW, "test_steps": 25, "rate": 5e-3}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Method:
     run: str = ""
     meta_learned: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    shots: tuple[int, ...] = SHOTS
 
 
 METHODS = (
@@ -60,11 +62,12 @@ METHODS = (
     Method("MAML", "maml", "maml", True),
     Method("Meta-SGD", "meta_sgd", "meta_sgd", True),
     Method("Reptile", "reptile", "reptile", True),
-    Method("fine-tuned U-Net", "tuned_unet", "tuned_unet"),
+    Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", options=TUNED, shots=(1, 5)),
     Method(
         "U-Net from scratch",
         "tuned_unet",
-        options={**NARROW, "initial": "fresh", "test_steps": 30},
+        options={**TUNED, "initial": "fresh"},
+        shots=(1, 5),
     ),
     Method("ridge on pixels, filters", "pixel_ridge"),
     Method("forest on pixels, filters", "pixel_forest", options={"trees": 25}),
@@ -85,9 +88,12 @@ def built(method: Method, runs: Path) -> AbstractLearner | None:
     if not run.is_dir():
         return None
     trained = load_model(run).learner
-    if method.learner == method.run:
+    if method.learner == method.run and not method.options:
         return trained.eval()
     learner = build_learner(method.learner, method.options, spec, target)
+    if method.learner == method.run:
+        learner.load_state_dict(trained.state_dict())
+        return learner.eval()
     encoder = {k: v for k, v in trained.state_dict().items() if k.startswith("encoder.")}
     learner.load_state_dict({**learner.state_dict(), **encoder})
     return learner.eval()
@@ -170,7 +176,9 @@ def main() -> None:
         for structure, shot, of_curve in wanted(tests):
             if (method.name, structure, shot) in done or (of_curve and not method.meta_learned):
                 continue
-            if of_curve and method.learner not in ("conditioned_unet", "prototype_masks"):
+            if of_curve and method.learner != "conditioned_unet":
+                continue
+            if shot not in method.shots and not of_curve:
                 continue
             protocol = protocol_for(tests[structure], shot)
             if protocol is None:

@@ -75,7 +75,8 @@ def class_pools(
         return _parted(structure_pools(source, _groups(source, protocol)), protocol)
     else:
         if index.labels is None:
-            raise SamplingError(f"{source.name} has no classes; use --target values or masks.")
+            has, use = ("masks", "masks") if index.values is None else ("values", "values")
+            raise SamplingError(f"{source.name} has {has}, not classes; use --target {use}.")
         rows, parts = _by_class(index.labels)
     groups = _groups(source, protocol)
     # Where no two images are linked, their rows tell them apart as well, and cost nothing more.
