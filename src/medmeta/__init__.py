@@ -12,15 +12,19 @@ from medmeta.version import __version__
 
 if TYPE_CHECKING:
     from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
+    from medmeta.app.mask_predictor import MaskAnswer, SavedMaskPredictor
+    from medmeta.app.mask_workbench import adapt_masks, load_mask_predictor
     from medmeta.app.models import LoadedModel, load_model
     from medmeta.app.pretrain_run import PretrainRequest, pretrain
     from medmeta.app.train_run import TrainRequest, train
     from medmeta.app.workbench import SavedPredictor, adapt, load_predictor
     from medmeta.checks import check_learner
+    from medmeta.data.mask_sources import open_mask_source
     from medmeta.data.preprocess import Preprocessing
     from medmeta.data.source import Source
     from medmeta.data.sources import open_source
     from medmeta.data.synthetic import synthetic_sources
+    from medmeta.data.synthetic_structures import synthetic_structures
     from medmeta.episode import Episode, InputSpec, LabelledSet, Predictor, Target
     from medmeta.episodes.loader import EpisodeLoader
     from medmeta.episodes.protocol import Protocol
@@ -45,11 +49,13 @@ _HOMES = {
     "LEARNERS": "medmeta.learners",
     "LabelledSet": "medmeta.episode",
     "LoadedModel": "medmeta.app.models",
+    "MaskAnswer": "medmeta.app.mask_predictor",
     "MedmetaError": "medmeta.errors",
     "Predictor": "medmeta.episode",
     "Preprocessing": "medmeta.data.preprocess",
     "PretrainRequest": "medmeta.app.pretrain_run",
     "Protocol": "medmeta.episodes.protocol",
+    "SavedMaskPredictor": "medmeta.app.mask_predictor",
     "SavedPredictor": "medmeta.app.workbench",
     "Source": "medmeta.data.source",
     "Target": "medmeta.episode",
@@ -59,18 +65,22 @@ _HOMES = {
     "TrainingSettings": "medmeta.training.settings",
     "Traits": "medmeta.learner",
     "adapt": "medmeta.app.workbench",
+    "adapt_masks": "medmeta.app.mask_workbench",
     "adapt_task": "medmeta.learner",
     "build_learner": "medmeta.learners",
     "check_learner": "medmeta.checks",
     "evaluate": "medmeta.evaluation.evaluate",
     "evaluate_model": "medmeta.app.evaluate_run",
+    "load_mask_predictor": "medmeta.app.mask_workbench",
     "load_model": "medmeta.app.models",
     "load_predictor": "medmeta.app.workbench",
     "map_tasks": "medmeta.tasks",
+    "open_mask_source": "medmeta.data.mask_sources",
     "open_source": "medmeta.data.sources",
     "paired_difference": "medmeta.evaluation.intervals",
     "pretrain": "medmeta.app.pretrain_run",
     "synthetic_sources": "medmeta.data.synthetic",
+    "synthetic_structures": "medmeta.data.synthetic_structures",
     "train": "medmeta.app.train_run",
 }
 
@@ -85,11 +95,13 @@ __all__ = [
     "InputSpec",
     "LabelledSet",
     "LoadedModel",
+    "MaskAnswer",
     "MedmetaError",
     "Predictor",
     "Preprocessing",
     "PretrainRequest",
     "Protocol",
+    "SavedMaskPredictor",
     "SavedPredictor",
     "Source",
     "Target",
@@ -100,18 +112,22 @@ __all__ = [
     "Traits",
     "__version__",
     "adapt",
+    "adapt_masks",
     "adapt_task",
     "build_learner",
     "check_learner",
     "evaluate",
     "evaluate_model",
+    "load_mask_predictor",
     "load_model",
     "load_predictor",
     "map_tasks",
+    "open_mask_source",
     "open_source",
     "paired_difference",
     "pretrain",
     "synthetic_sources",
+    "synthetic_structures",
     "train",
 ]
 

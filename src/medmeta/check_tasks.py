@@ -29,7 +29,7 @@ def input_spec_for(traits: Traits) -> InputSpec:
 
 
 def default_target(traits: Traits, n_way: int) -> Target:
-    """Classes, at most as many as a learner takes, or else one value.
+    """Classes, or else masks, at most as many as a learner takes, or else one value.
 
     Raises ``SettingsError`` where it takes neither.
 
@@ -38,11 +38,13 @@ def default_target(traits: Traits, n_way: int) -> Target:
     """
     if "classes" in traits.targets:
         return Target("classes", min(n_way, traits.max_way or n_way))
+    if "masks" in traits.targets:
+        return Target("masks", min(n_way, traits.max_way or n_way))
     if "values" in traits.targets:
         return Target("values", 1)
     raise SettingsError(
         f"no easy tasks are known for {' and '.join(sorted(traits.targets))}; a learner can be "
-        "checked on classes and on values."
+        "checked on classes, on masks and on values."
     )
 
 
@@ -50,7 +52,8 @@ def default_target(traits: Traits, n_way: int) -> Target:
 class TaskMaker:
     """Makes tasks: each class has a pattern of its own, each image is it with noise.
 
-    For values, an image is one pattern times the value, which is drawn between -1 and 1.
+    For values, an image is one pattern times the value, which is drawn between -1 and 1. For masks,
+    each structure has a colour of its own, and fills quarters of an image that are drawn for it.
     """
 
     input_spec: InputSpec
@@ -63,6 +66,8 @@ class TaskMaker:
         if self.input_spec.parts:
             return self._of_parts(n_tasks, n_shot=n_shot, n_query=n_query, seed=seed, noise=noise)
         random = torch.Generator().manual_seed(seed)
+        if self.target.kind == "masks":
+            return self._of_masks(n_tasks, n_shot, n_query, seed, noise)
         n_patterns = self.target.size if self.target.kind == "classes" else 1
         patterns = self._patterns(n_tasks, n_patterns, random)
         values = torch.Generator().manual_seed(seed + 7919)
@@ -91,6 +96,33 @@ class TaskMaker:
         return Episode(
             first.support.with_inputs(support), first.query.with_inputs(query), self.target
         )
+
+    def _of_masks(
+        self, n_tasks: int, n_shot: int, n_query: int, seed: int, noise: float
+    ) -> Episode:
+        random = torch.Generator().manual_seed(seed)
+        colours = torch.randn(n_tasks, self.target.size, self.input_spec.channels, generator=random)
+        colours = 2 * torch.nn.functional.normalize(colours, dim=-1)
+        return Episode(
+            self._marked(colours, n_shot * self.target.size, noise, random, first_id=100 * seed),
+            self._marked(colours, n_query, noise, random, first_id=100 * seed),
+            self.target,
+        )
+
+    def _marked(
+        self, colours: Tensor, n: int, noise: float, random: torch.Generator, *, first_id: int
+    ) -> LabelledSet:
+        """``n`` images of each task, of patches that are each of one structure."""
+        n_tasks, size = len(colours), self.input_spec.size
+        coarse = torch.randint(
+            self.target.size, (n_tasks * n, 1, *[4] * len(size)), generator=random
+        )
+        fine = torch.nn.functional.interpolate(coarse.float(), size=size, mode="nearest")
+        labels = fine.long().reshape(n_tasks, n, *size)
+        tasks = torch.arange(n_tasks).reshape(-1, 1, *[1] * len(size))
+        images = colours[tasks, labels].movedim(-1, 2)
+        images = images + noise * torch.randn(images.shape, generator=random)
+        return LabelledSet(images, labels, torch.arange(first_id, first_id + n_tasks))
 
     def _patterns(self, n_tasks: int, n_patterns: int, random: torch.Generator) -> Tensor:
         """Coarse patterns ``(T, N, C, *space)``, so that also a convolution sees them."""

@@ -20,6 +20,7 @@ from medmeta.episode import (
     TargetKind,
 )
 from medmeta.errors import UnsupportedTaskError
+from medmeta.mask_loss import soft_dice_loss
 from medmeta.settings import Settings
 
 OptimiserName = Literal["adam", "adamw", "sgd"]
@@ -246,8 +247,8 @@ def check_input_fits(traits: Traits, spec: InputSpec, *, name: str) -> None:
 def task_loss(predictions: Tensor, labels: Tensor, target: Target) -> Tensor:
     """Mean loss of each task, ``(T,)``.
 
-    ``predictions`` ``(T, Q, size, *space)``; cross-entropy for classes and masks (labels of -1
-    count nothing), squared error for values.
+    ``predictions`` ``(T, Q, size, *space)``; cross-entropy for classes, and for masks with the soft
+    Dice loss added (labels of -1 count nothing); squared error for values.
 
     >>> logits = torch.zeros(2, 3, 5)
     >>> task_loss(logits, torch.zeros(2, 3, dtype=torch.long), Target("classes", 5))
@@ -259,4 +260,8 @@ def task_loss(predictions: Tensor, labels: Tensor, target: Target) -> Tensor:
     losses = F.cross_entropy(logits, labels.flatten(0, 1), ignore_index=-1, reduction="none")
     losses = losses.reshape(labels.shape[0], -1)
     counted = (labels.flatten(1) >= 0).sum(1).clamp(min=1)
-    return losses.sum(1) / counted
+    mean = losses.sum(1) / counted
+    if target.kind == "masks":
+        dice = soft_dice_loss(logits, labels.flatten(0, 1))
+        return mean + dice.reshape(labels.shape[0], -1).mean(1)
+    return mean

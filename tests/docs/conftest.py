@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.app._hospital import Hospital
 from tests.data.ecg_files import write_ecgs
+from tests.data.masked_files import write_pairs
 from tests.data.slide_files import on_glass, stained, write_pyramid
 
 SIDE = 64
@@ -129,6 +130,8 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ``new_slides/``         2 slides
     ``my_patients.csv``     24 patients: two pictures each, age, sex, CRP, history
     ``other_patients.csv``  16 others, likewise
+    ``my_masks/``           5 PNG with masks of one structure, 64 × 64
+    ``training_masks/``     12 others
     ``training_images/``    8 classes of 12 PNG, to meta-train on; ``training_images.csv`` too
     ======================  ==========================================================
 
@@ -148,5 +151,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_volumes(tmp_path / "my_volumes", ["healthy", "atrophy"])
     write_series(tmp_path)
     write_patients(tmp_path)
+    write_pairs(tmp_path / "my_masks", n=5, size=SIDE, seed=1)
+    write_pairs(tmp_path / "training_masks", n=12, size=SIDE, seed=2)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -107,7 +107,7 @@ def test_the_digest_is_the_same_in_another_process():
         ("tasks_per_batch", 0),
         ("seed", -1),
         ("seed", 2**63),
-        ("kind", "masks"),
+        ("kind", "drawings"),
         ("version", 2),
         ("n_ways", (2, 2)),
     ],

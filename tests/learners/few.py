@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from medmeta.learners import LEARNERS
+
 FEW: dict[str, dict[str, Any]] = {
     "baseline": {"epochs": 10, "rate": 1.0},
     "baseline_plus_plus": {"epochs": 10, "rate": 0.3},
@@ -14,3 +16,6 @@ FEW: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": 8, "decay": 5.0},
     "random_forest": {"trees": 5},
 }
+
+# Those of masks answer pixels, and are looked at in ``segmentation/``.
+OF_CLASSES = [name for name, spec in LEARNERS.items() if spec.family != "segmentation"]

@@ -27,6 +27,7 @@ from medmeta.learners import LEARNERS, build_learner
 from medmeta.learners.gradient.maml import MAML, MAMLConfig
 from medmeta.learners.metric.prototypical import Distance, PrototypicalConfig, PrototypicalHead
 from tests.contract.negative_controls import Honest
+from tests.learners.few import OF_CLASSES
 from tests.learners.gradient.tiny_tasks import TARGET, episode, network, task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,7 +150,7 @@ def test_a_benchmark_s_row_says_at_which_shot_it_was_trained(
 # Batch statistics make queries help each other.
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", OF_CLASSES)
 def test_batch_statistics_make_every_learner_transductive(name: str) -> None:
     try:
         learner = small(name, norm="batch")
@@ -264,7 +265,7 @@ def complaint_about_labels(learner: AbstractLearner, tasks: Episode) -> str:
     return ""
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", OF_CLASSES)
 def test_answers_do_not_follow_the_query_s_labels_and_the_loss_does(name: str) -> None:
     tasks = TaskMaker(IMAGE, THREE).episode(1, n_shot=2, n_query=1, seed=1)
     assert complaint_about_labels(small(name), tasks) == ""

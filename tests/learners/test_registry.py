@@ -24,6 +24,7 @@ from medmeta.learners import (
     learners_taking,
     names_on_encoders,
 )
+from tests.learners.few import OF_CLASSES
 
 IMAGE, TARGET = InputSpec(3, (16, 16)), Target("classes", 3)
 
@@ -46,7 +47,7 @@ def test_a_configuration_survives_json(name: str) -> None:
     assert configuration(name, config) is config
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", OF_CLASSES)
 def test_the_same_seed_gives_the_same_weights(name: str) -> None:
     config = {"encoder": {"options": {"width": 4}}}
     states = []
@@ -94,7 +95,7 @@ def test_one_class_is_no_task() -> None:
         build_learner("ridge", None, IMAGE, Target("classes", 1))
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", OF_CLASSES)
 def test_a_network_of_one_s_own_is_the_encoder(name: str) -> None:
     own = nn.Sequential(nn.Flatten(), nn.Linear(768, 6))
     learner = build_learner(name, None, IMAGE, TARGET, encoder=own)
@@ -103,7 +104,7 @@ def test_a_network_of_one_s_own_is_the_encoder(name: str) -> None:
 
 @pytest.mark.parametrize(("asked", "built"), [(2, 3), (None, 3), (5, 5)])
 @pytest.mark.parametrize(
-    "name", [n for n in LEARNERS if "max_way" in LEARNERS[n].config.model_fields]
+    "name", [n for n in OF_CLASSES if "max_way" in LEARNERS[n].config.model_fields]
 )
 def test_the_output_layer_is_never_smaller_than_the_task(
     name: str, asked: int | None, built: int
@@ -193,4 +194,5 @@ def test_who_takes_what_another_does_not() -> None:
     assert "prototypical" not in values
     assert {"prototypical", "ridge", "leo"} <= set(any_way)
     assert "maml" not in any_way
-    assert learners_taking("masks") == ()
+    assert {"conditioned_unet", "maml"} <= set(learners_taking("masks"))
+    assert "ridge" not in learners_taking("masks")

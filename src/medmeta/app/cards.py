@@ -55,7 +55,7 @@ def spec_from_card(told: Mapping[str, Any]) -> InputSpec:
 
 
 class _Target(Card):
-    kind: Literal["classes", "values"]
+    kind: Literal["classes", "masks", "values"]
     size: Count
 
 
@@ -112,7 +112,7 @@ class _Figure(Card):
 class _Drawn(Card):
     model_config = _FROM_LISTS
 
-    kind: Literal["classes", "values"] = "classes"
+    kind: Literal["classes", "masks", "values"] = "classes"
     n_way: tuple[Count, Count]
     n_shot: tuple[Count, Count]
 
@@ -218,6 +218,22 @@ class PredictorCard(_Built):
         expected = self.target.size if self.target.kind == "classes" else 0
         if len(self.class_names) != expected:
             raise ValueError(f"{len(self.class_names)} class names for {expected} classes")
+        return self
+
+
+class MaskPredictorCard(_Built):
+    """The card of a predictor of masks."""
+
+    model_target: _Target
+    structures: list[str] = Field(min_length=1)
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    model: _Facts
+    support: _Support
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> MaskPredictorCard:
+        if self.target.kind != "masks" or len(self.structures) != self.target.size - 1:
+            raise ValueError(f"{len(self.structures)} structures for {self.target.size - 1}")
         return self
 
 

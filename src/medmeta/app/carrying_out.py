@@ -139,7 +139,7 @@ def description(source: Source) -> dict[str, Any]:
     return {
         "name": source.name,
         "images": len(source),
-        "classes": list(index.class_names),
+        "classes": list(index.structures or index.class_names),
         "modalities": sorted({t for t in index.modalities.texts() if t is not None}),
         "patients": len(np.unique(index.patients.codes)) if index.patients.known else None,
         "fingerprint": fingerprint(source),

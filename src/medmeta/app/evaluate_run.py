@@ -12,6 +12,7 @@ from typing import Any
 
 from medmeta.app.baselines import RAW_RIDGE, Told, encoded_source, ridge_on_raw_pixels, told_by
 from medmeta.app.evaluation_plan import EvaluationRequest, PlannedSource, plans
+from medmeta.app.held_out import METRICS
 from medmeta.app.models import EVALUATIONS, LoadedModel, input_spec_from
 from medmeta.app.run_folder import fingerprint
 from medmeta.data.left_out import left_out
@@ -76,8 +77,8 @@ def _defined(value: float) -> float | None:
 
 
 def main_metric(evaluation: Evaluation) -> str:
-    """The figure that stands first: accuracy, or R² for values."""
-    return "accuracy" if "accuracy" in evaluation.summary else "r_squared"
+    """The figure that stands first: accuracy, Dice for masks, R² for values."""
+    return METRICS[evaluation.protocol.kind]
 
 
 def evaluate_model(
@@ -135,12 +136,18 @@ def _novelty(model: LoadedModel, source: Source, evaluation: Evaluation) -> str:
         return "nothing was trained"
     if evaluation.protocol.kind == "values":
         return "new images"
+    if evaluation.protocol.kind == "masks":
+        return "new structures" if source.name not in _trained_on(model) else "new images"
     names = [n.lower() for n in source.index.class_names if n not in evaluation.dropped]
     recurring = [n for n in names if n in known]
     if not recurring:
         return "new classes"
     share = "all" if len(recurring) == len(names) else f"{len(recurring)} of {len(names)}"
     return f"other site ({share} class names were trained on)"
+
+
+def _trained_on(model: LoadedModel) -> set[str]:
+    return {source["name"] for source in model.card.get("sources", [])}
 
 
 def _notes(plan: PlannedSource, evaluation: Evaluation) -> list[str]:

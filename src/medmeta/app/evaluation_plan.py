@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt
 
 from medmeta.app.measured import Measured, measured_learners, wanted_way
 from medmeta.app.models import LoadedModel
+from medmeta.app.run_request import parse_way
 from medmeta.data.duplicates import unlinked_near_pairs
 from medmeta.data.left_out import remarks
 from medmeta.data.near_duplicates import thumbnail
@@ -179,8 +180,10 @@ def _planned(
     Where pictures were left out, the error says so, for else its counts would puzzle.
     """
     trained, has = str(model.card["target"]["kind"]), source.index.labels
-    if (trained == "values") != (has is None):
-        kind = "values" if has is None else "classes"
+    kind = _kind_of(source)
+    if (trained == "masks") != (source.masks is not None) or (
+        trained != "masks" and (trained == "values") != (has is None)
+    ):
         raise SamplingError(f"{source.name} has {kind}, but this model is for {trained}.")
     try:
         protocol = _protocol(model, one, fresh, shot, request)
@@ -190,20 +193,26 @@ def _planned(
         if not gone:
             raise
         raise SamplingError(f"{error} ({gone} of its pictures were seen in training.)") from None
-    if protocol.kind == "classes":
-        check_task_fits(one.learner, Target("classes", protocol.n_way[1]))
+    if protocol.kind != "values":
+        check_task_fits(one.learner, Target(protocol.kind, protocol.n_way[1]))
     return protocol
+
+
+def _kind_of(source: Source) -> str:
+    if source.masks is not None:
+        return "masks"
+    return "values" if source.index.labels is None else "classes"
 
 
 def _protocol(
     model: LoadedModel, one: Measured, source: Source, shot: int, request: EvaluationRequest
 ) -> Protocol:
     target = str(model.card["target"]["kind"])
-    kind = "values" if target == "values" else "classes"
+    kind = target if target in ("masks", "values") else "classes"
     protocol = Protocol(
         sources=(source.name,),
         kind=kind,
-        n_way=(2, 2) if kind == "classes" else (1, 1),
+        n_way=(1, 1) if kind == "values" else (2, 2),
         n_shot=(shot, shot),
         n_query=request.query,
         episodes=request.episodes,
@@ -218,6 +227,9 @@ def _protocol(
     )
     if kind == "values":
         return protocol
+    if kind == "masks":
+        way = parse_way(request.way) if request.way else model.card["protocol"]["n_way"]
+        return protocol.model_copy(update={"n_way": (int(way[0]), int(way[1]))})
     kept, small = class_pools(source, protocol)
     classes = len(kept) + (0 if request.drop_small else len(small))
     most = one.learner.traits.max_way or classes

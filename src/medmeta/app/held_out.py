@@ -17,6 +17,7 @@ from medmeta.learner import AbstractLearner
 
 Validation = Literal["auto", "classes", "images", "none"]
 FRACTION = 0.2
+METRICS = {"classes": "accuracy", "masks": "dice", "values": "r_squared"}
 EPISODES = 60  # of each source at each validation
 
 
@@ -35,6 +36,8 @@ class Held:
         if training.kind == "classes":
             able = len(class_pools(source, _validation_protocol(training))[0])
             way = max(2, min(training.n_way[1], able))
+        elif training.kind == "masks":
+            way = training.n_way[0]
         return training.model_copy(
             update={
                 "sources": (source.name,),
@@ -53,7 +56,7 @@ def validator(
     held: Held, protocol: Protocol, device: str
 ) -> Callable[[AbstractLearner], float] | None:
     """The mean score over tasks of the held-out sources; None where nothing is held out."""
-    metric = "accuracy" if protocol.kind == "classes" else "r_squared"
+    metric = METRICS[protocol.kind]
 
     def validate(learner: AbstractLearner) -> float:
         scores = [

@@ -13,6 +13,7 @@ from medmeta.app.held_out import Validation
 from medmeta.app.support import conflicting_pictures, remarks_on_volumes
 from medmeta.data.beside import check_modalities, record_texts
 from medmeta.data.manifest import Asked
+from medmeta.data.mask_sources import open_mask_source
 from medmeta.data.patients import unknown_patients
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.records import RecordSchema
@@ -121,9 +122,15 @@ def with_record(request: AnyRequest) -> AnyRequest:
 
 
 def opened_sources(
-    request: RunRequest, progress: Callable[[str, int, int], None] | None
+    request: RunRequest,
+    progress: Callable[[str, int, int], None] | None,
+    *,
+    masks: bool = False,
 ) -> list[Source]:
-    """The request's sources, read; raises ``SettingsError`` for none or one given twice."""
+    """The request's sources, read; raises ``SettingsError`` for none or one given twice.
+
+    ``masks``: each image with its mask.
+    """
     if not request.sources:
         raise SettingsError("no source to train on: give --source PATH, once or more.")
     places = [path.resolve() for path in request.sources]
@@ -134,8 +141,9 @@ def opened_sources(
     def told(path: Path) -> Callable[[int, int], None]:
         return lambda done, total: progress(f"reading {path}", done, total) if progress else None
 
+    reading = open_mask_source if masks else open_source
     opened = [
-        open_source(
+        reading(
             path,
             preprocessing=request.preprocessing,
             skip_bad=request.skip_bad,

@@ -51,7 +51,7 @@ class TrainRequest(RunRequest):
     """
 
     learner: str = "prototypical"
-    target: Literal["classes", "values"] = "classes"
+    target: Literal["classes", "masks", "values"] = "classes"
     tasks_per_step: int | None = Field(None, ge=1)
     drop_small: bool = False
     init: Path | None = None
@@ -79,9 +79,11 @@ def train(
     device = usable_device(request.device)
     keep_freed_memory()
     request = with_record(request)
-    way = parse_way(request.way)
-    config = configuration(request.learner, learner_options(request), request.input_spec)
-    target = Target(request.target, way[1] if request.target == "classes" else 1)
+    way = _way(request)
+    config = configuration(
+        request.learner, learner_options(request), request.input_spec, kind=request.target
+    )
+    target = Target(request.target, 1 if request.target == "values" else way[1])
     torch.manual_seed(request.training.seed)
     learner = build_learner(
         request.learner, config, request.input_spec, target, allow_external=request.allow_external
@@ -91,7 +93,7 @@ def train(
     if init is not None:
         init.give(learner, config)
     ready = prepared(
-        sources or opened_sources(request, progress),
+        sources or opened_sources(request, progress, masks=request.target == "masks"),
         split=request.split,
         standardise=request.standardise,
     )
@@ -136,13 +138,19 @@ def train(
     return done
 
 
+def _way(request: TrainRequest) -> tuple[int, int]:
+    """Classes of a task; of a task of masks, where nothing is said, one structure."""
+    untold = request.target == "masks" and "way" not in request.model_fields_set
+    return (2, 2) if untold else parse_way(request.way)
+
+
 def _protocol(
     request: TrainRequest, config: EncodedConfig, learner: AbstractLearner, opened: list[Source]
 ) -> Protocol:
     wanted = {
         "sources": tuple(source.name for source in opened),
         "kind": request.target,
-        "n_way": parse_way(request.way) if request.target == "classes" else (1, 1),
+        "n_way": (1, 1) if request.target == "values" else _way(request),
         "n_shot": parse_range(request.shot, name="--shot"),
         "n_query": request.query,
         "tasks_per_batch": request.tasks_per_step or config.training_defaults.tasks_per_step,

@@ -51,7 +51,7 @@ def _own(arrays: Arrays) -> Archive:
     known = ("images", "labels", "values", "class_names", *_COLUMNS, *_OTHERS)
     names = [name for name in known if name in arrays.headers]
     arrays.check_size(names)
-    path, images = arrays.path, _pictures(arrays, ["images"])
+    path, images = arrays.path, pictures_of(arrays, ["images"])
     n = _volumes(images)
     held = {name: arrays.read(name) for name in names if name != "images"}
     if ("labels" in held) == ("values" in held):
@@ -64,9 +64,9 @@ def _own(arrays: Arrays) -> Archive:
     values = None
     if "values" in held:
         values = _checked_values(path, held["values"], n)
-    columns = {name: _column(path, name, held.get(name), n) for name in _COLUMNS}
+    columns = {name: column_of(path, name, held.get(name), n) for name in _COLUMNS}
     others = {
-        column: _column(path, name, held[name], n)
+        column: column_of(path, name, held[name], n)
         for name, column in _OTHERS.items()
         if name in held
     }
@@ -98,7 +98,7 @@ def _medmnist(arrays: Arrays) -> Archive:
             f"train_labels (MedMNIST); there is {', '.join(sorted(arrays.headers)) or 'nothing'}."
         )
     arrays.check_size([f"{part}_{kind}" for part in parts for kind in ("images", "labels")])
-    pictures = _pictures(arrays, [f"{part}_images" for part in parts])
+    pictures = pictures_of(arrays, [f"{part}_images" for part in parts])
     labels, splits = [], []
     for part, (_, header) in zip(parts, pictures.parts, strict=True):
         n = header.shape[0]
@@ -133,7 +133,8 @@ def _catalogued(pictures: Pictures, labels: Sequence[NDArray[np.int64]]) -> Cata
     return found if largest < len(found.classes) else None
 
 
-def _pictures(arrays: Arrays, names: Sequence[str]) -> Pictures:
+def pictures_of(arrays: Arrays, names: Sequence[str]) -> Pictures:
+    """Arrays of pictures, one after the other, which are not read; raises ``DataError``."""
     parts = tuple((name, arrays.checked(name)) for name in names)
     for name, header in parts:
         shape = header.shape
@@ -211,7 +212,7 @@ def _checked_values(path: Path, values: NDArray[Any], n: int) -> NDArray[np.floa
     return flat
 
 
-def _column(path: Path, name: str, held: NDArray[Any] | None, n: int) -> Column:
+def column_of(path: Path, name: str, held: NDArray[Any] | None, n: int) -> Column:
     """Texts or numbers as a column; empty, negative and not-a-number are unknown."""
     if held is None:
         return Column.unknown(n)

@@ -77,7 +77,8 @@ class Problem:
 class SourceIndex:
     """An immutable table of images with what is known of each.
 
-    Exactly one of ``labels`` and ``values`` is set. ``paths`` are absolute, and empty for a source
+    Exactly one of ``labels`` and ``values`` is set, or ``structures``, the names of what masks mark
+    1, 2, ...; then neither needs to be. ``paths`` are absolute, and empty for a source
     that has its pixels in one array (npz, synthetic): then ``array_rows`` say which row of it.
     ``file_sizes`` are bytes, -1 where there is no file. ``splits`` is the manifest's own split.
     ``others`` are further columns by name, such as ``device``, ``sex`` and ``volume`` (rows of one
@@ -104,6 +105,7 @@ class SourceIndex:
     scans: tuple[Scan | None, ...] = ()
     texts: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
     parts: tuple[tuple[Path | Scan | None, ...], ...] = ()
+    structures: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.file_sizes)

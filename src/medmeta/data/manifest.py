@@ -28,6 +28,7 @@ class Asked:
     ``modalities``: the columns that name a file of each; none: the column ``path``. ``spacing``
     ``any``: files of one patient may lie on different grids. ``texts``: columns to keep as they
     are. ``pictures``: whether rows have any. ``labelled``: whether they must say a label or value.
+    ``masks``: each names the file of a mask.
     """
 
     modalities: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class Asked:
     texts: tuple[str, ...] = ()
     pictures: bool = True
     labelled: bool = True
+    masks: bool = False
 
 
 _PLAIN = Asked()
@@ -51,6 +53,7 @@ class _Row:
     value: float
     scan: Scan | None = None
     parts: tuple[Part, ...] = ()
+    mask: Path | None = None
 
 
 def read_manifest(path: Path, asked: Asked = _PLAIN) -> SourceIndex:
@@ -60,15 +63,16 @@ def read_manifest(path: Path, asked: Asked = _PLAIN) -> SourceIndex:
     and ``split`` where they are known, and any others to group by (``device``, ``sex``); paths lie
     in the manifest's folder, and may be of a series' folder. In place of a path, ``series``,
     ``study`` or ``patient`` hold what the headers of the DICOM files below say. Rows are counted
-    from 1, the header. ``asked`` says what else is wanted. Raises ``ManifestError`` where the
-    table as a whole cannot be used.
+    from 1, the header. ``asked`` says what else is wanted: with masks a column ``mask`` stands for
+    label and value, and is in the table's ``others``. Raises ``ManifestError`` where the table as a
+    whole cannot be used.
     """
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such file; check the name and the folder.")
     header, records = read_table(path, (*asked.modalities, *asked.texts))
     key, target = _check_columns(path, header, asked)
     root = path.parent.resolve()
-    locate = Locator(root) if key == "path" else None
+    locate = Locator(root) if key == "path" or asked.masks else None
     rows: list[_Row] = []
     problems: list[Problem] = []
     for number, cells in records:
@@ -87,7 +91,9 @@ def read_manifest(path: Path, asked: Asked = _PLAIN) -> SourceIndex:
     elif key:
         rows = _in_tree(rows, key, target, root, problems)
     known = (*KNOWN, *asked.modalities)
-    others = further_columns(further_names(header, known), [row.cells for row in rows])
+    others = dict(further_columns(further_names(header, known), [row.cells for row in rows]))
+    if asked.masks:
+        others["mask"] = Column.from_texts([str(row.mask) for row in rows])
     texts = {
         name: tuple(_entry(row.cells.get(name)) for row in rows)
         for name in asked.texts
@@ -124,7 +130,7 @@ def _check_columns(path: Path, header: list[str], asked: Asked) -> tuple[str, st
     repeated = sorted({n for n in header if n in KNOWN and header.count(n) > 1})
     if repeated:
         raise ManifestError(f"{path}: has the column {repeated[0]} twice; remove one.")
-    if "label" in header and "value" in header:
+    if not asked.masks and "label" in header and "value" in header:
         raise ManifestError(
             f"{path}: has both a label and a value; rename the column that is not asked for."
         )
@@ -135,12 +141,16 @@ def _check_columns(path: Path, header: list[str], asked: Asked) -> tuple[str, st
     elif asked.pictures:
         key = next((name for name in ("path", *KEYS) if name in header), "")
         missing += [] if key else ["path (or series, study or patient, of DICOM files)"]
-    if asked.labelled and "label" not in header and "value" not in header:
+    if asked.masks and "mask" not in header:
+        missing.append("mask (a file for each image)")
+    elif not asked.masks and asked.labelled and "label" not in header and "value" not in header:
         missing.append("label (a class) or value (a number)")
     if missing:
         raise ManifestError(
             f"{path}: has no column {' and no column '.join(missing)}; there is {there}."
         )
+    if asked.masks:
+        return key, "mask"
     return key, next((name for name in ("label", "value") if name in header), "")
 
 
@@ -159,10 +169,18 @@ def _row(number: int, cells: Cells, key: str, target: str, locate: Locator | Non
             return f"its value {given!r} is not a number (write 1.5, not 1,5)."
         if not abs(value) <= float(np.finfo(np.float32).max):  # NaN compares false
             return f"its value {given!r} is not a finite number."
-    if locate is None:
-        return _Row(number, Path(), 0, cells, value)
+    named = locate(given) if locate is not None and target == "mask" else None
+    if isinstance(named, str):
+        return f"its mask: {named}"
+    mask = None if named is None else named[0]
+    if locate is None or key != "path":
+        return _Row(number, Path(), 0, cells, value, mask=mask)
     found = locate(cells["path"])
-    return found if isinstance(found, str) else _Row(number, found[0], found[1], cells, value)
+    return (
+        found
+        if isinstance(found, str)
+        else _Row(number, found[0], found[1], cells, value, mask=mask)
+    )
 
 
 def _without_repeats(rows: list[_Row], target: str, problems: list[Problem]) -> list[_Row]:

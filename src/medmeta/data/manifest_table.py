@@ -13,7 +13,7 @@ from medmeta.errors import ManifestError, MissingExtraError
 
 MANIFEST_SUFFIXES = frozenset((".csv", ".tsv", ".parquet"))
 OPTIONAL = ("patient", "site", "modality", "split")
-KNOWN = ("path", "series", "study", "label", "value", *OPTIONAL)
+KNOWN = ("path", "series", "study", "label", "value", "mask", *OPTIONAL)
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars (|)"}
 Cells = dict[str, str]
 

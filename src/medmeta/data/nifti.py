@@ -246,3 +246,24 @@ def _shown(
         numbered.append(bool(np.isfinite(values).any()))
     scaled = (values.astype(np.float64) - low) * (255 / ((high - low) or 1.0))
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)
+
+
+def shown_to_stored(
+    header: NiftiHeader, shown: NDArray[Any], *, plane: str = "axial"
+) -> NDArray[Any]:
+    """Slices ``(n, H, W)`` as they are shown, put back into the order of the file's axes."""
+    turns = _turns(header)
+    axis = int(np.flatnonzero(turns[:, 0] == _ACROSS[plane])[0])
+    left = [a for a in range(3) if a != axis]
+    stored = np.zeros(header.shape, dtype=shown.dtype)
+    last = header.shape[axis] - 1
+    for number, one in enumerate(shown):
+        values = one.swapaxes(0, 1)[::-1, ::-1]
+        if turns[left[0], 0] > turns[left[1], 0]:
+            values = values.swapaxes(0, 1)
+        for place, kept in enumerate(left):
+            if turns[kept, 1] < 0:
+                values = np.flip(values, place)
+        at = number if turns[axis, 1] > 0 else last - number
+        stored[(slice(None),) * axis + (at,)] = values
+    return stored

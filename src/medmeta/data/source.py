@@ -28,7 +28,9 @@ class Source:
     grey levels of each row are replaced by those of the table that ``table_rows`` ``(n,)`` names
     (-1: left as they are). ``beside``: what learners are given beside the pictures, float32
     ``(n, D)`` by name: ``record`` (NaN where it is not known), and which modalities are
-    ``present``. ``pixels`` have no channels where there are no pictures.
+    ``present``. ``pixels`` have no channels where there are no pictures. ``masks`` uint8
+    ``(N, H, W)`` lie as ``pixels`` do: 0 is background, 1 and on are ``index.structures``, and 255
+    is not labelled.
     """
 
     index: SourceIndex
@@ -38,6 +40,7 @@ class Source:
     tables: NDArray[np.uint8] | None = None
     table_rows: NDArray[np.int64] | None = None
     beside: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    masks: NDArray[np.uint8] | None = None
 
     @classmethod
     def from_arrays(
@@ -117,6 +120,7 @@ class Source:
             self.tables,
             None if self.table_rows is None else self.table_rows[rows],
             {name: values[rows] for name, values in self.beside.items()},
+            self.masks,
         )
 
     def with_classes(self, names: Sequence[str]) -> Source:
@@ -148,3 +152,19 @@ class Source:
                 of_it = numbers == number
                 taken[of_it] = self.tables[number][taken[of_it]]
         return taken.reshape(*rows.shape, *taken.shape[1:])
+
+    def gather_masks(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Masks of some rows, ``(*rows.shape, H, W)``; raises ``DataError`` without masks."""
+        if self.masks is None:
+            raise DataError(f"{self.name} has no masks; give each image a mask.")
+        taken = take_rows(self.masks, self.pixel_rows[rows.reshape(-1)])
+        return taken.reshape(*rows.shape, *taken.shape[1:])
+
+    @cached_property
+    def marked(self) -> NDArray[np.bool_]:
+        """``(n, K + 1)``: which of the background and the ``K`` structures each mask holds."""
+        found = np.zeros((len(self), len(self.index.structures) + 1), dtype=bool)
+        for row in range(len(self)):
+            values = np.unique(self.gather_masks(np.array([row])))
+            found[row, values[values < found.shape[1]]] = True
+        return found

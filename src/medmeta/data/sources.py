@@ -131,7 +131,21 @@ def open_source(
         return synthetic_source(path, preprocessing)
     found = scan(path, skip_bad=skip_bad, asked=_asked(preprocessing, labelled=labelled))
     _check_kind(found, preprocessing)
-    errors = _errors(found.index.problems)
+    return read_scanned(
+        found, preprocessing=preprocessing, cache=cache, skip_bad=skip_bad, progress=progress
+    )
+
+
+def read_scanned(
+    found: ScannedSource,
+    *,
+    preprocessing: Preprocessing,
+    cache: Path | None = None,
+    skip_bad: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Source:
+    """Decode a listed source, as ``open_source`` does."""
+    path, errors = found.path, _errors(found.index.problems)
     if errors:
         lines = [f"{p.where}: {p.what}" for p in errors]
         things = "1 thing stands" if len(errors) == 1 else f"{len(errors)} things stand"

@@ -33,7 +33,15 @@ class SourceVersions(Source):
         shown = source.pixel_rows[rows], source.hashes[rows]
         tables = None if source.table_rows is None else source.table_rows[rows]
         beside = {name: values[rows] for name, values in source.beside.items()}
-        return cls(index, source.pixels, *shown, source.tables, tables, beside, tuple(alterations))
+        return cls(
+            index,
+            source.pixels,
+            *shown,
+            source.tables,
+            tables,
+            beside,
+            alterations=tuple(alterations),
+        )
 
     def gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         """Pixels of some rows, ``(*rows.shape, C, H, W)``, altered where their version says so."""

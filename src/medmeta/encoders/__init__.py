@@ -6,6 +6,7 @@ from medmeta.encoders import (
     basic_resnet,
     border,
     conv4,
+    filters,
     fusion,
     hog_colour,
     joined,
@@ -13,7 +14,9 @@ from medmeta.encoders import (
     resnet,
     slicewise,
     tabular,
+    unet,
 )
+from medmeta.encoders._dense import DenseEncoder, dense_encoder
 from medmeta.encoders._interface import (
     AUTO,
     AbstractEncoder,
@@ -36,12 +39,14 @@ from medmeta.settings import validated
 __all__ = [
     "ENCODERS",
     "AbstractEncoder",
+    "DenseEncoder",
     "EncoderConfig",
     "EncoderSpec",
     "ExternalEncoder",
     "Norm",
     "build_encoder",
     "channels_innermost",
+    "dense_encoder",
     "keeps_running_statistics",
     "resolved",
     "uses_batch_statistics",
@@ -53,6 +58,7 @@ ENCODERS: dict[str, EncoderSpec] = {
     for spec in (
         border.SPEC,
         conv4.SPEC,
+        filters.SPEC,
         fusion.SPEC,
         hog_colour.SPEC,
         joined.SPEC,
@@ -61,6 +67,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         resnet.SPEC,
         slicewise.SPEC,
         tabular.SPEC,
+        unet.SPEC,
     )
 }
 

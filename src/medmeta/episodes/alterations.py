@@ -99,7 +99,14 @@ def apply_alterations(images: Tensor, drawn: Alterations) -> Tensor:
     return flat.clamp_(-2.0, 2.0).reshape(shape)
 
 
-def _moved(images: Tensor, drawn: Alterations) -> Tensor:
+def moved_masks(masks: Tensor, drawn: Alterations) -> Tensor:
+    """Masks ``(..., n, H, W)`` moved as their images are; each pixel takes the nearest label."""
+    flat = masks.reshape(-1, 1, *masks.shape[-2:])
+    moved = _moved(flat.float(), drawn, mode="nearest")
+    return moved.round_().to(masks.dtype).reshape(masks.shape)
+
+
+def _moved(images: Tensor, drawn: Alterations, *, mode: str = "bilinear") -> Tensor:
     """``(N, C, H, W)`` turned, mirrored, zoomed and shifted in one go."""
     n, _, height, width = images.shape
     back = torch.from_numpy(drawn.map).to(images.device).reshape(n, 2, 2)
@@ -108,7 +115,7 @@ def _moved(images: Tensor, drawn: Alterations) -> Tensor:
     grid = F.affine_grid(
         torch.cat([back * aspect, move], 2), list(images.shape), align_corners=False
     )
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
 def _softened(images: Tensor, share: Tensor) -> Tensor:

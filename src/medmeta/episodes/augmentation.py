@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medmeta.data.preprocess import as_float
 
-Augment = Literal["none", "light", "modality"]
+Augment = Literal["none", "light", "modality", "tasks"]
 
 GAIN, COLOUR_GAIN, SHIFT = 0.25, 0.1, 0.3
 
@@ -79,6 +79,12 @@ def apply_changes(images: Tensor, changes: Changes) -> Tensor:
     turned = torch.where(mirrored, images.flip(-1), images)  # of integers: a quarter of the bytes
     normalised = as_float(turned) if turned.dtype == torch.uint8 else turned
     return normalised.mul_(gain).add_(shift).clamp_(-2.0, 2.0)
+
+
+def mirrored_masks(masks: Tensor, changes: Changes) -> Tensor:
+    """Masks ``(..., n, H, W)`` of images that ``changes`` are made to."""
+    mirrored = torch.from_numpy(changes.mirrored).to(masks.device)[..., None, None]
+    return torch.where(mirrored, masks.flip(-1), masks)
 
 
 def is_colour(images: Tensor) -> NDArray[np.bool_]:

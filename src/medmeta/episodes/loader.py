@@ -14,13 +14,19 @@ from medmeta.data.beside import IMAGE
 from medmeta.data.preprocess import as_float
 from medmeta.data.source import Source
 from medmeta.episode import Episode, Inputs, LabelledSet, Target, map_inputs
-from medmeta.episodes.alterations import Alterations, apply_alterations, draw_alterations
+from medmeta.episodes.alterations import (
+    Alterations,
+    apply_alterations,
+    draw_alterations,
+    moved_masks,
+)
 from medmeta.episodes.augmentation import (
     Augment,
     Changes,
     apply_changes,
     draw_changes,
     is_colour,
+    mirrored_masks,
 )
 from medmeta.episodes.modality_table import allowed_of, allowed_of_signals
 from medmeta.episodes.sampler import Stream, TaskDraw, TaskSampler
@@ -30,8 +36,12 @@ from medmeta.episodes.signal_changes import (
     draw_for_signals,
     is_signal_batch,
 )
+from medmeta.episodes.structures import task_labels
+from medmeta.episodes.task_augmentation import ALLOWED, TaskChanges, draw_task_changes
 from medmeta.spans import span
 
+Drawn = Changes | Alterations | SignalChanges | None
+"""What happens to the images of a batch."""
 View = Callable[[NDArray[np.int64]], Inputs]
 """Rows ``(n,)`` of a source to its inputs or embeddings ``(n, ...)``.
 
@@ -100,7 +110,8 @@ class EpisodeLoader:
 
     ``views`` give the images (or embeddings) of each of the sampler's sources; by default its
     pixels. ``augment`` changes the images a little, the same way whenever the task is drawn:
-    ``light`` alike for all, ``modality`` within what that of a task's images allows.
+    ``light`` alike for all, ``modality`` within what that of a task's images allows; masks move
+    with their images. ``tasks`` is for masks: it makes other tasks of them.
     """
 
     def __init__(
@@ -127,40 +138,69 @@ class EpisodeLoader:
         """Drawn tasks of one shape with their images; support and query are views of one tensor."""
         with span("load"):
             ids = torch.tensor([draw.task for draw in draws], device=self.device)
-            n_support = len(draws[0].support_rows)
-            inputs = self._inputs(draws)
-            support = map_inputs(lambda x: x[:, :n_support], inputs)
-            query = map_inputs(lambda x: x[:, n_support:], inputs)
+            n = len(draws[0].support_rows)
+            stored = self._gathered(draws)
+            drawn = self._drawn(draws, _images_of(stored))
+            inputs = self._converted(stored, drawn)
+            if target.kind != "masks":
+                support = self._labels(draws, target, query=False)
+                query = self._labels(draws, target, query=True)
+            else:
+                masks = self._masks(draws, drawn)
+                if self.augment == "tasks" and isinstance(inputs, Tensor):
+                    inputs, masks = self._other_tasks(draws).apply(inputs, masks, target)
+                support, query = masks[:, :n], masks[:, n:]
             return Episode(
-                LabelledSet(support, self._labels(draws, target, query=False), ids),
-                LabelledSet(query, self._labels(draws, target, query=True), ids),
+                LabelledSet(map_inputs(lambda x: x[:, :n], inputs), support, ids),
+                LabelledSet(map_inputs(lambda x: x[:, n:], inputs), query, ids),
                 target,
             )
 
-    def _inputs(self, draws: Sequence[TaskDraw]) -> Inputs:
-        """``(T, S + Q, ...)``: one gathering from each source, then one conversion of them all.
+    def _drawn(self, draws: Sequence[TaskDraw], stored: Tensor) -> Drawn:
+        """What happens to the images of each task; nothing to records and embeddings."""
+        if self.augment == "none":
+            return None
+        if is_signal_batch(stored):
+            return SignalChanges.of_tasks(self._of_signals(draws, stored))
+        if stored.dtype != torch.uint8 and stored.ndim < 5:
+            return None
+        light = self.augment == "light"
+        return self._changes(draws, stored) if light else self._alterations(draws, stored)
 
-        Of a mapping only the images are changed a little.
-        """
-        stored = self._gathered(draws)
+    def _converted(self, stored: Inputs, drawn: Drawn) -> Inputs:
+        """``(T, S + Q, ...)``, all at once; of a mapping only the images are changed."""
         if isinstance(stored, Tensor):
-            return self._images(draws, stored)
+            return self._images(stored, drawn)
         return {
-            name: self._images(draws, values) if name == IMAGE else values.to(self.device)
+            name: self._images(values, drawn) if name == IMAGE else values.to(self.device)
             for name, values in stored.items()
         }
 
-    def _images(self, draws: Sequence[TaskDraw], stored: Tensor) -> Tensor:
+    def _images(self, stored: Tensor, drawn: Drawn) -> Tensor:
         images = stored.to(self.device)
-        if self.augment != "none" and is_signal_batch(stored):
-            return apply_to_signals(images, SignalChanges.of_tasks(self._of_signals(draws, stored)))
-        if images.dtype != torch.uint8 and images.ndim < 5:
-            return as_float(images)  # records, embeddings, signals
-        if self.augment == "light":
-            return apply_changes(images, self._changes(draws, stored))
-        if self.augment == "modality":
-            return apply_alterations(images, self._alterations(draws, stored))
+        if isinstance(drawn, SignalChanges):
+            return apply_to_signals(images, drawn)
+        if isinstance(drawn, Changes):
+            return apply_changes(images, drawn)
+        if isinstance(drawn, Alterations):
+            return apply_alterations(images, drawn)
         return as_float(images)
+
+    def _masks(self, draws: Sequence[TaskDraw], drawn: Drawn) -> Tensor:
+        """Labels ``(T, S + Q, H, W)``, moved as their images are."""
+        found = []
+        for draw in draws:
+            rows = np.concatenate([draw.support_rows, draw.query_rows])
+            stored = self.sampler.sources[draw.source].gather_masks(rows)
+            found.append(task_labels(stored, draw.values))
+        masks = torch.from_numpy(np.stack(found)).to(self.device)
+        if isinstance(drawn, Changes):
+            return mirrored_masks(masks, drawn)
+        return moved_masks(masks, drawn) if isinstance(drawn, Alterations) else masks
+
+    def _other_tasks(self, draws: Sequence[TaskDraw]) -> TaskChanges:
+        random = (self.sampler.generator(Stream.OTHER_TASKS, draw.task) for draw in draws)
+        return TaskChanges.of_tasks([draw_task_changes(one) for one in random])
 
     def _gathered(self, draws: Sequence[TaskDraw]) -> Inputs:
         parts = [rows for draw in draws for rows in (draw.support_rows, draw.query_rows)]
@@ -204,7 +244,8 @@ class EpisodeLoader:
         drawn = []
         for draw, colour in zip(draws, is_colour(images), strict=True):
             rows = np.concatenate([draw.support_rows, draw.query_rows])
-            allowed = allowed_of(self.sampler.sources[draw.source].index.modalities, rows)
+            modalities = self.sampler.sources[draw.source].index.modalities
+            allowed = ALLOWED if self.augment == "tasks" else allowed_of(modalities, rows)
             random = self.sampler.generator(Stream.AUGMENTATION, draw.task)
             drawn.append(
                 draw_alterations(random, n_images, n_channels, allowed, colour=bool(colour))
@@ -242,6 +283,11 @@ class EpisodeLoader:
             assert known is not None
             values.append(known[draw.query_rows if query else draw.support_rows])
         return torch.from_numpy(np.stack(values)).to(self.device)[..., None]
+
+
+def _images_of(stored: Inputs) -> Tensor:
+    """The images among the inputs of tasks; the inputs where there is but one kind."""
+    return stored if isinstance(stored, Tensor) else stored[IMAGE]
 
 
 def _put(whole: Inputs, places: Tensor, found: Inputs) -> None:

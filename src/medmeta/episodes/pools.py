@@ -20,13 +20,16 @@ class ClassPool:
     """The images of one class (or all images of a source of values).
 
     ``rows`` ``(n,)`` of the source; ``groups`` ``(n,)``: images that share a patient or a picture
-    have the same; ``singles``: no image of the source shares any, so drawing need not look.
+    have the same; ``singles``: no image of the source shares any, so drawing need not look. Of the
+    images that hold a structure: ``value`` marks it in the masks of the ``family`` it belongs to.
     """
 
     name: str
     rows: NDArray[np.int64]
     groups: NDArray[np.int64]
     singles: bool
+    value: int = 0
+    family: int = -1
 
     def some(self, shot: int, n_query: int, random: np.random.Generator) -> NDArray[np.int64]:
         """Enough different places at random, with some to spare where patients may collide."""
@@ -68,9 +71,12 @@ def class_pools(
                 f"{source.name} has classes, not values; leave out --target values."
             )
         rows, parts = np.arange(len(index)), {source.name: slice(None)}
+    elif protocol.kind == "masks":
+        return _parted(structure_pools(source, _groups(source, protocol)), protocol)
     else:
         if index.labels is None:
-            raise SamplingError(f"{source.name} has values, not classes; use --target values.")
+            has, use = ("masks", "masks") if index.values is None else ("values", "values")
+            raise SamplingError(f"{source.name} has {has}, not classes; use --target {use}.")
         rows, parts = _by_class(index.labels)
     groups = _groups(source, protocol)
     # Where no two images are linked, their rows tell them apart as well, and cost nothing more.
@@ -79,6 +85,36 @@ def class_pools(
         ClassPool(name, rows[part], grouped[part], singles=groups is None)
         for name, part in parts.items()
     ]
+    return _parted(pools, protocol)
+
+
+def structure_pools(source: Source, groups: NDArray[np.int64] | None) -> list[ClassPool]:
+    """The images that hold each structure; raises ``SamplingError`` for a source without masks.
+
+    Where rows have a ``family`` (several small data sets in one file), a value of the masks means
+    another structure in each.
+    """
+    if source.masks is None:
+        raise SamplingError(f"{source.name} has no masks; leave out --target masks.")
+    family, marked = source.index.column("family"), source.marked
+    pools = []
+    for code in np.unique(family.codes).tolist():
+        mine = family.codes == code
+        values = [v for v in range(1, marked.shape[1]) if marked[mine, v].any()]
+        for value in values:
+            rows = np.flatnonzero(mine & marked[:, value])
+            name = source.index.structures[value - 1]
+            if code >= 0:
+                one = family.names[code]
+                name = one if len(values) == 1 else f"{one}: {name}"
+            grouped = rows if groups is None else groups[rows]
+            pools.append(ClassPool(name, rows, grouped, groups is None, value, code))
+    return pools
+
+
+def _parted(
+    pools: list[ClassPool], protocol: Protocol
+) -> tuple[tuple[ClassPool, ...], tuple[ClassPool, ...]]:
     shot, n_query = protocol.n_shot[1], protocol.n_query
     able = [pool.feasible(shot, n_query) for pool in pools]
     kept = tuple(p for p, ok in zip(pools, able, strict=True) if ok)
@@ -125,7 +161,8 @@ def refuse_small_pools(
     pool = min(small, key=lambda p: len(p.rows))
     images, groups = len(pool.rows), len(np.unique(pool.groups))
     needed = f"{shot} support + {n_query} query = {shot + n_query}"
-    what = "the source" if protocol.kind == "values" else f"class {pool.name!r}"
+    kinds = {"classes": "class", "masks": "structure"}
+    what = f"{kinds[protocol.kind]} {pool.name!r}" if protocol.kind in kinds else "the source"
     if images < shot + n_query:
         problem = f"{what} has {images} image{'' if images == 1 else 's'}; a task needs {needed}"
     else:

@@ -26,10 +26,12 @@ class Protocol(Settings):
 
     ``n_way`` and ``n_shot`` are ranges, both ends included; each batch of ``tasks_per_batch``
     tasks has one way and one shot. ``n_query`` images per class are asked (for values: in all).
-    ``episodes`` tasks are meant to be drawn (0: without end). ``norm`` and ``transductive`` are
-    written down with the results, because they change what a figure means. So are ``split`` (the
-    only split that is drawn from), ``standardise`` (the column by which grey levels were brought
-    together) and ``shift`` (from where support and query come, in words), where they are not empty.
+    Where masks are asked for (``kind`` masks), ``n_way`` counts the structures with the background,
+    and ``n_shot`` and ``n_query`` the images in all. ``episodes`` tasks are meant to be drawn (0:
+    without end). ``norm`` and ``transductive`` are written down with the results, because they
+    change what a figure means. So are ``split`` (the only split that is drawn from),
+    ``standardise`` (the column by which grey levels were brought together) and ``shift`` (from
+    where support and query come, in words), where they are not empty.
 
     >>> Protocol(sources=("a",), n_way=(5, 5), n_shot=(1, 1), n_query=15).describe()
     '5-way 1-shot, 15 queries per class'
@@ -37,7 +39,7 @@ class Protocol(Settings):
 
     version: Literal[1] = 1
     sources: tuple[str, ...]
-    kind: Literal["classes", "values"] = "classes"
+    kind: Literal["classes", "masks", "values"] = "classes"
     n_way: Range = (5, 5)
     n_shot: Range = (1, 1)
     n_query: int = Field(15, ge=1, le=10_000)
@@ -65,7 +67,7 @@ class Protocol(Settings):
         low, high = ends
         if low > high:
             raise ValueError(f"the range {low}-{high} runs backwards")
-        if info.field_name == "n_way" and low < 2 and info.data.get("kind") == "classes":
+        if info.field_name == "n_way" and low < 2 and info.data.get("kind") != "values":
             raise ValueError("a task needs at least two classes to tell apart (way 2 or more)")
         return ends
 
@@ -93,6 +95,9 @@ class Protocol(Settings):
         shot = _range_text(self.n_shot)
         if self.kind == "values":
             return f"values from {shot} images, {self.n_query} queries"
+        if self.kind == "masks":
+            marked = _range_text((self.n_way[0] - 1, self.n_way[1] - 1))
+            return f"masks of {marked} structures from {shot} images, {self.n_query} queries"
         way = _range_text(self.n_way)
         return f"{way}-way {shot}-shot, {self.n_query} queries per class"
 

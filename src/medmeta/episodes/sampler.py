@@ -7,7 +7,7 @@ large the source is, unless its patients leave so little choice that chance does
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -18,6 +18,13 @@ from medmeta.episode import Target
 from medmeta.episodes.parting import part_groups
 from medmeta.episodes.pools import ClassPool, class_pools, refuse_small_pools
 from medmeta.episodes.protocol import Protocol
+from medmeta.episodes.structures import (
+    BACKGROUND,
+    draw_structures,
+    images_of,
+    most_together,
+    share,
+)
 from medmeta.errors import SamplingError
 
 ATTEMPTS = 30
@@ -32,6 +39,7 @@ class Stream(IntEnum):
     PASS = 3
     IMAGES = 4
     OUTSIDE = 5
+    OTHER_TASKS = 6
 
 
 def random_numbers(seed: int, stream: Stream, number: int) -> np.random.Generator:
@@ -46,7 +54,8 @@ class TaskDraw:
     """One task as rows of a source.
 
     ``source`` is its number; ``classes`` its classes' names, in the order of the labels (empty for
-    values); rows and labels are ``(S,)`` and ``(Q,)``.
+    values; for masks the background's first); rows and labels are ``(S,)`` and ``(Q,)``. Of a task
+    of masks ``values`` are what the source's masks mark its structures by, and labels are all 0.
     """
 
     task: int
@@ -56,6 +65,7 @@ class TaskDraw:
     support_labels: NDArray[np.int64]
     query_rows: NDArray[np.int64]
     query_labels: NDArray[np.int64]
+    values: tuple[int, ...] = ()
 
 
 class TaskSampler:
@@ -79,10 +89,14 @@ class TaskSampler:
             if protocol.kind == "classes" and len(kept) < low:
                 raise SamplingError(_too_few_classes(source, len(kept), low, high))
             pools.append(kept)
+            if protocol.kind == "masks" and most_together(kept) < low - 1:
+                raise SamplingError(_too_few_structures(source, most_together(kept), low))
         self.pools: tuple[tuple[ClassPool, ...], ...] = tuple(pools)
         if protocol.kind == "classes" and all(len(p) < high for p in pools):
             most = max(range(len(pools)), key=lambda i: len(pools[i]))
             raise SamplingError(_too_few_classes(self.sources[most], len(pools[most]), high, high))
+        if protocol.kind == "masks" and (n := max(map(most_together, pools))) < high - 1:
+            raise SamplingError(_too_few_structures(self.sources[0], n, high))
 
     def generator(self, stream: Stream, number: int) -> np.random.Generator:
         """Random numbers that depend on nothing but the seed, the stream and the number."""
@@ -92,32 +106,53 @@ class TaskSampler:
         """What the tasks of a batch ask for, and their shots."""
         (few, many), (low, high) = self.protocol.n_shot, self.protocol.n_way
         valued = self.protocol.kind == "values"
+        kind = self.protocol.kind
         if few == many and (low == high or valued):  # nothing is left to chance
-            return (Target("values", 1) if valued else Target("classes", low)), few
+            return (Target("values", 1) if valued else Target(kind, low)), few
         random = self.generator(Stream.BATCH, batch)
         shot = int(random.integers(few, many + 1))
         if valued:
             return Target("values", 1), shot
-        return Target("classes", int(random.integers(low, high + 1))), shot
+        return Target(kind, int(random.integers(low, high + 1))), shot
 
     def draw(self, task: int) -> TaskDraw:
         """Task number ``task``."""
         target, shot = self.shape(task // self.protocol.tasks_per_batch)
         random = self.generator(Stream.TASK, task)
+        if target.kind == "masks":
+            return self._of_structures(task, target.size - 1, shot, random)
         way = target.size
         able = [i for i, pools in enumerate(self.pools) if len(pools) >= way]
         number = int(able[random.integers(len(able))])
         pools = self.pools[number]
         chosen = [pools[i] for i in random.choice(len(pools), way, replace=False)]
+        drawn = self._rows_of(number, chosen, shot, random)
+        return _task(task, number, chosen, drawn, valued=target.kind == "values")
+
+    def _of_structures(self, task: int, n: int, shot: int, random: np.random.Generator) -> TaskDraw:
+        able = [i for i, pools in enumerate(self.pools) if most_together(pools) >= n]
+        weights = np.array([share(self.pools[i]) for i in able])
+        number = int(able[random.choice(len(able), p=weights / weights.sum())])
+        chosen = draw_structures(self.pools[number], n, random)
+        images = [images_of(chosen, shot, self.protocol.n_query)]
+        drawn = _task(
+            task, number, images, self._rows_of(number, images, shot, random), valued=True
+        )
+        names = (BACKGROUND, *(pool.name for pool in chosen))
+        return replace(drawn, classes=names, values=tuple(pool.value for pool in chosen))
+
+    def _rows_of(
+        self, number: int, chosen: list[ClassPool], shot: int, random: np.random.Generator
+    ) -> Rows:
+        """Support and query rows of some pools; raises ``SamplingError`` where there is no way."""
         for attempt in range(ATTEMPTS):
             # Patients are first left to chance; where that fails, support takes whole patients.
             drawn = _draw_rows(chosen, shot, self.protocol.n_query, random, whole=attempt >= 5)
             if drawn is not None:
-                return _task(task, number, chosen, drawn, valued=target.kind == "values")
+                return drawn
         parted = part_groups([p.groups for p in chosen], shot, self.protocol.n_query, random)
         if parted is not None:
-            drawn = _rows(chosen, parted[0]), _rows(chosen, parted[1])
-            return _task(task, number, chosen, drawn, valued=target.kind == "values")
+            return _rows(chosen, parted[0]), _rows(chosen, parted[1])
         names = ", ".join(f"{p.name} ({len(p.rows)} images)" for p in chosen)
         raise SamplingError(
             f"{self.sources[number].name}: no way was found to give {names} {shot} support and "
@@ -167,6 +202,13 @@ def _task(task: int, source: int, pools: list[ClassPool], drawn: Rows, *, valued
         support_labels=labels.repeat(support.shape[1]),
         query_rows=query.reshape(-1),
         query_labels=labels.repeat(query.shape[1]),
+    )
+
+
+def _too_few_structures(source: Source, found: int, way: int) -> str:
+    return (
+        f"{source.name} has {found} usable structure{'' if found == 1 else 's'} to mark, fewer "
+        f"than the {way - 1} of --way {way} (the background counts). Use --way {max(found, 1) + 1}."
     )
 
 

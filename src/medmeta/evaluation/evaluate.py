@@ -110,7 +110,7 @@ def evaluate_drawn(
             f"these embeddings are of {encoded.source.name}, and the tasks of {source.name}; make "
             "an EncodedSource of the source that is evaluated."
         )
-    largest = Target(protocol.kind, protocol.n_way[1] if protocol.kind == "classes" else 1)
+    largest = Target(protocol.kind, 1 if protocol.kind == "values" else protocol.n_way[1])
     check_task_fits(learner, largest)
     answers: Iterator[Answers]
     with answering(learner):

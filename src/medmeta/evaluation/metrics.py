@@ -15,6 +15,9 @@ HIGHER_IS_BETTER = {
     "mean_squared_error": False,
     "mean_absolute_error": False,
     "r_squared": True,
+    "dice": True,
+    "iou": True,
+    "area_error": False,
 }
 FLOOR = 1e-12
 CALIBRATION_BINS = 15

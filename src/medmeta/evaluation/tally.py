@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.episodes.sampler import TaskDraw
+from medmeta.evaluation.mask_metrics import mask_metrics
 from medmeta.evaluation.metrics import (
     CALIBRATION_BINS,
     answered_right,
@@ -41,13 +42,17 @@ class Tally:
 
     def add(self, draws: Sequence[TaskDraw], shot: int, outputs: Tensor, labels: Tensor) -> None:
         """Measure tasks of one shape: ``outputs`` ``(T, Q, size)``, ``labels`` of the queries."""
-        given, wanted = outputs.double().cpu().numpy(), labels.cpu().numpy()
         columns: dict[str, NDArray[np.float64]] = {
             "task": np.array([draw.task for draw in draws], dtype=np.float64),
             "n_way": np.full(len(draws), len(draws[0].classes), dtype=np.float64),
             "n_shot": np.full(len(draws), shot, dtype=np.float64),
         }
-        if self._code:
+        masks = labels.ndim > 3
+        answers = outputs.argmax(2) if masks else outputs.double()
+        given, wanted = answers.cpu().numpy(), labels.cpu().numpy()
+        if masks:
+            columns |= mask_metrics(given, wanted, outputs.shape[2])
+        elif self._code:
             probabilities = softmax(given)
             columns |= class_metrics(probabilities, wanted)
             self._count(draws, probabilities, wanted)

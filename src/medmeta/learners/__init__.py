@@ -43,6 +43,13 @@ from medmeta.learners.memory import mann, memory_network, meta_memory
 from medmeta.learners.metric import matching, prototypical, relation, siamese
 from medmeta.learners.optimiser import lstm, meta_networks, metal
 from medmeta.learners.pretraining import UnionClassifier
+from medmeta.learners.segmentation import (
+    conditioned_unet,
+    pixel_forest,
+    pixel_ridge,
+    prototype_masks,
+    tuned_unet,
+)
 from medmeta.learners.standardised import StandardisedValues
 from medmeta.learners.standardised_records import StandardisedRecords, has_record
 from medmeta.learners.transductive import bd_cspn, laplacian_shot, pt_map, tim
@@ -107,6 +114,11 @@ LEARNERS: dict[str, LearnerSpec] = {
         nearest_centroid.SPEC,
         random_forest.SPEC,
         sgd.SPEC,
+        conditioned_unet.SPEC,
+        pixel_forest.SPEC,
+        pixel_ridge.SPEC,
+        prototype_masks.SPEC,
+        tuned_unet.SPEC,
     )
 }
 
@@ -122,10 +134,13 @@ def configuration(
     name: str,
     options: Mapping[str, Any] | EncodedConfig | None,
     input_spec: InputSpec | None = None,
+    *,
+    kind: TargetKind = "classes",
 ) -> EncodedConfig:
     """A learner's validated options; its encoder's normalisation is filled in.
 
-    With ``input_spec`` also which encoder such inputs have, where none is named.
+    For masks (``kind``) the encoder is one that says something of every pixel, unless another is
+    named. With ``input_spec`` also which encoder such inputs have, where none is named.
     """
     spec = learner_spec(name)
     if isinstance(options, spec.config):
@@ -133,6 +148,10 @@ def configuration(
     else:
         plain = options.model_dump() if isinstance(options, EncodedConfig) else options
         config = validated(spec.config, plain or {}, where=f"learner {name}")
+    named = "encoder" in config.model_fields_set and "name" in config.encoder.model_fields_set
+    if kind == "masks" and not named:
+        dense = config.encoder.model_copy(update={"name": spec.dense_encoder})
+        config = config.model_copy(update={"encoder": dense})
     if config.encoder.norm is None:
         encoder = config.encoder.model_copy(update={"norm": spec.default_norm})
         config = config.model_copy(update={"encoder": encoder})
@@ -161,7 +180,7 @@ def build_learner(
     True
     """
     spec = learner_spec(name)
-    settings = configuration(name, config, input_spec)
+    settings = configuration(name, config, input_spec, kind=target.kind)
     network: AbstractEncoder
     if encoder is None:
         norm = settings.encoder.norm or spec.default_norm
@@ -201,18 +220,19 @@ def learners_taking(wanted: str) -> tuple[str, ...]:
     if wanted != "any way":
         return tuple(sorted(name for name in LEARNERS if wanted in targets_of(name)))
     spec, target = InputSpec(1, (16, 16)), Target("classes", 2)
-    built = {name: build_learner(name, None, spec, target) for name in LEARNERS}
+    of_classes = [name for name in LEARNERS if "classes" in targets_of(name)]
+    built = {name: build_learner(name, None, spec, target) for name in of_classes}
     return tuple(sorted(name for name, one in built.items() if one.traits.max_way is None))
 
 
 def targets_of(name: str) -> tuple[TargetKind, ...]:
-    """What a learner can be built for: classes, values.
+    """What a learner can be built for: classes, masks, values.
 
     >>> targets_of("ridge")
     ('classes', 'values')
     """
     able: list[TargetKind] = []
-    for target in (Target("classes", 2), Target("values", 1)):
+    for target in (Target("classes", 2), Target("masks", 2), Target("values", 1)):
         try:
             build_learner(name, None, InputSpec(1, (16, 16)), target)
         except UnsupportedTaskError:

@@ -8,6 +8,7 @@ from typing import Any
 
 from medmeta.encoders import AbstractEncoder, EncoderConfig, Norm, uses_batch_statistics
 from medmeta.episode import InputSpec, Target
+from medmeta.errors import UnsupportedTaskError
 from medmeta.learner import AbstractLearner, LearnerConfig
 from medmeta.learners._embedding import EmbeddingLearner
 from medmeta.learners.standardised import StandardisedValues
@@ -34,6 +35,7 @@ class LearnerSpec:
     ``build(config, encoder, input_spec, target)`` makes it from a ready encoder;
     ``build_head(config, embedding_spec, target)`` makes its head alone, for use on any trained
     encoder; None where it has none. ``default_norm`` is how its encoder normalises unless told.
+    ``dense_encoder`` is the encoder of tasks of masks unless told.
     ``tunes``: it trains the encoder within each task and learns nothing across them, so it serves
     on any trained encoder as a head does.
     """
@@ -47,6 +49,7 @@ class LearnerSpec:
     build_head: BuildHead | None = None
     default_norm: Norm = "running"
     tunes: bool = False
+    dense_encoder: str = "unet"
 
     @property
     def serves_on_encoders(self) -> bool:
@@ -69,6 +72,10 @@ class LearnerSpec:
         def build(
             settings: HeadConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
         ) -> AbstractLearner:
+            if target.kind == "masks":
+                raise UnsupportedTaskError(
+                    f"{name} answers embeddings of whole images, not masks.", wanted="masks"
+                )
             head = build_head(settings, InputSpec(encoder.embedding_size, ()), target)
             if target.kind == "values":
                 head = StandardisedValues(head)

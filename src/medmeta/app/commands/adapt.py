@@ -10,6 +10,18 @@ from typing import Annotated
 
 import typer
 
+from medmeta.app.commands.masks import (
+    CLASSIFICATION,
+    SEGMENTATION,
+    CleanMasks,
+    InMm,
+    MaskFormat,
+    Overlays,
+    Tiles,
+    Uncertainty,
+    learn_masks,
+    mark,
+)
 from medmeta.app.commands.options import (
     AllowExternal,
     AsJson,
@@ -48,13 +60,17 @@ def register(app: typer.Typer) -> None:
 
 
 def adapt(
-    support: Annotated[Path, typer.Argument(help="A folder per class, or a manifest.")],
+    support: Annotated[
+        Path, typer.Argument(help="A folder per class or of images and masks, or a manifest.")
+    ],
     model: Annotated[Path, typer.Option(help="A run of 'medmeta train'.")],
     out: Annotated[Path, typer.Option(help="Folder of the predictor.")],
     head: Annotated[
         str | None, typer.Option(help="Another head on the run's encoder: 'medmeta learners'.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A head's option.")] = None,
+    task: Annotated[str, typer.Option(help="classification or segmentation.")] = CLASSIFICATION,
+    clean_masks: CleanMasks = False,
     window: Window = None,
     slices: Slices = None,
     plane: Plane = None,
@@ -98,6 +114,8 @@ def adapt(
         raise SettingsError("--set goes with --head: a run's own learner keeps its options.")
     if readers not in (None, "majority"):
         raise SettingsError(f"--readers {readers}: only majority is known.")
+    if task not in (CLASSIFICATION, SEGMENTATION):
+        raise SettingsError(f"--task {task}: choose {CLASSIFICATION} or {SEGMENTATION}.")
     if out.exists() or out.is_symlink():
         raise SettingsError(f"{out} is already there; choose another --out or remove it.")
     check_place(out)
@@ -112,6 +130,16 @@ def adapt(
         csv_rate=csv_rate,
         slide_mpp=slide_mpp,
     )
+    if task == SEGMENTATION:
+        if head or set_ or standardise:
+            raise SettingsError("--head, --set and --standardise are for classification.")
+        learn_masks(
+            loaded, support, out, seed=seed, skip_bad=skip_bad, split=split or "",
+            clean=clean_masks, as_json=as_json,
+        )  # fmt: skip
+        return
+    if loaded.card["target"]["kind"] == "masks":
+        raise SettingsError("this run marks structures; say --task segmentation.")
     trained = loaded.card.get("standardise")
     opened = open_support(
         support,
@@ -172,7 +200,7 @@ def adapt(
 def predict(
     predictor: Annotated[Path, typer.Argument(help="A predictor of 'medmeta adapt'.")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="CSV to write.")],
+    out: Annotated[Path, typer.Option(help="CSV to write; of masks: a folder.")],
     sets: Annotated[
         float | None,
         typer.Option(help="Sets of classes that hold the true one so often: 0.9, say."),
@@ -181,6 +209,11 @@ def predict(
         bool, typer.Option("--sets-by-class", help="So often within every class.")
     ] = False,
     group: Group = None,
+    form: MaskFormat = "auto",
+    overlays: Overlays = False,
+    uncertainty: Uncertainty = False,
+    tiles: Tiles = False,
+    in_mm: InMm = False,
     skip_bad: SkipBad = False,
     allow_external: AllowExternal = False,
     expect_sha256: ExpectSha256 = None,
@@ -188,17 +221,31 @@ def predict(
 ) -> None:
     """Answer images: class probabilities, doubts and the nearest support images, as CSV.
 
+    A predictor of masks writes a folder: a mask of each image and the table masks.csv.
+
     Example: medmeta predict my_predictor new_images --out predictions.csv
     """
     from medmeta.app.asked_table import answer_table, needs_table
     from medmeta.app.images import answer_images, write_predictions
+    from medmeta.app.mask_workbench import is_mask_predictor
     from medmeta.app.trusting import set_promise, with_sets
     from medmeta.app.workbench import load_predictor
     from medmeta.data.slices import parts_in_words, slices_in_words
     from medmeta.training.allocator import keep_freed_memory
 
-    check_out(out, suffixes=(".csv",))
     keep_freed_memory()
+    if is_mask_predictor(predictor):
+        if group is not None:
+            raise SettingsError("--group is for predictors of classes.")
+        mark(
+            predictor, images, out, form=form, overlays=overlays, uncertainty=uncertainty,
+            tiles=tiles, in_mm=in_mm, allow_external=allow_external, expect_sha256=expect_sha256,
+            as_json=as_json,
+        )  # fmt: skip
+        return
+    if overlays or uncertainty or tiles or in_mm or form != "auto":
+        raise SettingsError("--format, --overlays, --uncertainty, --tiles, --in-mm are of masks.")
+    check_out(out, suffixes=(".csv",))
     loaded = load_predictor(predictor, expected_sha256=expect_sha256, allow_external=allow_external)
     loaded = with_sets(loaded, sets, by_class=sets_by_class)
     with waiting() as progress:

@@ -187,12 +187,15 @@ def _measured(
 def _opened(
     model: LoadedModel, paths: list[Path], progress: Waiting, *, skip_bad: bool
 ) -> list[Source]:
+    from medmeta.data.mask_sources import open_mask_source
     from medmeta.data.sources import open_source
 
+    masks = model.card["target"]["kind"] == "masks"
+    opened = open_mask_source if masks else open_source
     sources = []
     for path in paths:
         with span("load"):
-            source = open_source(
+            source = opened(
                 path,
                 preprocessing=model.preprocessing,
                 skip_bad=skip_bad,
@@ -248,6 +251,11 @@ def _tell(
         emit_json(table)
 
 
+MAIN = {
+    "classes": ("accuracy", "Accuracy"),
+    "masks": ("dice", "Dice"),
+    "values": ("r_squared", "R²"),
+}
 TOLD_APART = "; queries answered one by one (inductive) or all together (transductive)"
 
 
@@ -262,7 +270,7 @@ def _show(rows: list[EvaluatedSource]) -> None:
     for row, mode in zip(rows, modes, strict=True):
         content = row.to_dict()
         protocol, summary = row.evaluation.protocol, content["summary"]
-        main = summary.get("accuracy") or summary["r_squared"]
+        main = summary[MAIN[protocol.kind][0]]
         beside = content["baselines"]
         named = [row.head["name"] if row.head else "its own"] if headed else []
         named += [{"inductive": "one", "transductive": "all"}[mode]] if mixed else []
@@ -271,7 +279,7 @@ def _show(rows: list[EvaluatedSource]) -> None:
                 row.evaluation.source,
                 *named,
                 NOVELTY.get(row.novelty, row.novelty),
-                protocol.n_way[1] if protocol.kind == "classes" else "–",
+                "–" if protocol.kind == "values" else protocol.n_way[1],
                 protocol.n_shot[0],
                 f"{percent(main['mean'])} [{percent(main['low'])}, {percent(main['high'])}]",
                 percent(main["worst_tenth"]),
@@ -280,9 +288,9 @@ def _show(rows: list[EvaluatedSource]) -> None:
                 percent((beside.get("ridge on raw pixels") or {}).get("mean")),
             ]
         )
-    valued = rows[0].evaluation.protocol.kind == "values"
+    kind = rows[0].evaluation.protocol.kind
     show_table(
-        f"{'R²' if valued else 'Accuracy'}, % [95 % interval of the mean over tasks]"
+        f"{MAIN[kind][1]}, % [95 % interval of the mean over tasks]"
         + (TOLD_APART if mixed else f", {modes[0]}"),
         ["source", *(["head"] if headed else []), *(["queries"] if mixed else []),
          "classes are", "way", "shot", "mean [95 %]", "worst tenth", "AUROC", "chance",

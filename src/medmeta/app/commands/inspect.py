@@ -29,6 +29,7 @@ def inspect(
 
     Example: medmeta inspect run
     """
+    from medmeta.app.mask_workbench import is_mask_predictor, load_mask_predictor
     from medmeta.app.models import load_model, verify_run
     from medmeta.app.workbench import is_predictor, load_predictor
     from medmeta.data.preprocess import Preprocessing
@@ -36,6 +37,9 @@ def inspect(
     if is_predictor(path):
         card = dict(load_predictor(path, allow_external=allow_external).card)
         evaluations = card.pop("evaluations", [])
+    elif is_mask_predictor(path):
+        card = dict(load_mask_predictor(path, allow_external=allow_external).card)
+        evaluations = []
     else:
         model = load_model(path, allow_external=allow_external)
         verify_run(model)
@@ -53,7 +57,7 @@ def inspect(
         "images": f"{card['preprocessing']['size']}×{card['preprocessing']['size']}, "
         f"{card['preprocessing']['channels']} channels",
         **_inputs(Preprocessing.model_validate(card["preprocessing"])),
-        "classes": ", ".join(card.get("class_names", [])) or "any",
+        "classes": ", ".join(card.get("class_names", card.get("structures", []))) or "any",
         **_origin(model_card),
         "trained for": f"{model_card.get('step', '?')} steps",
         "trained on": ", ".join(s["name"] for s in model_card.get("sources", [])),
@@ -93,7 +97,7 @@ def _score(evaluation: dict[str, Any]) -> str:
     from medmeta.app.terminal import percent
 
     summary = evaluation["summary"]
-    main = summary.get("accuracy") or summary.get("r_squared") or {}
+    main = summary.get("accuracy") or summary.get("dice") or summary.get("r_squared") or {}
     return f"{percent(main.get('mean'))} [{percent(main.get('low'))}, {percent(main.get('high'))}]"
 
 

@@ -70,7 +70,7 @@ def train(
     way: Annotated[str | None, typer.Option(help="Classes per task: 5, or a range 2-5.")] = None,
     shot: Annotated[str | None, typer.Option(help="Support images per class: 5 or 1-5.")] = None,
     query: Annotated[int | None, typer.Option(help="Query images per class.")] = None,
-    target: Annotated[str | None, typer.Option(help="classes or values.")] = None,
+    target: Annotated[str | None, typer.Option(help="classes, masks or values.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     set_: Annotated[

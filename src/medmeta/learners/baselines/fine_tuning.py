@@ -121,5 +121,6 @@ SPEC = whole_network_spec(
     summary="the whole network trained on the support, from one start or from nothing",
     paper="Guo et al. 2020, A Broader Study of Cross-Domain Few-Shot Learning",
     config=FineTuningConfig,
+    masks=True,
     tunes=True,
 )

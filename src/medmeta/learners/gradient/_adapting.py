@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NotRequired, TypedDict, Unpack
+from typing import Any, NotRequired, TypedDict, Unpack, cast
 
 import torch
 from pydantic import Field
@@ -13,12 +13,13 @@ from torch.func import functional_call
 
 from medmeta.encoders import (
     AbstractEncoder,
+    dense_encoder,
     keeps_running_statistics,
     uses_batch_statistics,
     uses_fused_batch_statistics,
 )
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target
-from medmeta.errors import SettingsError
+from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, Traits, check_task_fits, task_loss
 from medmeta.learners._inner_loop import (
     LossOfTask,
@@ -30,7 +31,7 @@ from medmeta.learners._inner_loop import (
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.tasks import TaskMap, map_tasks
 
-DEFAULT_RATE = {"classes": 0.4, "values": 0.01}
+DEFAULT_RATE = {"classes": 0.4, "masks": 0.1, "values": 0.01}
 FULL_RATE_SIZE = 64  # the embedding of Omniglot's network in the paper on MAML
 
 
@@ -89,8 +90,8 @@ class Fitting(TypedDict):
 class AdaptingLearner(AbstractLearner):
     """A network whose weights are adapted to each task.
 
-    ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``; a task of ``n_way`` classes uses its
-    first columns. A subclass writes ``adapted``.
+    ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``, for masks to ``(N, outputs, *space)``;
+    a task of ``n_way`` classes uses its first columns. A subclass writes ``adapted``.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class AdaptingLearner(AbstractLearner):
         self.traits = Traits(
             transductive=fitting.get("coupled", False),
             maps_tasks=True,
-            max_way=fitting["max_way"] if target.kind == "classes" else None,
+            max_way=None if target.kind == "values" else fitting["max_way"],
             label_equivariant=False,
             targets=frozenset({target.kind}),
             input_kinds=frozenset({fitting.get("input_kind", "image")}),
@@ -184,6 +185,23 @@ def output_layer(config: FixedLayerConfig, embedding_size: int, target: Target) 
     return layer
 
 
+def n_outputs(layer: nn.Module) -> int:
+    """How many classes or values a last layer has outputs for."""
+    return len(cast(Tensor, layer.weight))
+
+
+class EveryPixel(nn.Module):
+    """What an encoder says of every pixel; raises ``UnsupportedTaskError`` where nothing."""
+
+    def __init__(self, encoder: AbstractEncoder) -> None:
+        super().__init__()
+        self.encoder = dense_encoder(encoder)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(N, C, *space)`` to ``(N, D, *space)``."""
+        return self.encoder.dense(inputs)
+
+
 def whole_network_spec(
     learner: Callable[..., AdaptingLearner],
     *,
@@ -193,18 +211,24 @@ def whole_network_spec(
     paper: str,
     config: type[FixedLayerConfig],
     tunes: bool = False,
+    masks: bool = False,
 ) -> LearnerSpec:
-    """A learner that adapts the whole network: an encoder with an output layer."""
+    """A learner that adapts the whole network: an encoder with an output layer.
+
+    ``masks``: also one that answers for every pixel.
+    """
 
     def build(
         settings: Any, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
     ) -> AdaptingLearner:
+        if target.kind == "masks" and not masks:
+            raise UnsupportedTaskError(f"{name} takes no masks.", wanted="masks")
         network = whole_network(name, settings, encoder, target)
         return learner(
             network,
             settings.on_embedding(encoder.embedding_size, target),
             target=target,
-            max_way=network[-1].out_features,
+            max_way=n_outputs(network[-1]),
             input_kind=input_spec.kind,
             coupled=uses_batch_statistics(encoder),
         )
@@ -226,4 +250,8 @@ def whole_network(
             f"{name} takes no encoder with running statistics (norm=running): they cannot be kept "
             "within an inner loop. Use norm=group, or norm=batch as the paper did (transductive)."
         )
+    if target.kind == "masks":
+        every = EveryPixel(encoder)
+        last = nn.Conv2d(every.encoder.dense_size, max(config.max_way or 0, target.size), 1)
+        return nn.Sequential(every, last)
     return nn.Sequential(encoder, output_layer(config, encoder.embedding_size, target))

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from medmeta.encoders import AbstractEncoder, keeps_running_statistics, uses_batch_statistics
 from medmeta.episode import InputSpec, Target
+from medmeta.errors import UnsupportedTaskError
 from medmeta.learner import AbstractLearner, TrainingDefaults
 from medmeta.learners._embedding import EmbeddingLearner
 from medmeta.learners._inner_loop import Update, fixed_rate
@@ -45,6 +46,8 @@ class ANIL(DescendingLearner):
 def _build(
     config: ANILConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> EmbeddingLearner:
+    if target.kind == "masks":
+        raise UnsupportedTaskError("anil takes classes and values, not masks.", wanted="masks")
     layer = output_layer(config, encoder.embedding_size, target)
     fitted = config.on_embedding(encoder.embedding_size, target)
     head: AbstractLearner = ANIL(

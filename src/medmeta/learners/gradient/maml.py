@@ -136,4 +136,5 @@ SPEC = whole_network_spec(
     summary="an initialisation from which a few gradient steps solve a new task",
     paper="Finn, Abbeel and Levine 2017, Model-Agnostic Meta-Learning",
     config=MAMLConfig,
+    masks=True,
 )

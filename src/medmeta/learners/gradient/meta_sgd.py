@@ -64,4 +64,5 @@ SPEC = whole_network_spec(
     summary="an initialisation and a rate for each weight, with which a step solves a new task",
     paper="Li, Zhou, Chen and Li 2017, Meta-SGD: Learning to Learn Quickly for Few-Shot Learning",
     config=MetaSGDConfig,
+    masks=True,
 )

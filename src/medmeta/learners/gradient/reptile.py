@@ -142,4 +142,5 @@ SPEC = whole_network_spec(
     summary="an initialisation that moves towards the weights that tasks end in; no second order",
     paper="Nichol, Achiam and Schulman 2018, On First-Order Meta-Learning Algorithms",
     config=ReptileConfig,
+    masks=True,
 )

@@ -1,0 +1,196 @@
+"""Few-shot segmentation of structures never trained on: every learner and baseline, the same tasks.
+
+    python benchmarks/segmentation.py --data shared/data --runs runs/segmentation
+
+Reads the runs of ``segmentation_training.py`` and writes ``docs/segmentation.json`` and, made from
+it, the table of ``docs/results.md``. What is measured already is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medmeta.app.models import load_model
+from medmeta.data.source import Source
+from medmeta.episode import InputSpec, Target
+from medmeta.episodes.pools import structure_pools
+from medmeta.episodes.protocol import Protocol
+from medmeta.episodes.sampler import TaskSampler
+from medmeta.evaluation.answers import from_images
+from medmeta.evaluation.intervals import summarise
+from medmeta.evaluation.mask_metrics import overlap
+from medmeta.learner import AbstractLearner
+from medmeta.learners import build_learner
+from medmeta.storage import write_json
+from segmentation_sources import Folders
+from segmentation_table import write_table
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "segmentation.json"
+SIZE, SHOTS, SEED = 64, (1, 5, 10), 2026
+CURVE, CURVE_SETS = (1, 2, 4, 8, 16, 32, 64), ("busi", "drive_vessels")
+TASKS, QUERIES = 12, 10
+NARROW = {"encoder": {"options": {"width": 8}}}
+TUNED = {**NARROW, "test_steps": 25, "rate": 5e-3}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table: a learner with its options, and the run its weights are of."""
+
+    name: str
+    learner: str
+    run: str = ""
+    meta_learned: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    shots: tuple[int, ...] = SHOTS
+
+
+METHODS = (
+    Method("conditioned U-Net", "conditioned_unet", "conditioned_unet", True),
+    Method("prototype masks", "prototype_masks", "prototype_masks", True),
+    Method("MAML", "maml", "maml", True),
+    Method("Meta-SGD", "meta_sgd", "meta_sgd", True),
+    Method("Reptile", "reptile", "reptile", True),
+    Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", options=TUNED, shots=(1, 5)),
+    Method(
+        "U-Net from scratch",
+        "tuned_unet",
+        options={**TUNED, "initial": "fresh"},
+        shots=(1, 5),
+    ),
+    Method("ridge on pixels, filters", "pixel_ridge"),
+    Method("forest on pixels, filters", "pixel_forest", options={"trees": 25}),
+    Method(
+        "ridge on pixels, encoder", "pixel_ridge", "prototype_masks",
+        options={"encoder": {"name": "unet", "options": {"width": 8}}},
+    ),
+)  # fmt: skip
+
+
+def built(method: Method, runs: Path) -> AbstractLearner | None:
+    """The learner with its trained weights; None where its run is not there."""
+    spec, target = InputSpec(3, (SIZE, SIZE)), Target("masks", 2)
+    torch.manual_seed(0)
+    if not method.run:
+        return build_learner(method.learner, method.options or None, spec, target).eval()
+    run = runs / f"{method.run}-{SIZE}"
+    if not run.is_dir():
+        return None
+    trained = load_model(run).learner
+    if method.learner == method.run and not method.options:
+        return trained.eval()
+    learner = build_learner(method.learner, method.options, spec, target)
+    if method.learner == method.run:
+        learner.load_state_dict(trained.state_dict())
+        return learner.eval()
+    encoder = {k: v for k, v in trained.state_dict().items() if k.startswith("encoder.")}
+    learner.load_state_dict({**learner.state_dict(), **encoder})
+    return learner.eval()
+
+
+def protocol_for(source: Source, shot: int) -> Protocol | None:
+    """As many queries as patients apart allow, at most ``QUERIES``; None where there is no way."""
+    (pool,) = structure_pools(source, source.groups)
+    for n_query in range(QUERIES, 0, -1):
+        if pool.feasible(shot, n_query):
+            return Protocol(
+                sources=(source.name,), kind="masks", n_way=(2, 2), n_shot=(shot, shot),
+                n_query=n_query, episodes=TASKS, seed=SEED, norm="group",
+            )  # fmt: skip
+    return None
+
+
+def measured(learner: AbstractLearner, source: Source, protocol: Protocol) -> dict[str, Any]:
+    """Dice over queries, with an interval over patients."""
+    started, scores, rows = time.perf_counter(), [], []
+    with torch.no_grad():
+        for part in from_images(learner, TaskSampler([source], protocol), "cpu"):
+            answers = part.outputs.argmax(2).numpy()
+            scores.append(overlap(answers, part.labels.numpy(), 2)["dice"].reshape(-1))
+            rows.append(np.concatenate([draw.query_rows for draw in part.draws]))
+    dice, asked = np.concatenate(scores), np.concatenate(rows)
+    by_patient = means_of(dice, source.groups[asked])
+    summary = summarise(by_patient)
+    return {
+        "dice": round(float(dice.mean()), 4),
+        "low": round(max(0.0, summary.low), 4) if summary.tasks > 1 else None,
+        "high": round(min(1.0, summary.high), 4) if summary.tasks > 1 else None,
+        "tasks": protocol.episodes,
+        "queries": len(dice),
+        "images": len(np.unique(asked)),
+        "patients": len(by_patient),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def means_of(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The mean of each group: of a patient, who counts once.
+
+    >>> means_of(np.array([0.0, 1.0, 1.0]), np.array([7, 7, 9])).tolist()
+    [0.5, 1.0]
+    """
+    _, inverse = np.unique(groups, return_inverse=True)
+    return np.asarray(np.bincount(inverse, values) / np.bincount(inverse))
+
+
+def wanted(tests: dict[str, Source]) -> Iterator[tuple[str, int, bool]]:
+    """Structures and shots of the table, then those of the curve."""
+    for structure in tests:
+        for shot in SHOTS:
+            if not (structure == "STARE-Retinal-Vessel" and shot > 5):
+                yield structure, shot, False
+    for structure in CURVE_SETS:
+        for shot in CURVE:
+            if shot not in SHOTS:
+                yield structure, shot, True
+
+
+def main() -> None:
+    """Measure what is not measured yet, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", default=[])
+    given = parser.parse_args()
+    tests = Folders(given.data, given.runs / "cache").tests(SIZE)
+    held: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+    done = {(row["learner"], row["structure"], row["shot"]) for row in held}
+    for method in METHODS:
+        if given.only and method.learner not in given.only:
+            continue
+        learner = built(method, given.runs)
+        if learner is None:
+            print(f"{method.name}: no run", flush=True)
+            continue
+        for structure, shot, of_curve in wanted(tests):
+            if (method.name, structure, shot) in done or (of_curve and not method.meta_learned):
+                continue
+            if of_curve and method.learner != "conditioned_unet":
+                continue
+            if shot not in method.shots and not of_curve:
+                continue
+            protocol = protocol_for(tests[structure], shot)
+            if protocol is None:
+                continue
+            found = measured(learner, tests[structure], protocol)
+            row = {"learner": method.name, "meta_learned": method.meta_learned,
+                   "structure": structure, "shot": shot, **found, "size": SIZE}  # fmt: skip
+            print(row, flush=True)
+            held.append(row)
+            write_json(RESULTS, held)
+    write_table(held)
+
+
+if __name__ == "__main__":
+    main()

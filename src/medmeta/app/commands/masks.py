@@ -1,0 +1,174 @@
+"""What ``medmeta adapt`` and ``medmeta predict`` do where structures are marked."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from medmeta.app.terminal import (
+    check_place,
+    command_line,
+    emit_json,
+    say,
+    show_facts,
+    show_table,
+    waiting,
+)
+from medmeta.errors import SettingsError
+
+if TYPE_CHECKING:
+    from medmeta.app.mask_files import WrittenMask
+    from medmeta.app.models import LoadedModel
+
+CLASSIFICATION, SEGMENTATION = "classification", "segmentation"
+
+CleanMasks = Annotated[
+    bool, typer.Option("--clean-masks", help="Cut masks of grey levels (JPEG) at half.")
+]
+MaskFormat = Annotated[
+    str, typer.Option("--format", help="Of masks: auto, png, nifti or dicom-seg.")
+]
+Overlays = Annotated[bool, typer.Option("--overlays", help="Of masks: pictures with outlines too.")]
+Uncertainty = Annotated[
+    bool, typer.Option("--uncertainty", help="Of masks: maps of doubt, and the Dice to expect.")
+]
+Tiles = Annotated[
+    bool, typer.Option("--tiles", help="Of masks: large pictures in parts, at their own scale.")
+]
+InMm = Annotated[bool, typer.Option("--in-mm", help="Of masks: insist on areas in mm² or mm³.")]
+
+
+def learn_masks(
+    loaded: LoadedModel,
+    support: Path,
+    out: Path,
+    *,
+    seed: int,
+    skip_bad: bool,
+    split: str,
+    clean: bool,
+    as_json: bool,
+) -> None:
+    """Learn to mark what is marked in a support, save the predictor and tell of it."""
+    from medmeta.app.mask_workbench import adapt_masks
+    from medmeta.app.prepared import prepared
+    from medmeta.data.mask_sources import open_mask_source
+    from medmeta.data.patients import unknown_patients
+
+    opened = open_mask_source(
+        support, preprocessing=loaded.preprocessing, skip_bad=skip_bad, clean=clean
+    )
+    (source,) = prepared([opened], split=split, standardise="").sources
+    notes = [f"{p.where}: {p.what}" for p in source.index.problems]
+    if unknown := unknown_patients(source.index):
+        notes.append(f"{unknown}: use images of different patients, and ask about others.")
+    started = time.perf_counter()
+    predictor = adapt_masks(loaded, source, seed=seed)
+    digest = predictor.save(out)
+    seconds = time.perf_counter() - started
+    counts = {
+        name: int((predictor.masks == value).any((1, 2)).sum())
+        for value, name in enumerate(predictor.structures, start=1)
+    }
+    if as_json:
+        emit_json(
+            {
+                "predictor": str(out),
+                "sha256": digest,
+                "learner": loaded.card["learner"],
+                "structures": counts,
+                "images": len(source),
+                "seconds": round(seconds, 3),
+                "notes": notes,
+            }
+        )
+        return
+    facts = {
+        "predictor": out,
+        "learner": loaded.card["learner"],
+        "learned from": f"{len(source)} images with masks",
+        "structures": ", ".join(f"{name} (in {n})" for name, n in counts.items()),
+        "seconds": f"{seconds:.2f}",
+        "SHA-256 of its card": digest,
+    }
+    show_facts("Adapted", facts)
+    for note in notes:
+        say(note)
+    say(f"Next: {command_line('predict', out)} IMAGES --out masks")
+
+
+def mark(
+    predictor: Path,
+    images: list[Path],
+    out: Path,
+    *,
+    form: str,
+    overlays: bool,
+    uncertainty: bool,
+    tiles: bool,
+    in_mm: bool,
+    allow_external: bool,
+    expect_sha256: str | None,
+    as_json: bool,
+) -> None:
+    """Mark images, write the masks and tell of them."""
+    from medmeta.app.mask_answers import mark_images
+    from medmeta.app.mask_files import Format, write_masks
+    from medmeta.app.mask_workbench import load_mask_predictor
+
+    if form not in get_args(Format):
+        raise SettingsError(f"--format {form}: choose {', '.join(get_args(Format))}.")
+    if out.exists() or out.is_symlink():
+        raise SettingsError(f"--out {out} is already there; choose another folder or remove it.")
+    check_place(out)
+    loaded = load_mask_predictor(
+        predictor, expected_sha256=expect_sha256, allow_external=allow_external
+    )
+    with waiting() as progress:
+        marked = mark_images(
+            loaded, images, uncertainty=uncertainty, tiles=tiles, in_mm=in_mm,
+            progress=partial(progress, "marking"),
+        )  # fmt: skip
+        chosen: Any = form
+        rows = write_masks(out, marked, loaded.structures, form=chosen, overlays=overlays)
+    _tell(out, rows, as_json=as_json)
+
+
+def _tell(out: Path, rows: list[WrittenMask], *, as_json: bool) -> None:
+    if as_json:
+        emit_json({"masks": str(out), "images": [_row(row) for row in rows]})
+        return
+    table = []
+    for row in rows:
+        for name, pixels, size, sure, expected in row.sizes:
+            unit = "mm²" if row.slices == 1 else "mm³"
+            table.append(
+                [
+                    row.file, name, pixels, "–" if size is None else f"{size:.4g} {unit}",
+                    "–" if sure != sure else f"{sure:.2f}",
+                    "–" if expected is None else f"{expected:.2f}",
+                ]
+            )  # fmt: skip
+    header = ["mask", "structure", "pixels", "size", "confidence", "Dice to expect"]
+    show_table("Masks", header, table)
+    say(f"{len(rows)} masks and their table are in {out}")
+
+
+def _row(row: WrittenMask) -> dict[str, Any]:
+    structures = [
+        {
+            "structure": name,
+            "pixels": pixels,
+            "size_mm": size,
+            "confidence": None if sure != sure else sure,
+            "expected_dice": expected,
+        }
+        for name, pixels, size, sure, expected in row.sizes
+    ]
+    return {
+        "path": str(row.path), "mask": row.file, "slices": row.slices, "structures": structures
+    }  # fmt: skip

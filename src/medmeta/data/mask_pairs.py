@@ -1,0 +1,135 @@
+"""A folder of images beside a folder of masks: which belongs to which, by their names."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from medmeta.data.folder import is_litter
+from medmeta.data.index import Column, Problem, SourceIndex
+from medmeta.data.medical import find_scans, medical_kind, scan_place
+from medmeta.data.nifti_header import is_nifti
+from medmeta.data.readers import IMAGE_SUFFIXES
+from medmeta.data.scan import Scan
+from medmeta.data.scan_columns import with_scans
+from medmeta.errors import DataError
+
+IMAGES = ("images", "image", "imgs", "img")
+MASKS = ("masks", "mask", "labels", "segmentations", "annotations")
+DECLARED = "structures.csv"
+_MARKS = r"[_\-. ]?(mask|masks|seg|segmentation|label|labels|gt|manual\d*|annotation)$"
+_LAYOUT = (
+    "expected a folder 'images' and beside it a folder 'masks', whose files are called alike "
+    "(images/7.png, masks/7.png or masks/7_mask.png)"
+)
+
+
+def read_pairs(root: Path) -> tuple[SourceIndex, list[Path]]:
+    """The table of the images, and the mask of each; what has no partner is in its problems.
+
+    Raises ``DataError`` where the folder is not laid out so.
+    """
+    resolved = root.resolve()
+    images, masks = _folder(resolved, IMAGES), _folder(resolved, MASKS)
+    if images is None or masks is None:
+        raise DataError(f"{root}: {_LAYOUT}.")
+    partners = {_stem(path): path for path in _files(masks)}
+    problems: list[Problem] = []
+    files, scans, chosen = [], [], []
+    pictures, volumes = _images(images, resolved, problems)
+    listed = [(path, None) for path in pictures] + [(scan_place(s), s) for s in volumes]
+    for place, scan in sorted(listed, key=lambda item: item[0]):
+        mask = partners.pop(_stem(place), None)
+        where = place.relative_to(resolved).as_posix()
+        if mask is None:
+            what = f"has no mask of its name in {masks.name}/; add it, or take the image away."
+            problems.append(Problem("error", where, what))
+            continue
+        files.append(place if scan is None else scan.files[0])
+        scans.append(scan)
+        chosen.append(mask)
+    for mask in partners.values():
+        what = f"has no image of its name in {images.name}/; add it, or take the mask away."
+        problems.append(Problem("error", mask.relative_to(resolved).as_posix(), what))
+    return with_scans(_table(resolved, files, problems), scans), chosen
+
+
+def declared_structures(root: Path) -> dict[int, str] | None:
+    """What ``structures.csv`` beside the masks says: columns ``value`` and ``name``.
+
+    Raises ``DataError`` where it is no such table.
+    """
+    path = root / DECLARED
+    if not path.is_file():
+        return None
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        found = {int(row["value"]): row["name"].strip() for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError):
+        raise DataError(
+            f"{path}: is no table of structures; write the columns value,name and a row for each, "
+            "such as 1,liver."
+        ) from None
+    if 0 in found or len(set(found.values())) < len(found) or "" in found.values():
+        raise DataError(f"{path}: values are 1 and above, and each structure has its own name.")
+    return found
+
+
+def _folder(root: Path, names: tuple[str, ...]) -> Path | None:
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder; check the name.")
+    there: Mapping[str, Path] = {p.name.lower(): p for p in root.iterdir() if p.is_dir()}
+    return next((there[name] for name in names if name in there), None)
+
+
+def _files(folder: Path) -> list[Path]:
+    inside = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [p for p in inside if not any(map(is_litter, p.relative_to(folder).parts))]
+
+
+def _images(folder: Path, root: Path, problems: list[Problem]) -> tuple[list[Path], list[Scan]]:
+    pictures, medical = [], []
+    for path in _files(folder):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            pictures.append(path)
+        elif medical_kind(path):
+            medical.append(path)
+        else:
+            where = path.relative_to(root).as_posix()
+            problems.append(Problem("error", where, "is no image that can be read; move it away."))
+    volumes, wrong = find_scans(medical, root=root)
+    problems += wrong
+    return pictures, volumes
+
+
+def _stem(path: Path) -> str:
+    """A name without its suffix and without what says that it is a mask."""
+    name = path.name
+    if is_nifti(path):
+        name = re.sub(r"\.(nii|img|hdr)(\.gz)?$", "", name, flags=re.IGNORECASE)
+    elif path.suffix:
+        name = path.stem
+    return re.sub(_MARKS, "", name, flags=re.IGNORECASE)
+
+
+def _table(root: Path, files: list[Path], problems: list[Problem]) -> SourceIndex:
+    n = len(files)
+    return SourceIndex(
+        name=root.name,
+        root=root,
+        paths=tuple(files),
+        array_rows=np.arange(n, dtype=np.int64),
+        labels=None,
+        values=None,
+        patients=Column.unknown(n),
+        sites=Column.unknown(n),
+        modalities=Column.unknown(n),
+        splits=Column.unknown(n),
+        file_sizes=np.array([file.stat().st_size for file in files], dtype=np.int64),
+        problems=tuple(problems),
+    )

@@ -1,0 +1,205 @@
+"""Pictures with masks as a source: found, paired, and read as their pictures are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmeta.data.index import Problem, SourceIndex
+from medmeta.data.manifest import Asked, read_manifest, row_errors
+from medmeta.data.manifest_table import MANIFEST_SUFFIXES
+from medmeta.data.mask_archive import read_masked_archive
+from medmeta.data.mask_files import named_values, numbered, read_mask, upright_size
+from medmeta.data.mask_pairs import declared_structures, read_pairs
+from medmeta.data.mask_shape import prepare_mask
+from medmeta.data.mask_volumes import read_volume_mask
+from medmeta.data.npz import Pictures
+from medmeta.data.preprocess import Preprocessing
+from medmeta.data.slices import as_slices
+from medmeta.data.source import Source
+from medmeta.data.sources import ScannedSource, read_scanned, row_name
+from medmeta.errors import DataError
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pictures and scans that were listed, the mask's file of each, and what is declared."""
+
+    found: ScannedSource
+    files: tuple[Path, ...]
+    declared: Mapping[int, str] | None
+
+    def without(self, bad: Mapping[int, str]) -> _Pairs:
+        """Those whose masks can be used, with a warning for each of the others."""
+        index = self.found.index
+        rows = np.array([row for row in range(len(index)) if row not in bad], dtype=np.int64)
+        if not len(rows):
+            raise DataError(f"{self.found.path}: no image with a mask is left.")
+        lost = tuple(
+            Problem("warning", row_name(index, r), f"its mask {bad[r]}", left_out=True) for r in bad
+        )
+        part = replace(index.take(rows), problems=(*index.problems, *lost))
+        files = tuple(self.files[row] for row in rows)
+        return _Pairs(replace(self.found, index=part), files, self.declared)
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """A mask's numbers ``(H, W)``, or of the slices of a scan, and what they stand for."""
+
+    numbers: NDArray[np.int64]
+    names: Mapping[int, str] | None
+
+
+def open_mask_source(
+    path: Path,
+    *,
+    preprocessing: Preprocessing,
+    cache: Path | None = None,
+    skip_bad: bool = False,
+    clean: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Source:
+    """List and decode pictures with their masks, which stay in memory.
+
+    ``path`` is a folder with ``images`` and ``masks``, a manifest with a column ``mask``, or an
+    npz. ``clean`` cuts masks of grey levels at half. With ``skip_bad`` what has no mask, or one
+    that cannot be used, is left out. Raises ``DataError`` that names the picture or the mask.
+    """
+    if path.suffix.lower() == ".npz":
+        archive = read_masked_archive(path)
+        found = ScannedSource(archive.index, archive.images, "npz", path)
+        masks = _of_archive(archive.masks, preprocessing)
+    else:
+        pairs = _surveyed(path, skip_bad=skip_bad)
+        read, bad = _read(pairs, preprocessing, clean=clean)
+        if bad and not skip_bad:
+            raise DataError(_listed(pairs, bad))
+        pairs = pairs.without(bad)
+        own, structures = _structures(pairs, read)
+        index = replace(pairs.found.index, structures=tuple(structures))
+        found = replace(pairs.found, index=index)
+        masks = _prepared(as_slices(index, preprocessing), read, own, structures, preprocessing)
+    source = read_scanned(
+        found, preprocessing=preprocessing, cache=cache, skip_bad=skip_bad, progress=progress
+    )
+    return replace(source, masks=masks)
+
+
+def _of_archive(masks: Pictures, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    return np.stack([prepare_mask(mask, preprocessing) for mask in masks])
+
+
+def _surveyed(path: Path, *, skip_bad: bool) -> _Pairs:
+    """What is there; problems are warnings where they may be skipped."""
+    kind: Literal["folder", "manifest"]
+    if path.suffix.lower() in MANIFEST_SUFFIXES:
+        index, kind = read_manifest(path, Asked(masks=True)), "manifest"
+        files = [Path(str(text)) for text in index.others["mask"].texts()]
+        others = {name: column for name, column in index.others.items() if name != "mask"}
+        index = replace(index, others=others)
+    elif path.is_dir():
+        (index, files), kind = read_pairs(path), "folder"
+    else:
+        raise DataError(
+            f"{path}: is no source of images with masks; name a folder with 'images' and 'masks', "
+            "a manifest with the columns path and mask, or an npz with images and masks."
+        )
+    errors = [p for p in index.problems if p.severity == "error"]
+    if skip_bad:
+        softened = (
+            replace(p, severity="warning", left_out=p.severity == "error") for p in index.problems
+        )
+        index = replace(index, problems=tuple(softened))
+    elif errors and kind == "manifest":
+        raise row_errors(path, errors)
+    declared = declared_structures(path if path.is_dir() else path.parent)
+    return _Pairs(ScannedSource(index, None, kind, path), tuple(files), declared)
+
+
+def _read(
+    pairs: _Pairs, preprocessing: Preprocessing, *, clean: bool
+) -> tuple[list[_Mask], dict[int, str]]:
+    """The masks that can be used, in order, and what is wrong with the others by row."""
+    found, bad = [], {}
+    for row, path in enumerate(pairs.files):
+        try:
+            mask = _one(pairs, row, preprocessing, clean=clean)
+            if mask.names is None:
+                named_values(np.unique(mask.numbers).tolist(), pairs.declared)
+            found.append(mask)
+        except DataError as error:
+            bad[row] = str(error).removeprefix(f"{path.name}: ")
+    return found, bad
+
+
+def _one(pairs: _Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) -> _Mask:
+    """One mask of its image's size."""
+    index, path = pairs.found.index, pairs.files[row]
+    scan = index.scans[row] if index.scans else None
+    if scan is not None:
+        volume = read_volume_mask(path, scan, preprocessing)
+        return _Mask(volume.slices, volume.names)
+    mask = read_mask(path, clean=clean)
+    size = upright_size(index.paths[row])
+    if mask.shape != size:
+        raise DataError(
+            f"has {mask.shape[1]} x {mask.shape[0]} pixels, but its image {size[1]} x {size[0]}; "
+            "a mask lies on its image pixel by pixel."
+        )
+    return _Mask(mask, None)
+
+
+def _listed(pairs: _Pairs, bad: Mapping[int, str]) -> str:
+    index = pairs.found.index
+    lines = [f"{row_name(index, r)}: mask {pairs.files[r].name} {bad[r]}" for r in bad]
+    shown = "".join(f"\n  {line}" for line in lines[:_SHOWN])
+    more = f"\n  and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    return (
+        f"{pairs.found.path}: {len(bad)} of {len(index)} masks cannot be used:{shown}{more}\n"
+        "Mend or remove them, or leave them out with --skip-bad."
+    )
+
+
+def _structures(pairs: _Pairs, masks: list[_Mask]) -> tuple[dict[int, str], list[str]]:
+    """What numbers without names stand for, and all structures in order."""
+    values: set[int] = set()
+    told: list[str] = []
+    for mask in masks:
+        if mask.names is None:
+            values |= set(np.unique(mask.numbers).tolist())
+        else:
+            told += [name for name in mask.names.values() if name not in told]
+    try:
+        own = named_values(values, pairs.declared) if values or not told else {}
+    except DataError as error:
+        raise DataError(f"{pairs.found.path}: {error}") from None
+    return own, [*own.values(), *(name for name in told if name not in own.values())]
+
+
+def _prepared(
+    rows: SourceIndex,
+    masks: list[_Mask],
+    own: Mapping[int, str],
+    structures: list[str],
+    preprocessing: Preprocessing,
+) -> NDArray[np.uint8]:
+    """A mask for each row of a table of slices, ``(n, size, size)``."""
+    found = np.zeros((len(rows), preprocessing.size, preprocessing.size), dtype=np.uint8)
+    at, before = -1, None
+    for row in range(len(rows)):
+        scan = rows.scans[row] if rows.scans else None
+        if scan is None or scan is not before:  # slices of one scan follow each other
+            at, before = at + 1, scan
+        numbers, names = masks[at].numbers, masks[at].names
+        shown = numbers if scan is None else numbers[int(rows.array_rows[row])]
+        marked = numbered(shown, own if names is None else names, structures)
+        found[row] = prepare_mask(marked, preprocessing)
+    return found

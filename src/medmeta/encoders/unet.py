@@ -1,0 +1,74 @@
+"""A small U-Net: features of every pixel that also know what lies far around it.
+
+Written out rather than taken from MONAI, whose import takes seconds and whose layers change weights
+in place, which inner loops over functional weights do not bear.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from medmeta.encoders._dense import DenseEncoder
+from medmeta.encoders._interface import EncoderSpec, Norm
+from medmeta.encoders._norm import norm_layer
+from medmeta.episode import InputSpec
+from medmeta.settings import Settings
+
+
+class UNetOptions(Settings):
+    """``width`` features at full size, twice as many at each of the ``levels`` below."""
+
+    width: int = Field(16, ge=4, le=256)
+    levels: int = Field(4, ge=1, le=6)
+
+
+class UNet(DenseEncoder):
+    """Down by maxima of 2 by 2, up by nearest pixels, with a skip at each level.
+
+    Ronneberger, Fischer and Brox 2015, with padded convolutions and a normalisation after each, so
+    that any size is taken and given back.
+    """
+
+    def __init__(self, options: UNetOptions, input_spec: InputSpec, norm: Norm) -> None:
+        super().__init__()
+        widths = [options.width * 2**level for level in range(options.levels + 1)]
+        before = [input_spec.channels, *widths[:-1]]
+        self.dense_size = options.width
+        self.down = nn.ModuleList(
+            _double(come, gone, norm) for come, gone in zip(before, widths, strict=True)
+        )
+        self.up = nn.ModuleList(
+            _double(above + below, above, norm) for above, below in pairwise(widths)
+        )
+
+    def dense(self, inputs: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, width, H, W)``."""
+        skips = [self.down[0](inputs)]
+        for block in self.down[1:]:
+            small = min(skips[-1].shape[-2:]) < 2
+            skips.append(block(skips[-1] if small else F.max_pool2d(skips[-1], 2)))
+        found: Tensor = skips.pop()
+        for block in reversed(self.up):
+            skip = skips.pop()
+            found = F.interpolate(found, size=skip.shape[-2:], mode="nearest")
+            found = block(torch.cat([skip, found], dim=1))
+        return found
+
+
+def _double(come: int, gone: int, norm: Norm) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(come, gone, 3, padding=1, bias=norm == "none"),
+        norm_layer(norm, gone),
+        nn.LeakyReLU(0.1),
+        nn.Conv2d(gone, gone, 3, padding=1, bias=norm == "none"),
+        norm_layer(norm, gone),
+        nn.LeakyReLU(0.1),
+    )
+
+
+SPEC = EncoderSpec("unet", "features of every pixel by a U-Net, for masks", UNetOptions, UNet)

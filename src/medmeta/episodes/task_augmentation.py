@@ -1,0 +1,71 @@
+"""Other tasks made of the tasks of masks that there are (Butoi et al. 2023, section 3.2).
+
+Support and query images are altered each by itself, within ``ALLOWED``; besides, what is here is
+done to all images of a task alike, so that the task stays one: it becomes another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medmeta.episode import Target
+from medmeta.episodes.modality_table import Allowed
+
+ALLOWED = Allowed(
+    mirror=True, rotation=15, shift=0.1, zoom=0.2, gain=0.25, brightness=0.3, colour=0.1,
+    noise=0.15, softness=0.5,
+)  # fmt: skip
+INVERTED, SWAPPED, TURNED = 0.25, 0.1, 0.5
+
+
+@dataclass(frozen=True)
+class TaskChanges:
+    """What becomes of whole tasks, each ``(T,)``.
+
+    ``inverted``: dark and bright change places. ``swapped``: what was marked is the background, and
+    the background is marked, where one structure is. ``turns``: quarter turns.
+    """
+
+    inverted: NDArray[np.bool_]
+    swapped: NDArray[np.bool_]
+    turns: NDArray[np.int64]
+
+    @classmethod
+    def of_tasks(cls, tasks: Sequence[TaskChanges]) -> TaskChanges:
+        """Those of several tasks."""
+        names = cls.__dataclass_fields__
+        return cls(
+            **{name: np.concatenate([getattr(task, name) for task in tasks]) for name in names}
+        )
+
+    def apply(self, images: Tensor, masks: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """Changed images ``(T, n, C, H, W)``, in -2 to 2, and masks ``(T, n, H, W)``."""
+        square = images.shape[-1] == images.shape[-2]
+        pictures, labels = [], []
+        for task in range(len(images)):
+            shown, marked = images[task], masks[task]
+            if self.inverted[task]:
+                shown = -shown
+            if self.swapped[task] and target.size == 2:
+                marked = torch.where(marked >= 0, 1 - marked, marked)
+            if square and self.turns[task]:
+                shown = shown.rot90(int(self.turns[task]), (-2, -1))
+                marked = marked.rot90(int(self.turns[task]), (-2, -1))
+            pictures.append(shown)
+            labels.append(marked)
+        return torch.stack(pictures), torch.stack(labels)
+
+
+def draw_task_changes(random: np.random.Generator) -> TaskChanges:
+    """Draw those of one task."""
+    return TaskChanges(
+        inverted=np.array([random.random() < INVERTED]),
+        swapped=np.array([random.random() < SWAPPED]),
+        turns=random.integers(4, size=1) * np.array([random.random() < TURNED]),
+    )

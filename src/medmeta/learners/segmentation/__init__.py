@@ -1,0 +1,1 @@
+"""Learners of masks: what is marked on a few images is marked on the rest."""

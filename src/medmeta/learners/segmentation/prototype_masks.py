@@ -1,0 +1,142 @@
+"""Masks by the nearest prototype: means of the support's features over and around a structure."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from medmeta.encoders import AbstractEncoder
+from medmeta.episode import (
+    Episode,
+    InputSpec,
+    LabelledSet,
+    Predictor,
+    Target,
+    any_tensor,
+)
+from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits, task_loss
+from medmeta.learners._spec import EncodedConfig, LearnerSpec
+from medmeta.learners.segmentation._parts import in_parts, pixel_encoder
+
+NOTHING = -1e4  # the logit of a prototype that is not there
+EPSILON = 1e-6
+
+
+class PrototypeMasksConfig(EncodedConfig):
+    """Options of prototype masks.
+
+    ``grid``: a prototype is made of each of ``grid`` by ``grid`` parts of a support image that lies
+    in the structure by at least ``cover`` (1: one for each structure and image at most), beside the
+    one of the whole structure. ``scale`` multiplies the cosines. ``alignment`` weighs the loss of
+    the way back, from the query's answer to the support.
+    """
+
+    training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
+    grid: int = Field(8, ge=1, le=64)
+    cover: float = Field(0.95, gt=0, le=1)
+    scale: float = Field(20.0, gt=0)
+    alignment: float = Field(1.0, ge=0)
+
+
+class PrototypeMasks(AbstractLearner):
+    """Each pixel is told by the cosine to prototypes of each class.
+
+    Masked average pooling and alignment: PANet (Wang et al. 2019, equations 1 to 3 and section
+    3.4), for all classes at once. Several local prototypes, of which the alike weigh most: ALPNet
+    (Ouyang et al. 2020, equations 2 to 4).
+    """
+
+    def __init__(self, encoder: AbstractEncoder, config: PrototypeMasksConfig) -> None:
+        super().__init__()
+        self.encoder = pixel_encoder(encoder)
+        self.config = config
+        self.traits = Traits(
+            trainable=any(p.requires_grad for p in encoder.parameters()),
+            targets=frozenset({"masks"}),
+        )
+
+    def adapt(self, support: LabelledSet, target: Target) -> Predictor:
+        """Compute the prototypes; the predictor holds them."""
+        check_task_fits(self, target, support)
+        made = self._prototypes(self._features(any_tensor(support.inputs)), support.labels, target)
+        return lambda inputs: in_parts(
+            lambda part: self._nearest(self._features(part), *made), any_tensor(inputs), 4
+        )
+
+    def loss(self, episode: Episode) -> Tensor:
+        """``(T,)``: the query's loss, and with ``alignment`` that of the way back."""
+        check_task_fits(self, episode.target, episode.support)
+        support, query, target = episode.support, episode.query, episode.target
+        known = self._features(any_tensor(support.inputs))
+        asked = self._features(any_tensor(query.inputs))
+        answers = self._nearest(asked, *self._prototypes(known, support.labels, target))
+        loss = task_loss(answers, query.labels, target)
+        if not self.config.alignment:
+            return loss
+        back = self._prototypes(asked, answers.argmax(2).detach(), target)
+        return loss + self.config.alignment * task_loss(
+            self._nearest(known, *back), support.labels, target
+        )
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Features of unit length, ``(T, n, D, H, W)``."""
+        found = F.normalize(self.encoder.dense(images.flatten(0, 1)), dim=1)
+        return found.reshape(*images.shape[:2], *found.shape[1:])
+
+    def _prototypes(
+        self, features: Tensor, labels: Tensor, target: Target
+    ) -> tuple[Tensor, Tensor]:
+        """Unit vectors ``(T, size, P, D)``, and which of them there are ``(T, size, P)``."""
+        classes = torch.arange(target.size, device=labels.device)
+        shape = (1, -1, *[1] * (labels.ndim - 1))
+        masks = (labels[:, None] == classes.reshape(shape)).to(features.dtype)
+        area = masks.sum((2, 3, 4))
+        whole = torch.einsum("tkshw,tsdhw->tkd", masks, features)
+        found, there = [whole[:, :, None]], [(area > 0)[:, :, None]]
+        if self.config.grid > 1:
+            height, width = labels.shape[-2:]
+            size = (min(self.config.grid, height), min(self.config.grid, width))
+            shares = _pooled(masks, size)
+            sums = _pooled(features, size).permute(0, 1, 3, 4, 2).flatten(1, 3)
+            local = sums[:, None].expand(-1, target.size, -1, -1)
+            found.append(local)
+            there.append((shares >= self.config.cover).flatten(2))
+        return F.normalize(torch.cat(found, 2), dim=-1, eps=EPSILON), torch.cat(there, 2)
+
+    def _nearest(self, features: Tensor, prototypes: Tensor, there: Tensor) -> Tensor:
+        """Logits ``(T, Q, size, H, W)``: cosines, of which the largest of a class weigh most."""
+        scores = []
+        for number in range(prototypes.shape[1]):
+            cosines = torch.einsum("tqdhw,tpd->tqphw", features, prototypes[:, number])
+            absent = ~there[:, number, None, :, None, None]
+            logits = (self.config.scale * cosines).masked_fill(absent, NOTHING)
+            weights = logits.softmax(2)
+            scores.append((weights * logits).sum(2))
+        return torch.stack(scores, dim=2)
+
+
+def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Means over parts of ``(T, K, S, ..., H, W)``, the last two axes of ``size``."""
+    lead = maps.shape[:-2]
+    found = F.adaptive_avg_pool2d(maps.reshape(-1, 1, *maps.shape[-2:]), size)
+    return found.reshape(*lead, *size)
+
+
+def _build(
+    config: PrototypeMasksConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
+) -> PrototypeMasks:
+    del input_spec, target
+    return PrototypeMasks(encoder, config)
+
+
+SPEC = LearnerSpec(
+    name="prototype_masks",
+    family="segmentation",
+    summary="pixels by the nearest of several prototypes of each structure and the background",
+    paper="Wang et al. 2019, PANet; Ouyang et al. 2020, Self-Supervision with Superpixels (ALPNet)",
+    config=PrototypeMasksConfig,
+    build=_build,
+    default_norm="group",
+)

@@ -1,0 +1,115 @@
+"""A U-Net trained on the support: from what it learned of other structures, or from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal, Unpack
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medmeta.episode import Episode, LabelledSet, Target, any_tensor
+from medmeta.learner import TrainingDefaults, check_task_fits, task_loss
+from medmeta.learners._inner_loop import Weights, descend, trainable_weights
+from medmeta.learners._mini_batches import mini_batches, together
+from medmeta.learners.baselines.fine_tuning import fresh_weights
+from medmeta.learners.gradient._adapting import (
+    AdaptingLearner,
+    Fitting,
+    FixedLayerConfig,
+    whole_network_spec,
+)
+from medmeta.learners.gradient.reptile import fresh_adam
+from medmeta.tasks import map_tasks
+
+
+class TunedUNetConfig(FixedLayerConfig):
+    """Options of the U-Net that is trained on the support.
+
+    ``test_steps`` of Adam (without momentum) at ``rate`` within each task, on ``batch`` images.
+    ``initial``: from the network's own weights (``learned``), which are trained to mark whatever is
+    marked in any task, or from ``fresh`` ones drawn by the task's id. ``max_way`` is the size of
+    the output layer (None: the structures it is first built for).
+    """
+
+    training_defaults = TrainingDefaults(learning_rate=2e-3, tasks_per_step=4)
+    test_steps: int | None = Field(60, ge=0, le=100_000)
+    rate: float = Field(2e-3, gt=0)
+    batch: int | None = Field(4, ge=1)
+    initial: Literal["learned", "fresh"] = "learned"
+
+
+class TunedUNet(AdaptingLearner):
+    """The baseline of few-shot segmentation: train on all other structures, then on the support.
+
+    Ronneberger, Fischer and Brox 2015 for the network; across tasks it learns without adapting, as
+    one network for all structures.
+    """
+
+    config: TunedUNetConfig
+
+    def __init__(
+        self, network: nn.Module, config: TunedUNetConfig, **fitting: Unpack[Fitting]
+    ) -> None:
+        super().__init__(network, config, **fitting)
+        self.traits = replace(
+            self.traits,
+            targets=frozenset({"masks"}),
+            trainable=config.initial == "learned",
+            maps_tasks=False,
+            differentiable=False,
+            order_free=config.batch is None,
+        )
+
+    @torch.no_grad()
+    def adapted(self, support: LabelledSet, target: Target) -> Weights:
+        """The weights after ``test_steps``."""
+        config, loss = self.config, self.loss_of_task(target)
+
+        def of_task(start: Weights, images: Tensor, labels: Tensor, order: Tensor) -> Weights:
+            weights, update = start, fresh_adam(config.rate)
+            for chosen in order.unbind():
+                weights = descend(
+                    _on(loss, images[chosen], labels[chosen]), weights, update, 1, first_order=True
+                )
+            return weights
+
+        order = mini_batches(support, config.test_steps or 0, config.batch)
+        images = any_tensor(support.inputs)
+        start = self._start(support)
+        return dict(map_tasks(of_task, start, images, support.labels, order, method="loop"))
+
+    def loss(self, episode: Episode) -> Tensor:
+        """``(T,)``: of the network as it is, on support and query."""
+        check_task_fits(self, episode.target, episode.support)
+        whole = together(episode.support, episode.query)
+        if not self.traits.trainable:
+            return super().loss(episode)
+        images = any_tensor(whole.inputs)
+        answers: Tensor = self.network(images.flatten(0, 1))[:, : episode.target.size]
+        answers = answers.reshape(*images.shape[:2], *answers.shape[1:])
+        return task_loss(answers, whole.labels, episode.target)
+
+    def _start(self, support: LabelledSet) -> Weights:
+        own = {name: weight.detach() for name, weight in trainable_weights(self.network).items()}
+        if self.config.initial == "learned":
+            return {name: w.expand(support.n_tasks, *w.shape) for name, w in own.items()}
+        drawn = [fresh_weights(own, int(task_id)) for task_id in support.task_ids.tolist()]
+        return {name: torch.stack([weights[name] for weights in drawn]) for name in own}
+
+
+def _on(loss: Callable[..., Tensor], images: Tensor, labels: Tensor) -> Callable[[Weights], Tensor]:
+    return lambda weights: loss(weights, images, labels)
+
+
+SPEC = whole_network_spec(
+    TunedUNet,
+    name="tuned_unet",
+    family="segmentation",
+    summary="a U-Net that is trained on the support, from other structures or from nothing",
+    paper="Ronneberger, Fischer and Brox 2015, U-Net",
+    config=TunedUNetConfig,
+    masks=True,
+)
