@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from medmeta.episode import any_tensor
 from medmeta.errors import UnsupportedTaskError
@@ -79,8 +80,14 @@ def assess(
             f"trust is worked out for classes, and this is a task of {task.target.kind}; "
             "say --no-estimate."
         )
+    with threadpool_limits(1):  # matrices are small: threads would wait for each other
+        return _assessed(task, about, prior or TrustPrior(), repeats, seed)
+
+
+def _assessed(
+    task: AdaptedTask, about: About, prior: TrustPrior, repeats: int | None, seed: int
+) -> Trust:
     started = time.perf_counter()
-    prior = prior or TrustPrior()
     labels = task.support.labels[0].cpu().numpy()
     read = _agreement(about, labels)
     found = _held_out(task, about, labels, repeats, seed)
