@@ -106,17 +106,15 @@ def _assessed(
     calibration = calibrate(logits, labels, folds, prior)
     probabilities = calibrated(logits, calibration.temperature, calibration.bias)
     pixels = support_pixels(task)
-    accuracy = figure.figures["accuracy"].value
+    accuracy = figure.figures["accuracy"]
     labelled = more_labels(
-        figure.figures["accuracy"], len(labels) / len(about.names), exponent=exponent,
+        accuracy, len(labels) / len(about.names), exponent=exponent,
         spread=prior.exponent_spread, added=MORE_LABELS,
     )  # fmt: skip
-    short = None
-    if pixels is not None:
-        short = shortcuts(
-            pixels, labels, about.groups, folds, accuracy=accuracy, chance=figure.chance,
-            files=about.files,
-        )  # fmt: skip
+    short = None if pixels is None else shortcuts(
+        pixels, labels, about.groups, folds, accuracy=accuracy.value, chance=figure.chance,
+        files=about.files,
+    )  # fmt: skip
     return Trust(
         estimate=figure,
         calibration=calibration,
