@@ -52,19 +52,11 @@ def suggest_images(
         raise SettingsError("suggest works with classes, and this predictor answers values.")
     if n < 1:
         raise SettingsError(f"-n {n}: ask for one image or more.")
+    table = predictor.grey_table(group)
     asked = read_images(
-        paths,
-        predictor.preprocessing,
-        skip_bad=skip_bad,
-        grey_table=predictor.grey_table(group),
-        progress=progress,
+        paths, predictor.preprocessing, skip_bad=skip_bad, grey_table=table, progress=progress
     )
-    if len(asked.paths) > MOST:
-        raise DataError(
-            f"{len(asked.paths)} images are too many to compare all with all; name at most {MOST}."
-        )
-    if not len(asked.paths):
-        raise DataError(f"{', '.join(map(str, paths))}: no image in it could be read.")
+    _check_number(len(asked.paths), paths)
     answers = predictor.predict(asked.shown)
     fresh = np.flatnonzero(~answers.learned_from)
     if not len(fresh):
@@ -72,12 +64,8 @@ def suggest_images(
             f"all {len(asked.paths)} images are in the predictor's support already; name a folder "
             "of images without labels."
         )
-    found = suggest(
-        predictor.support_embeddings.astype(np.float64),
-        answers.embeddings[fresh].astype(np.float64),
-        answers.outputs[fresh],
-        n,
-    )
+    known, others = predictor.support_embeddings, answers.embeddings[fresh]
+    found = suggest(known.astype(np.float64), others.astype(np.float64), answers.outputs[fresh], n)
     rows = fresh[list(found.images)]
     best = answers.outputs[rows].argmax(1) if len(rows) else np.zeros(0, np.int64)
     return Suggested(
@@ -90,3 +78,10 @@ def suggest_images(
         alike=found.left_out,
         problems=asked.problems,
     )
+
+
+def _check_number(n: int, paths: Sequence[Path]) -> None:
+    if n > MOST:
+        raise DataError(f"{n} images are too many to compare all with all; name at most {MOST}.")
+    if not n:
+        raise DataError(f"{', '.join(map(str, paths))}: no image in it could be read.")
