@@ -136,6 +136,9 @@ def test_what_to_label_next(predictor: Path, workplace: Path, tmp_path: Path) ->
     paths = [one["path"] for one in found["suggested"]]
     assert 1 <= len(paths) <= 4
     assert all("asked" in p for p in paths)
+    Image.fromarray(np.full((40, 40), 9, np.uint8)).save(tmp_path / "blank.png")
+    asked = medmeta("suggest", predictor, workplace / "asked", tmp_path / "blank.png", "--json")
+    assert asked.json()["another_kind"] == 1
     assert "Label these next" in medmeta("suggest", predictor, workplace / "asked").out
     (tmp_path / "empty").mkdir()
     refused("suggest", predictor, tmp_path / "empty", says="no image")
