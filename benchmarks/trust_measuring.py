@@ -163,7 +163,8 @@ def pooled_error(confidence: Array, right: Array) -> Found:
         (numbers,), error, vectorized=False, n_resamples=200, method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
-    return Found(error(numbers), float(resampled.low), float(resampled.high))
+    value = error(numbers)  # resampling adds to an error that is near 0, so the value may lie below
+    return Found(value, min(value, float(resampled.low)), float(resampled.high))
 
 
 def coverages(tasks: list[AskedTask], data: Sources, name: str, *, per_class: bool) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medical_recipes import TESTED_ON
 from medmeta.storage import write_json
 from page_tables import kept_rows, replace_between
 
@@ -36,6 +37,7 @@ def reached(row: Row) -> bool | None:
 
 def table(rows: Sequence[Row]) -> str:
     """A line for each measure and shot, a column for each source; goals that are missed in bold."""
+    rows = [row for row in rows if row["source"] in TESTED_ON]  # of others only the speed
     sources = sorted({row["source"] for row in rows})
     lines = [
         f"| measure | shot | {' | '.join(sources)} | goal | tasks |",

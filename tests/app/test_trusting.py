@@ -13,7 +13,7 @@ from PIL import Image
 
 from medmeta.app.models import load_model
 from medmeta.app.support import open_support
-from medmeta.app.trusting import PRIOR, about, age_band, by_majority, prior_of
+from medmeta.app.trusting import PRIOR, about, age_band, by_readers, prior_of
 from medmeta.app.workbench import load_predictor
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.sources import open_source
@@ -136,6 +136,9 @@ def test_what_to_label_next(predictor: Path, workplace: Path, tmp_path: Path) ->
     paths = [one["path"] for one in found["suggested"]]
     assert 1 <= len(paths) <= 4
     assert all("asked" in p for p in paths)
+    Image.fromarray(np.full((40, 40), 9, np.uint8)).save(tmp_path / "blank.png")
+    asked = medmeta("suggest", predictor, workplace / "asked", tmp_path / "blank.png", "--json")
+    assert asked.json()["another_kind"] == 1
     assert "Label these next" in medmeta("suggest", predictor, workplace / "asked").out
     (tmp_path / "empty").mkdir()
     refused("suggest", predictor, tmp_path / "empty", says="no image")
@@ -172,7 +175,10 @@ def test_readers_are_compared_and_may_decide(run: Path, tmp_path: Path) -> None:
     assert {g["column"] for g in trust["decisions"]["subgroups"]} == {"site"}
     ended = medmeta(*given, tmp_path / "q", "--readers", "majority", "--json")
     assert ended.json()["classes"] == {"a": 3, "b": 5}
-    refused(*given, tmp_path / "r", "--readers", "soft", says="majority")
+    soft = medmeta(*given, tmp_path / "s", "--readers", "soft", "--json").json()
+    assert soft["classes"] == {"a": 6, "b": 9}  # fifteen readings of eight images
+    assert soft["trust"]["estimate"]["groups"] == 8
+    refused(*given, tmp_path / "r", "--readers", "hard", says="majority or soft")
     told = medmeta("data", "inspect", table)
     assert "kappa of reader_1, reader_2" in told.out
 
@@ -180,7 +186,7 @@ def test_readers_are_compared_and_may_decide(run: Path, tmp_path: Path) -> None:
 def test_a_majority_for_a_class_that_is_not_there(tmp_path: Path) -> None:
     table = manifest(tmp_path, [*READ[:-1], ("b", "c", "c", "Y")])
     with pytest.raises(DataError, match="call some images c"):
-        by_majority(open_source(table, preprocessing=Preprocessing()))
+        by_readers(open_source(table, preprocessing=Preprocessing()), "majority")
     source = open_source(manifest(tmp_path, READ), preprocessing=Preprocessing())
     names = about(source)
     assert names.columns["site"] == [row[3] for row in READ]

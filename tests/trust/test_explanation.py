@@ -191,3 +191,20 @@ def test_no_answer_no_map() -> None:
 def test_nothing_to_shuffle() -> None:
     with pytest.raises(UnsupportedTaskError, match="no weights"):
         randomised(made_task(weighted_sum(torch.ones(4, 4))), seed=0)
+
+
+def test_threads_make_the_same_maps() -> None:
+    options = {"encoder": {"name": "conv4", "options": {"width": 8}}}
+    learner = build_learner("prototypical", options, InputSpec(1, (16, 16)), TWO).eval()
+    support = LabelledSet(torch.randn(1, 4, 1, 16, 16), LABELS[None, :4], torch.zeros(1).long())
+    with torch.no_grad():
+        task = adapt_task(learner, support, TWO)
+    images, held = torch.randn(6, 1, 16, 16), torch.get_num_threads()
+    maps = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            maps.append(occlusion_maps(task, images, batch=8))
+    finally:
+        torch.set_num_threads(held)
+    np.testing.assert_allclose(maps[0], maps[1], rtol=1e-3, atol=1e-5)

@@ -11,6 +11,7 @@ import numpy as np
 from medmeta.app.images import read_images
 from medmeta.app.predictor import SavedPredictor
 from medmeta.errors import DataError, SettingsError
+from medmeta.trust.novelty import ALL_REASONS, IN_COLOUR
 from medmeta.trust.suggest import suggest
 
 MOST = 20_000  # images at once: all are compared with all
@@ -21,7 +22,8 @@ class Suggested:
     """Files to label, the most useful first, with each one's gain, answer and novelty.
 
     ``unlabelled`` images were looked at; ``known`` of them are in the support already, and
-    ``alike`` were passed over as nearly the same as another.
+    ``alike`` were passed over as nearly the same as another, ``foreign`` as blank, inverted or of
+    another kind of picture.
     """
 
     paths: tuple[Path, ...]
@@ -31,6 +33,7 @@ class Suggested:
     unlabelled: int
     known: int
     alike: int
+    foreign: int
     problems: tuple[tuple[Path, str], ...]
 
 
@@ -52,33 +55,24 @@ def suggest_images(
         raise SettingsError("suggest works with classes, and this predictor answers values.")
     if n < 1:
         raise SettingsError(f"-n {n}: ask for one image or more.")
+    table = predictor.grey_table(group)
     asked = read_images(
-        paths,
-        predictor.preprocessing,
-        skip_bad=skip_bad,
-        grey_table=predictor.grey_table(group),
-        progress=progress,
+        paths, predictor.preprocessing, skip_bad=skip_bad, grey_table=table, progress=progress
     )
-    if len(asked.paths) > MOST:
-        raise DataError(
-            f"{len(asked.paths)} images are too many to compare all with all; name at most {MOST}."
-        )
-    if not len(asked.paths):
-        raise DataError(f"{', '.join(map(str, paths))}: no image in it could be read.")
+    _check_number(len(asked.paths), paths)
     answers = predictor.predict(asked.shown)
-    fresh = np.flatnonzero(~answers.learned_from)
-    if not len(fresh):
+    foreign = np.zeros(len(asked.paths), dtype=bool)
+    if answers.reason is not None:  # blank, inverted or of another kind: no label would teach
+        foreign = (answers.reason >= ALL_REASONS.index(IN_COLOUR)) & ~answers.learned_from
+    fresh = np.flatnonzero(~answers.learned_from & ~foreign)
+    if answers.learned_from.all():
         raise DataError(
             f"all {len(asked.paths)} images are in the predictor's support already; name a folder "
             "of images without labels."
         )
-    found = suggest(
-        predictor.support_embeddings.astype(np.float64),
-        answers.embeddings[fresh].astype(np.float64),
-        answers.outputs[fresh],
-        n,
-    )
-    rows = fresh[list(found.images)]
+    known, others = predictor.support_embeddings, answers.embeddings[fresh]
+    found = suggest(known.astype(np.float64), others.astype(np.float64), answers.outputs[fresh], n)
+    rows = fresh[np.array(found.images, dtype=np.int64)]
     best = answers.outputs[rows].argmax(1) if len(rows) else np.zeros(0, np.int64)
     return Suggested(
         paths=tuple(asked.paths[i] for i in rows),
@@ -86,7 +80,15 @@ def suggest_images(
         answers=tuple(predictor.class_names[k] for k in best),
         sure=tuple(answers.outputs[rows].max(1).tolist()) if len(rows) else (),
         unlabelled=len(asked.paths),
-        known=len(asked.paths) - len(fresh),
+        known=int(answers.learned_from.sum()),
+        foreign=int(foreign.sum()),
         alike=found.left_out,
         problems=asked.problems,
     )
+
+
+def _check_number(n: int, paths: Sequence[Path]) -> None:
+    if n > MOST:
+        raise DataError(f"{n} images are too many to compare all with all; name at most {MOST}.")
+    if not n:
+        raise DataError(f"{', '.join(map(str, paths))}: no image in it could be read.")

@@ -158,29 +158,39 @@ def keep_prior(
     return prior
 
 
-def by_majority(source: Source) -> Source:
-    """The source with each label as most of its readers have it; a tie leaves the label.
+def by_readers(source: Source, how: str) -> Source:
+    """The source labelled by its readers: by ``majority``, or ``soft``.
 
-    Raises ``SettingsError`` without columns of readers, ``DataError`` where most readers name a
-    class that no image is labelled with.
+    By majority a tie leaves the label. Soft: an image stands there once for each reader, with that
+    reader's label, so that a learner weighs labels as readers do; held out it is one image all the
+    same. What nobody has read keeps its label. Raises ``SettingsError`` without columns of readers
+    or for another way, ``DataError`` where a class comes up that no image is labelled with.
     """
+    if how not in ("majority", "soft"):
+        raise SettingsError(f"--readers {how}: say majority or soft.")
     index = source.index
     readings = readings_of(index)
     if not readings or index.labels is None:
         raise SettingsError(
-            "--readers majority needs a manifest with columns of readers (reader_1, reader_2, …)."
+            f"--readers {how} needs a manifest with columns of readers (reader_1, reader_2, …)."
         )
-    codes = codes_of(readings, index.class_names)
-    n = int(codes.max(initial=-1)) + 1
-    names = list(index.class_names)
+    names, given = list(index.class_names), index.labels.codes.astype(np.int64)
     for texts in readings.values():
         names += sorted({t for t in texts if t is not None} - set(names))
-    chosen = majority(codes, index.labels.codes.astype(np.int64), max(n, len(names)))
+    codes = codes_of(readings, index.class_names)
+    if how == "majority":
+        rows, chosen = np.arange(len(source)), majority(codes, given, len(names))
+    else:
+        unread = np.where((codes >= 0).any(0), -1, given)[None]
+        votes = np.concatenate([codes, unread]).T
+        rows, place = np.nonzero(votes >= 0)
+        chosen = votes[rows, place]
     foreign = sorted({names[c] for c in np.unique(chosen)} - set(index.class_names))
     if foreign:
         raise DataError(
-            f"most readers call some images {', '.join(foreign)}, and no image is labelled so; "
-            "mend the readers' columns or the labels."
+            f"readers call some images {', '.join(foreign)}, and no image is labelled so; mend the "
+            "readers' columns or the labels."
         )
+    taken = source.take(rows)
     labels = Column.from_texts([names[c] for c in chosen])
-    return replace(source, index=replace(index, labels=labels))
+    return replace(taken, index=replace(taken.index, labels=labels))

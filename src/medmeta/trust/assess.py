@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from medmeta.episode import any_tensor
 from medmeta.errors import UnsupportedTaskError
@@ -79,8 +80,14 @@ def assess(
             f"trust is worked out for classes, and this is a task of {task.target.kind}; "
             "say --no-estimate."
         )
+    with threadpool_limits(1):  # matrices are small: threads would wait for each other
+        return _assessed(task, about, prior or TrustPrior(), repeats, seed)
+
+
+def _assessed(
+    task: AdaptedTask, about: About, prior: TrustPrior, repeats: int | None, seed: int
+) -> Trust:
     started = time.perf_counter()
-    prior = prior or TrustPrior()
     labels = task.support.labels[0].cpu().numpy()
     read = _agreement(about, labels)
     found = _held_out(task, about, labels, repeats, seed)
@@ -99,17 +106,15 @@ def assess(
     calibration = calibrate(logits, labels, folds, prior)
     probabilities = calibrated(logits, calibration.temperature, calibration.bias)
     pixels = support_pixels(task)
-    accuracy = figure.figures["accuracy"].value
+    accuracy = figure.figures["accuracy"]
     labelled = more_labels(
-        figure.figures["accuracy"], len(labels) / len(about.names), exponent=exponent,
+        accuracy, len(labels) / len(about.names), exponent=exponent,
         spread=prior.exponent_spread, added=MORE_LABELS,
     )  # fmt: skip
-    short = None
-    if pixels is not None:
-        short = shortcuts(
-            pixels, labels, about.groups, folds, accuracy=accuracy, chance=figure.chance,
-            files=about.files,
-        )  # fmt: skip
+    short = None if pixels is None else shortcuts(
+        pixels, labels, about.groups, folds, accuracy=accuracy.value, chance=figure.chance,
+        files=about.files,
+    )  # fmt: skip
     return Trust(
         estimate=figure,
         calibration=calibration,

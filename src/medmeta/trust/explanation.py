@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medmeta.episode import any_tensor
 from medmeta.errors import DataError, MissingExtraError, SettingsError, UnsupportedTaskError
+from medmeta.evaluation.cores import side_by_side
 from medmeta.learner import AdaptedTask, name_of
 
 BATCH = 64
@@ -58,27 +59,31 @@ def occlusion_maps(
     An image without a valid answer has a map of NaN. Raises ``UnsupportedTaskError`` for inputs
     that are no single image, ``MissingExtraError`` without captum.
     """
-    occlusion = _captum().Occlusion(_score_of(task))
-    space = tuple(images.shape[2:])
+    space, attributions = tuple(images.shape[2:]), _captum()
     windows = windows or Windows.of(space)
     _check(task, images, windows, batch)
-    cover = neutral_images(task, images[:1])
-    channels = (images.shape[1],)
-    classes = answers_of(task, images, batch=batch) if classes is None else classes
-    maps = []
-    for first in range(0, len(images), max(1, batch // 8)):
-        part = images[first : first + max(1, batch // 8)]
+    cover, channels = neutral_images(task, images[:1]), (images.shape[1],)
+    known = answers_of(task, images, batch=batch) if classes is None else classes
+    size = max(1, batch // 8)
+
+    def mapped(first: int) -> NDArray[np.float32]:
+        part = images[first : first + size]
         with torch.no_grad():
-            found = occlusion.attribute(
+            found = attributions.Occlusion(_score_of(task)).attribute(
                 part,
                 sliding_window_shapes=channels + windows.size,
                 strides=channels + windows.stride,
                 baselines=cover,
-                additional_forward_args=(classes[first : first + len(part)],),
+                additional_forward_args=(known[first : first + len(part)],),
                 perturbations_per_eval=max(1, batch // len(part)),
             )
-        maps.append(found[:, 0].float().cpu().numpy())  # all channels are covered together
-    return _joined(maps, images)
+        return np.asarray(found[:, 0].float().cpu())  # all channels are covered together
+
+    firsts = range(0, len(images), size)
+    # An inner loop swaps its module's weights in place, which two threads must not do at once.
+    apart = task.head_predictor is not None
+    parts = side_by_side(mapped, firsts, device=images.device) if apart else map(mapped, firsts)
+    return _joined(list(parts), images)
 
 
 def gradient_maps(

@@ -25,7 +25,7 @@ class TrustPrior:
 
     exponent: float = 0.0
     exponent_spread: float = 0.2
-    precision: float = 0.85
+    precision: float = 0.8
     log_temperature: float | None = None
     temperature_spread: float = 0.7
     tasks: int = 0

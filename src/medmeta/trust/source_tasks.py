@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 TASKS = 60
 REPEATS = 3
+MOST_PRECISION = 0.8  # source tasks are easier than a new one, and held-out answers more alike
 SHOTS = (5, 10)
 N_QUERY = 15
 _NO_PRIOR = TrustPrior(log_temperature=0.0, temperature_spread=20.0)
@@ -184,7 +185,7 @@ def prior_from(lessons: Sequence[Lesson]) -> TrustPrior:
     return TrustPrior(
         exponent=exponent,
         exponent_spread=float(np.clip(spread, 0.05, 0.3)),
-        precision=float(np.clip(precision, 0.4, 1.0)),
+        precision=float(np.clip(precision, 0.4, MOST_PRECISION)),
         log_temperature=max(0.0, float(np.median(logs))),
         temperature_spread=min(apart, 1.0),
         tasks=len(lessons),

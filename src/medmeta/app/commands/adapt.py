@@ -85,7 +85,7 @@ def adapt(
         bool, typer.Option("--no-estimate", help="Do not find out how good it is.")
     ] = False,
     readers: Annotated[
-        str | None, typer.Option(help="majority: labels as most readers have them (reader_1, …).")
+        str | None, typer.Option(help="Labels by the readers' columns: majority, or soft.")
     ] = None,
     skip_bad: SkipBad = False,
     allow_external: AllowExternal = False,
@@ -105,15 +105,13 @@ def adapt(
     from medmeta.app.commands.trust_shown import show_trust
     from medmeta.app.models import load_model
     from medmeta.app.support import open_support
-    from medmeta.app.trusting import by_majority, trusted
+    from medmeta.app.trusting import by_readers, trusted
     from medmeta.app.workbench import adapt as learn
     from medmeta.settings import options_from_texts
     from medmeta.training.allocator import keep_freed_memory
 
     if set_ and head is None:
         raise SettingsError("--set goes with --head: a run's own learner keeps its options.")
-    if readers not in (None, "majority"):
-        raise SettingsError(f"--readers {readers}: only majority is known.")
     if task not in (CLASSIFICATION, SEGMENTATION):
         raise SettingsError(f"--task {task}: choose {CLASSIFICATION} or {SEGMENTATION}.")
     if out.exists() or out.is_symlink():
@@ -150,7 +148,7 @@ def adapt(
         reference=tuple(trained["reference"]) if trained else None,
     )
     if readers:
-        opened = replace(opened, source=by_majority(opened.source))
+        opened = replace(opened, source=by_readers(opened.source, readers))
     started = time.perf_counter()
     options = options_from_texts(set_ or [])
     predictor = learn(

@@ -52,6 +52,7 @@ def suggest(
                 "images": found.unlabelled,
                 "in_support": found.known,
                 "nearly_the_same": found.alike,
+                "another_kind": found.foreign,
                 "problems": [{"path": str(p), "problem": text} for p, text in found.problems],
             }
         )
@@ -62,5 +63,10 @@ def suggest(
         say(f"{found.known} of {found.unlabelled} images are in the support already.")
     if found.alike:
         say(f"{found.alike} images are nearly the same as another, and were passed over.")
+    if found.foreign:
+        say(
+            f"{found.foreign} images are blank, inverted or of another kind than the support, and "
+            "were passed over."
+        )
     for _, problem in found.problems:
         say(f"left out: {problem}")
