@@ -88,7 +88,7 @@ def test_the_browser_reads_it_without_complaint(tmp_path: Path) -> None:
     headings = re.findall(r"<h2>(.*?)</h2>", done.stdout)
     assert headings[0] == "In short"
     assert headings[-1] == "Words used"
-    assert len(headings) == 10
+    assert len(headings) == 12
     assert "CONSOLE" not in done.stderr
 
 
