@@ -24,7 +24,7 @@ def write_table(rows: Rows) -> None:
 
 def _of_shot(rows: Rows, shot: int) -> str:
     own = {(r["learner"], r["structure"]): r for r in rows if r["shot"] == shot}
-    learners = in_order(rows)
+    learners = [name for name in in_order(rows) if any(r[0] == name for r in own)]
     structures = list(dict.fromkeys(r["structure"] for r in rows))
     structures = [s for s in structures if any((name, s) in own for name in learners)]
     images = f"{shot} labelled image{'' if shot == 1 else 's'}"
@@ -69,7 +69,7 @@ def _verdict(rows: Rows) -> str:
                 other = [r["dice"] for r in own if r["learner"] == name]
                 if learned and other:
                     won, of = won + (max(learned) > other[0]), of + 1
-            cells.append(f"{won} of {of}")
+            cells.append(f"{won} of {of}" if of else "–")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
