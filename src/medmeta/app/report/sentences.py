@@ -49,6 +49,7 @@ def notes_and_warnings(
     if card["support"].get("volumes"):
         notes.append(words.plain(f"note.{kind}", n=card["support"]["volumes"], how=how))
     if asked is not None and asked.volumes:
+        kind = "whole" if prepared.depth else kind
         pooled = words.said(POOLED)
         notes.append(words.plain(f"note.asked_{kind}", n=asked.volumes, pooled=pooled, how=how))
     if asked is not None and asked.problems:
