@@ -78,6 +78,19 @@ def slices_in_words(preprocessing: Preprocessing) -> str:
     return f"{which}, window {window}, NIfTI cut {preprocessing.plane}{time}"
 
 
+def answered_in_words(preprocessing: Preprocessing) -> str:
+    """What volumes or slides are called, and how each of them is answered.
+
+    >>> answered_in_words(Preprocessing(slices=2))[:58]
+    'volumes; the answer to each is the mean of those to its sl'
+    """
+    slices, volumes = parts_in_words(preprocessing)
+    how = slices_in_words(preprocessing)
+    if preprocessing.depth:
+        return f"{volumes}, each answered as one ({how})"
+    return f"{volumes}; the answer to each is the mean of those to its {slices} ({how})"
+
+
 def as_slices(index: SourceIndex, preprocessing: Preprocessing, *, depth: int = 0) -> SourceIndex:
     """The table with a row for each slice that is used of a volume; pictures keep theirs.
 

@@ -155,7 +155,8 @@ def read_scanned(
     if not preprocessing.has_picture:
         return records_alone(found.index, preprocessing)
     depth = 0 if found.array is None else found.array.depth
-    _refuse_mixed(path, found.index, preprocessing)
+    for problem in spacing_problems(found.index, preprocessing):
+        raise DataError(f"{path}: {problem.what}")
     index = as_slices(as_slides(found.index, preprocessing), preprocessing, depth=depth)
     key = store_key((path.resolve(), *_files(found)), preprocessing)
     decode = _decoder(found, index, preprocessing)
@@ -187,11 +188,6 @@ def _check_kind(found: ScannedSource, preprocessing: Preprocessing) -> None:
             f"{found.path}: has no files by modality; name a manifest with the columns "
             f"{', '.join(preprocessing.modalities)}."
         )
-
-
-def _refuse_mixed(path: Path, index: SourceIndex, preprocessing: Preprocessing) -> None:
-    for problem in spacing_problems(index, preprocessing):
-        raise DataError(f"{path}: {problem.what}")
 
 
 def row_name(index: SourceIndex, row: int) -> str:

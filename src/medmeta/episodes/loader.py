@@ -285,8 +285,7 @@ class EpisodeLoader:
         return torch.from_numpy(np.stack(values)).to(self.device)[..., None]
 
 
-def _images_of(stored: Inputs) -> Tensor:
-    """The images among the inputs of tasks; the inputs where there is but one kind."""
+def _images_of(stored: Inputs) -> Tensor:  # the inputs themselves, where there is one kind
     return stored if isinstance(stored, Tensor) else stored[IMAGE]
 
 

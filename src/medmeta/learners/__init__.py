@@ -189,7 +189,10 @@ def build_learner(
         )
     else:
         network = ExternalEncoder(encoder, input_spec)
-    return _built(spec, settings, network, input_spec, target)
+    learner = _built(spec, settings, network, input_spec, target)
+    # A vector for a network of yours may be anything; a part that is called a record is one.
+    own = encoder is not None and not input_spec.parts
+    return StandardisedRecords(learner) if has_record(input_spec) and not own else learner
 
 
 def _built(
@@ -202,8 +205,8 @@ def _built(
     learner = _named(spec.build(settings, encoder, input_spec, target), spec.name)
     check_task_fits(learner, target)
     if target.kind == "values" and not learner.traits.has_head:
-        learner = StandardisedValues(learner)
-    return StandardisedRecords(learner) if has_record(input_spec) else learner
+        return StandardisedValues(learner)
+    return learner
 
 
 def _named(learner: AbstractLearner, name: str) -> AbstractLearner:

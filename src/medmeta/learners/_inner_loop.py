@@ -47,7 +47,7 @@ def descend(
 def descend_tasks(
     loss: LossOfTask,
     start: Mapping[str, Tensor],
-    data: tuple[Inputs, Tensor],
+    data: tuple[Inputs, ...],
     update: Update,
     steps: int,
     *,
@@ -75,9 +75,9 @@ def descend_tasks(
     if not (checkpointed and torch.is_grad_enabled() and steps > 1):
         whole = map_tasks(lambda *parts: learn(dict(start), 0, steps, *parts), *data, method=method)
         return dict(whole)
-    leaves = [part for part in pytree.tree_leaves(data) if part.requires_grad]
-    names, known = list(start), [*learned, *leaves]
-    values = [start[name].expand(len(data[1]), *start[name].shape) for name in names]
+    parts = pytree.tree_leaves(data)
+    names, known = list(start), [*learned, *(part for part in parts if part.requires_grad)]
+    values = [start[name].expand(len(parts[0]), *start[name].shape) for name in names]
     for step in range(steps):
 
         def one_step(*values: Tensor, step: int = step) -> tuple[Tensor, ...]:

@@ -228,7 +228,7 @@ def predict(
     from medmeta.app.mask_workbench import is_mask_predictor
     from medmeta.app.trusting import set_promise, with_sets
     from medmeta.app.workbench import load_predictor
-    from medmeta.data.slices import parts_in_words, slices_in_words
+    from medmeta.data.slices import answered_in_words
     from medmeta.training.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -293,13 +293,7 @@ def predict(
     if promise := set_promise(loaded):
         say(f"Sets: {promise}.")
     if asked.volumes:
-        slices, volumes = parts_in_words(loaded.preprocessing)
-        how = "" if loaded.preprocessing.depth else f"the mean of the answers to its {slices}, "
-        say(
-            f"{asked.volumes} of these are {volumes}; the answer to each is {how}"
-            f"{'by ' if loaded.preprocessing.depth else ''}"
-            f"{slices_in_words(loaded.preprocessing)}."
-        )
+        say(f"{asked.volumes} of these are {answered_in_words(loaded.preprocessing)}.")
     for _, problem in asked.problems:
         say(f"left out: {problem}")
     say(f"{len(asked.paths)} answers are in {out}")

@@ -128,7 +128,6 @@ def evaluate(
     Per-task records are kept in RUN/evaluations. Pictures seen in training are left out.
 
     Several heads share one encoding; options are then named by head: --set ridge.scale=2.
-
     With --shift the same queries are answered from labelled images of the same site (or device, or
     any column) and from those of all others; with --shift quality, worse queries beside clean ones;
     with --shift parts, without the image, the record or a modality, beside all of them.
