@@ -119,8 +119,9 @@ def test_the_reader_s_folder_is_as_described() -> None:
     assert len(Path("my_images.csv").read_text("utf-8").splitlines()) == 25
     assert len(list(Path("new_images").iterdir())) == 6
     assert len(Path("my_sites.csv").read_text("utf-8").splitlines()) == 97
+    assert len(Path("my_patients.csv").read_text("utf-8").splitlines()) == 25
     pictures = [path.read_bytes() for path in Path().rglob("*.png")]
-    assert len(pictures) == len(set(pictures)) == 24 + 96 + 6 + 96
+    assert len(pictures) == len(set(pictures)) == 24 + 96 + 6 + 96 + 80 + 34
 
 
 def test_failures_name_page_and_line() -> None:
