@@ -67,7 +67,7 @@ def test_from_slides_to_answers(place: Path, tmp_path: Path, how: tuple[str, ...
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert {row["slices"] for row in rows} == ({"4"} if how[0] == "--slices" else {"1"})
     plain = medmeta("predict", predictor, place / "asked", "--out", tmp_path / "again.csv")
-    assert "slides; the answer to each is" in plain.err
+    assert "of these are slides" in plain.err
     report = medmeta("report", predictor, "--query", place / "asked", "--out", tmp_path / "r.html")
     assert report.code == 0, report
 
