@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
@@ -160,12 +161,7 @@ def check_task_fits(
     kind than the learner takes. Only shapes are looked at, so nothing waits for a device.
     """
     name, traits = name_of(learner), learner.traits
-    if target.kind not in traits.targets:
-        raise UnsupportedTaskError(
-            f"{name} takes {' and '.join(sorted(traits.targets))}, not {target.kind}; "
-            "'medmeta learners' lists what takes them.",
-            wanted=target.kind,
-        )
+    check_target(name, traits.targets, target)
     if target.kind == "classes" and target.size < 2:
         raise UnsupportedTaskError(
             f"{name} tells at least two classes apart, and this task has {target.size}. Give "
@@ -181,6 +177,16 @@ def check_task_fits(
     if support is not None:
         _check_labels(name, target, support.labels)
         check_input_fits(traits, spec_of(support.inputs), name=name)
+
+
+def check_target(name: str, targets: Collection[TargetKind], target: Target) -> None:
+    """Raise ``UnsupportedTaskError`` where a learner of this name takes other targets only."""
+    if target.kind not in targets:
+        raise UnsupportedTaskError(
+            f"{name} takes {' and '.join(sorted(targets))}, not {target.kind}; "
+            "'medmeta learners' lists what takes them.",
+            wanted=target.kind,
+        )
 
 
 def _check_classes(name: str, target: Target, labels: Tensor) -> None:

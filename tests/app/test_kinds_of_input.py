@@ -79,6 +79,10 @@ def test_what_each_part_is_worth(clinic: Path, tmp_path: Path) -> None:
     plain = medmeta("evaluate", run, "--source", clinic / "others.csv", *asked[:-1])
     assert "by what is known of a patient" in plain.out.replace("\n", " ")
     assert medmeta("report", run, "--out", tmp_path / "r.html").code == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "accuracy by what is known of a patient" in page
+    assert ">without record<" in page
+    assert "accuracy by severity" not in page
 
 
 def test_a_record_alone(clinic: Path, tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from torch import Tensor
 from medmeta.app.cards import PredictorCard, check_card
 from medmeta.app.models import LoadedModel, assemble, blamed_on, input_spec_from, with_head
 from medmeta.app.predictor import SUPPORT, Beside, SavedPredictor, as_inputs
-from medmeta.data.beside import IMAGE, RECORD
 from medmeta.data.left_out import left_out
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.data.standardise import Levels
 from medmeta.episode import LabelledSet, Target
 from medmeta.errors import CheckpointError, SamplingError, SettingsError
+from medmeta.input_parts import IMAGE, RECORD
 from medmeta.learner import adapt_task
 from medmeta.learners import configuration
 from medmeta.storage import CARD, load_folder, read_json

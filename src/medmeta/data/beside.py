@@ -12,9 +12,7 @@ from medmeta.data.index import Problem, SourceIndex
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.errors import DataError
-
-IMAGE, PRESENT, RECORD = "image", "present", "record"
-"""Names of a mapping's parts: pictures or volumes, which modalities there are, the record."""
+from medmeta.input_parts import PRESENT, RECORD
 
 
 def with_beside(source: Source, preprocessing: Preprocessing) -> Source:
@@ -33,11 +31,11 @@ def with_beside(source: Source, preprocessing: Preprocessing) -> Source:
 
 
 def records_alone(index: SourceIndex, preprocessing: Preprocessing) -> Source:
-    """A source without pictures; equal records count as one and the same, as equal pictures do."""
+    """A source without pictures; of a few numbers, equal ones are no copies of one patient."""
     records, said = _records(index, preprocessing)
     n = len(index)
     pixels = np.zeros((n, *preprocessing.shape), dtype=np.uint8)
-    hashes = np.arange(1, n + 1, dtype=np.uint64)  # of a few numbers, equal ones are no copies
+    hashes = np.arange(1, n + 1, dtype=np.uint64)
     rows = np.arange(n, dtype=np.int64)
     return Source(_saying(index, said), pixels, rows, hashes, beside={RECORD: records})
 

@@ -66,7 +66,7 @@ def read_folder(root: Path) -> SourceIndex:
         files += [*pictures, *(scan.files[0] for scan in volumes)]
         scans += [*(None for _ in pictures), *volumes]
         labels += [name] * (len(pictures) + len(volumes))
-    return with_scans(_table(resolved, files, labels, problems), scans)
+    return with_scans(table_of_files(resolved, files, labels, problems), scans)
 
 
 def _of_class(
@@ -86,16 +86,17 @@ def _of_class(
     return pictures, volumes
 
 
-def _table(
-    root: Path, files: list[Path], labels: list[str], problems: list[Problem]
+def table_of_files(
+    root: Path, files: list[Path], labels: list[str] | None, problems: list[Problem]
 ) -> SourceIndex:
+    """A table of files, of which nothing is known but their labels, if these are."""
     n = len(files)
     return SourceIndex(
         name=root.name,
         root=root,
         paths=tuple(files),
         array_rows=np.arange(n, dtype=np.int64),
-        labels=Column.from_texts(labels),
+        labels=None if labels is None else Column.from_texts(labels),
         values=None,
         patients=Column.unknown(n),
         sites=Column.unknown(n),

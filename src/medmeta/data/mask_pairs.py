@@ -7,10 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from medmeta.data.folder import is_litter
-from medmeta.data.index import Column, Problem, SourceIndex
+from medmeta.data.folder import is_litter, table_of_files
+from medmeta.data.index import Problem, SourceIndex
 from medmeta.data.medical import find_scans, medical_kind, scan_place
 from medmeta.data.nifti_header import is_nifti
 from medmeta.data.readers import IMAGE_SUFFIXES
@@ -55,7 +53,7 @@ def read_pairs(root: Path) -> tuple[SourceIndex, list[Path]]:
     for mask in partners.values():
         what = f"has no image of its name in {images.name}/; add it, or take the mask away."
         problems.append(Problem("error", mask.relative_to(resolved).as_posix(), what))
-    return with_scans(_table(resolved, files, problems), scans), chosen
+    return with_scans(table_of_files(resolved, files, None, problems), scans), chosen
 
 
 def declared_structures(root: Path) -> dict[int, str] | None:
@@ -115,21 +113,3 @@ def _stem(path: Path) -> str:
     elif path.suffix:
         name = path.stem
     return re.sub(_MARKS, "", name, flags=re.IGNORECASE)
-
-
-def _table(root: Path, files: list[Path], problems: list[Problem]) -> SourceIndex:
-    n = len(files)
-    return SourceIndex(
-        name=root.name,
-        root=root,
-        paths=tuple(files),
-        array_rows=np.arange(n, dtype=np.int64),
-        labels=None,
-        values=None,
-        patients=Column.unknown(n),
-        sites=Column.unknown(n),
-        modalities=Column.unknown(n),
-        splits=Column.unknown(n),
-        file_sizes=np.array([file.stat().st_size for file in files], dtype=np.int64),
-        problems=tuple(problems),
-    )

@@ -23,7 +23,8 @@ from medmeta.errors import UnreadableImageError
 Part = Path | Scan | None
 """A picture's file or a scan of one modality; None where that is missing."""
 TOLERANCE = 1e-3  # mm, within which two grids are one
-_TOLD = "bring them to one, or say --spacing any to have each stretched to the same grid."
+_OR_STRETCH = "or say --spacing any to have each stretched to the same grid."
+_TOLD = f"bring them to one, {_OR_STRETCH}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def different_grids(modalities: Sequence[str], parts: Sequence[Part]) -> str:
         if any(a and b and abs(a - b) > TOLERANCE for a, b in pairs):
             return f"{both} have voxels of different sizes; {_TOLD}"
         if first.kind == part.kind == "nifti" and not _same_place(first, part):
-            return f"{both} lie in different places of space; register them first, or {_TOLD[22:]}"
+            return f"{both} lie in different places of space; register them first, {_OR_STRETCH}"
     return ""
 
 

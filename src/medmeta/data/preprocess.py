@@ -16,6 +16,7 @@ from medmeta.data.signal_traces import traces
 from medmeta.data.slide_options import SlideOptions
 from medmeta.data.windows import OWN, parse_window
 from medmeta.errors import DataError, SettingsError
+from medmeta.input_parts import IMAGE, PRESENT, RECORD
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,14 +141,13 @@ class Preprocessing(SignalOptions, SlideOptions):
         """What learners are given: a picture, volume, signal or record, or a mapping."""
         from medmeta.episode import InputSpec  # here: it needs torch, and --help does not
 
-        image = InputSpec(self.shape[0], self.shape[1:])
         parts = {}
         if self.has_picture:
-            parts["image"] = image
+            parts[IMAGE] = InputSpec(self.shape[0], self.shape[1:])
         if self.has_picture and self.modalities:
-            parts["present"] = InputSpec(len(self.modalities), ())
+            parts[PRESENT] = InputSpec(len(self.modalities), ())
         if self.has_record and self.record is not None:
-            parts["record"] = InputSpec(self.record.size, ())
+            parts[RECORD] = InputSpec(self.record.size, ())
         return next(iter(parts.values())) if len(parts) == 1 else InputSpec.of_parts(**parts)
 
 

@@ -24,11 +24,11 @@ ALIKE = 1.25  # voxels whose sides differ by less count as of one size
 _AXES = ("between slices", "between rows", "between columns")
 
 
-def whole_volume(slices: Sequence[NDArray[np.uint8]], preprocessing: Preprocessing) -> Decoded:
+def whole_volume(
+    slices: Sequence[NDArray[np.uint8]], preprocessing: Preprocessing
+) -> NDArray[np.uint8]:
     """Slices as they were read, in order, as one volume ``(C, D, size, size)``."""
-    prepared = [prepare(pixels, preprocessing) for pixels in slices]
-    together = np.stack(prepared, axis=1)
-    return Decoded(together, content_hash(np.concatenate(list(together[0]))))
+    return np.stack([prepare(pixels, preprocessing) for pixels in slices], axis=1)
 
 
 def read_whole(scan: Scan, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -40,18 +40,19 @@ def read_whole(scan: Scan, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     if n < 2 and scan.kind != SLIDE:
         raise UnreadableImageError(f"{scan.where}: {NO_VOLUME}")
     slices = _each_once(scan, spread_slices(n, preprocessing.depth), preprocessing)
-    pixels = whole_volume(slices, preprocessing).pixels
-    assert pixels is not None
-    return pixels
+    return whole_volume(slices, preprocessing)
 
 
 def read_volume(scan: Scan, preprocessing: Preprocessing) -> Decoded:
     """The same for a store: what cannot be read is a reason, without the scan's name."""
     try:
-        pixels = read_whole(scan, preprocessing)
+        return _hashed(read_whole(scan, preprocessing))
     except UnreadableImageError as error:
         return Decoded(None, reason=str(error).removeprefix(f"{scan.where}: "))
-    return Decoded(pixels, content_hash(np.concatenate(list(pixels[0]))))
+
+
+def _hashed(volume: NDArray[np.uint8]) -> Decoded:
+    return Decoded(volume, content_hash(np.concatenate(list(volume[0]))))
 
 
 def volumes_of_array(
@@ -70,7 +71,7 @@ def volumes_of_array(
         slices.append(np.array(pixels))
         if place == depth - 1:
             chosen = spread_slices(depth, preprocessing.depth)
-            yield whole_volume([slices[i] for i in chosen], preprocessing)
+            yield _hashed(whole_volume([slices[i] for i in chosen], preprocessing))
             slices = []
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from medmeta.data.beside import IMAGE, PRESENT, RECORD
 from medmeta.data.source import Source
+from medmeta.input_parts import IMAGE, PRESENT, RECORD
 
 GREY = 128  # the middle of the stored range: what encoders are given as zero
 

@@ -17,6 +17,7 @@ from medmeta.encoders import (
     unet,
 )
 from medmeta.encoders._dense import DenseEncoder, dense_encoder
+from medmeta.encoders._dimensions import convolution_of, max_pool
 from medmeta.encoders._interface import (
     AUTO,
     AbstractEncoder,
@@ -37,6 +38,7 @@ from medmeta.errors import SettingsError, UnknownNameError
 from medmeta.settings import validated
 
 __all__ = [
+    "AUTO",
     "ENCODERS",
     "AbstractEncoder",
     "DenseEncoder",
@@ -46,8 +48,10 @@ __all__ = [
     "Norm",
     "build_encoder",
     "channels_innermost",
+    "convolution_of",
     "dense_encoder",
     "keeps_running_statistics",
+    "max_pool",
     "resolved",
     "uses_batch_statistics",
     "uses_fused_batch_statistics",

@@ -26,10 +26,15 @@ def convolution_of(dimensions: int) -> type[nn.Conv1d | nn.Conv2d | nn.Conv3d]:
 
 
 def max_pool(
-    dimensions: int, kernel: int, stride: int | None = None, padding: int = 0
+    dimensions: int,
+    kernel: int,
+    stride: int | None = None,
+    padding: int = 0,
+    *,
+    ceil_mode: bool = False,
 ) -> nn.Module:
     """Max-pooling over so many axes of space, 1 to 3."""
-    return _POOLS[dimensions - 1](kernel, stride, padding)
+    return _POOLS[dimensions - 1](kernel, stride, padding, ceil_mode=ceil_mode)
 
 
 def in_words(size: tuple[int, ...]) -> str:

@@ -14,9 +14,9 @@ from medmeta.encoders._interface import AbstractEncoder, EncoderConfig, EncoderS
 from medmeta.encoders._present import Present, forgotten_some
 from medmeta.episode import Inputs, InputSpec
 from medmeta.errors import SettingsError
+from medmeta.input_parts import IMAGE, PRESENT, RECORD
 from medmeta.settings import Settings
 
-IMAGE, PRESENT, RECORD = "image", "present", "record"
 LENGTH = 4.0
 """Of the embedding of each part: squared distances, and so logits, begin in the tens."""
 

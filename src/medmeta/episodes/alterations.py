@@ -6,7 +6,6 @@ so a task is altered the same way whenever it is drawn, on whatever device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +16,13 @@ from torch.nn import functional as F
 
 from medmeta.data.preprocess import as_float
 from medmeta.episodes.modality_table import Allowed
+from medmeta.episodes.per_task import PerTask
 
 _TILE = 64  # the side of the noise that a task's pictures are given parts of
 
 
 @dataclass(frozen=True)
-class Alterations:
+class Alterations(PerTask):
     """What happens to each of ``n`` pictures of a task, or ``(T, n)`` of several.
 
     ``map`` ``(..., n, 2, 2)`` and ``move`` ``(..., n, 2)`` say where a place ``(x, y)`` of the
@@ -41,12 +41,6 @@ class Alterations:
     noise: NDArray[np.float32]
     tile: NDArray[np.float32]
     corner: NDArray[np.int64]
-
-    @classmethod
-    def of_tasks(cls, tasks: Sequence[Alterations]) -> Alterations:
-        """Those of several tasks of equally many pictures."""
-        names = cls.__dataclass_fields__
-        return cls(**{name: np.stack([getattr(task, name) for task in tasks]) for name in names})
 
 
 def draw_alterations(

@@ -5,7 +5,6 @@ These are the ``light`` ones, alike for all pictures; ``alterations`` has those 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.data.preprocess import as_float
+from medmeta.episodes.per_task import PerTask
 
 Augment = Literal["none", "light", "modality", "tasks"]
 
@@ -22,7 +22,7 @@ GAIN, COLOUR_GAIN, SHIFT = 0.25, 0.1, 0.3
 
 
 @dataclass(frozen=True)
-class Changes:
+class Changes(PerTask):
     """What happens to each of ``n`` images of a task, or of ``(T, n)`` images of several.
 
     ``mirrored`` ``(..., n)``: left and right change places. ``gain`` ``(..., n, C)`` multiplies the
@@ -32,15 +32,6 @@ class Changes:
     mirrored: NDArray[np.bool_]
     gain: NDArray[np.float32]
     shift: NDArray[np.float32]
-
-    @classmethod
-    def of_tasks(cls, tasks: Sequence[Changes]) -> Changes:
-        """Those of several tasks of equally many images, ``(T, n, ...)``."""
-        return cls(
-            np.stack([task.mirrored for task in tasks]),
-            np.stack([task.gain for task in tasks]),
-            np.stack([task.shift for task in tasks]),
-        )
 
 
 def draw_changes(

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medmeta.data.beside import IMAGE
 from medmeta.data.preprocess import as_float
 from medmeta.data.source import Source
 from medmeta.episode import Episode, Inputs, LabelledSet, Target, map_inputs
@@ -38,6 +37,7 @@ from medmeta.episodes.signal_changes import (
 )
 from medmeta.episodes.structures import task_labels
 from medmeta.episodes.task_augmentation import ALLOWED, TaskChanges, draw_task_changes
+from medmeta.input_parts import IMAGE
 from medmeta.spans import span
 
 Drawn = Changes | Alterations | SignalChanges | None

@@ -5,7 +5,6 @@ Noise, a wandering baseline, gain and a shift in time, within what the modality 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +14,13 @@ from torch import Tensor
 
 from medmeta.data.preprocess import as_float
 from medmeta.episodes.modality_table import AllowedSignal
+from medmeta.episodes.per_task import PerTask
 
 _NOISE = 4096  # samples of the noise that a task's leads are given parts of
 
 
 @dataclass(frozen=True)
-class SignalChanges:
+class SignalChanges(PerTask):
     """What happens to each of ``n`` signals of a task, or ``(T, n)`` of several.
 
     ``gain`` and ``shift`` ``(..., n)``, the latter in shares of the length; of each lead
@@ -37,12 +37,6 @@ class SignalChanges:
     noise: NDArray[np.float32]
     tile: NDArray[np.float32]
     corner: NDArray[np.int64]
-
-    @classmethod
-    def of_tasks(cls, tasks: Sequence[SignalChanges]) -> SignalChanges:
-        """Those of several tasks of equally many signals."""
-        names = cls.__dataclass_fields__
-        return cls(**{name: np.stack([getattr(task, name) for task in tasks]) for name in names})
 
 
 def is_signal_batch(inputs: Tensor) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from medmeta.encoders import AbstractEncoder, ExternalEncoder, build_encoder, resolved
+from medmeta.encoders import AUTO, AbstractEncoder, ExternalEncoder, build_encoder, resolved
 from medmeta.episode import InputSpec, Target, TargetKind
 from medmeta.errors import UnknownNameError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, check_task_fits
@@ -148,8 +148,7 @@ def configuration(
     else:
         plain = options.model_dump() if isinstance(options, EncodedConfig) else options
         config = validated(spec.config, plain or {}, where=f"learner {name}")
-    named = "encoder" in config.model_fields_set and "name" in config.encoder.model_fields_set
-    if kind == "masks" and not named:
+    if kind == "masks" and config.encoder.name == AUTO:
         dense = config.encoder.model_copy(update={"name": spec.dense_encoder})
         config = config.model_copy(update={"encoder": dense})
     if config.encoder.norm is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medmeta.episode import LabelledSet, joined_inputs
+from medmeta.episode import Inputs, LabelledSet, joined_inputs, some_of
+from medmeta.learners._inner_loop import LossOfTask, Update, Weights, loss_and_gradients
 
 
 def mini_batches(labelled: LabelledSet, steps: int, size: int | None) -> Tensor:
@@ -24,6 +25,26 @@ def mini_batches(labelled: LabelledSet, steps: int, size: int | None) -> Tensor:
         order = [torch.randperm(n, generator=random) for _ in range(passes)]
         drawn.append(torch.cat([torch.arange(0), *order])[: steps * size].reshape(steps, size))
     return torch.stack(drawn).to(device)
+
+
+def descend_in_batches(
+    loss: LossOfTask, start: Weights, update: Update, inputs: Inputs, labels: Tensor, order: Tensor
+) -> Weights:
+    """Weights of one task after a step on each of the batches that ``order`` ``(steps, n)`` names.
+
+    ``loss(weights, inputs, labels)`` is of some of the task's ``inputs`` and ``labels``, which are
+    ``(S, ...)``; gradients count as constants.
+    """
+    weights = start
+    for chosen in order.unbind():
+        shown, answers = some_of(inputs, chosen), labels[chosen]
+        _, gradients = loss_and_gradients(
+            lambda w, i=shown, y=answers: loss(w, i, y),  # type: ignore[misc]
+            weights,
+            first_order=True,
+        )
+        weights = update(weights, gradients, 0)
+    return weights
 
 
 def together(support: LabelledSet, query: LabelledSet) -> LabelledSet:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
+from medmeta.input_parts import RECORD
 from medmeta.learner import AbstractLearner
 
-RECORD = "record"
 MOST = 4.0
 """Spreads from the mean beyond which a number counts as this far: a support may be of two."""
 

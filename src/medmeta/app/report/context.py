@@ -84,7 +84,7 @@ def _sections(context: Mapping[str, Any]) -> list[str]:
         or content.data_notes,
         "tested": context["rows"],
         "trust": trust is not None,
-        "shift": context["group_tables"] or context["quality_tables"],
+        "shift": any(context[f"{kind}_tables"] for kind in ("group", "quality", "parts")),
         "results": context["figures"] is not None,
         "calibration": (context["figures"] is not None and context["figures"].reliability)
         or (trust is not None and trust.calibration is not None),
@@ -122,7 +122,7 @@ def _tested(content: ReportContent, words: Words) -> dict[str, Any]:
     expected, same_setting = matching_rows(
         rows, n_way=len(content.class_names), n_shot=min(shots, default=None)
     )
-    group_tables, quality_tables = shift_tables(content.shifts, words)
+    group_tables, quality_tables, parts_tables = shift_tables(content.shifts, words)
     return {
         "rows": rows,
         "baseline_names": list(dict.fromkeys(name for row in rows for name in row.baselines)),
@@ -132,6 +132,7 @@ def _tested(content: ReportContent, words: Words) -> dict[str, Any]:
         },
         "group_tables": group_tables,
         "quality_tables": quality_tables,
+        "parts_tables": parts_tables,
         "expected": expected,
         "same_setting": same_setting,
     }

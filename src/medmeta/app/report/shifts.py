@@ -1,4 +1,4 @@
-"""A report's tables of shift: groups left out, and worse queries, with a drawing of the latter."""
+"""A report's tables of shift: groups left out, worse queries with a drawing, parts withheld."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from medmeta.app.report.evaluations import number, range_text
 from medmeta.app.report.figures import COLOURS, WIDTH
 from medmeta.app.report.words import Words
+from medmeta.evaluation.shift import PARTS
 
 LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 120, 12, 190
 
@@ -61,13 +62,32 @@ class QualityTable:
     ticks: tuple[tuple[float, str], ...]
 
 
+@dataclass(frozen=True)
+class PartsTable:
+    """What tasks give with ``all`` that is known of a patient, and without each part of it."""
+
+    title: str
+    all: float
+    rows: tuple[Compared, ...]
+
+
 def shift_tables(
     shifts: Sequence[Mapping[str, Any]], words: Words
-) -> tuple[list[GroupTable], list[QualityTable]]:
+) -> tuple[list[GroupTable], list[QualityTable], list[PartsTable]]:
     """What a run's ``summary.json`` of shifts hold, as tables; other metrics than accuracy not."""
     known = [shift for shift in shifts if shift.get("metric") == "accuracy"]
     groups = [_groups(shift, words) for shift in known if "groups" in shift]
-    return groups, [_quality(shift, words) for shift in known if "worsened" in shift]
+    parts = [_parts(s, words) for s in known if s["column"] == PARTS]
+    worse = [s for s in known if "worsened" in s and s["column"] != PARTS]
+    return groups, [_quality(shift, words) for shift in worse], parts
+
+
+def _parts(shift: Mapping[str, Any], words: Words) -> PartsTable:
+    rows = [
+        _compared(words.said(w["distortion"]), shift["clean"], w["worse"], w["difference"])
+        for w in shift["worsened"]
+    ]
+    return PartsTable(_title(shift, words), number(shift["clean"].get("mean")), tuple(rows))
 
 
 def _title(shift: Mapping[str, Any], words: Words) -> str:

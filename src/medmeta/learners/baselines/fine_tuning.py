@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.episode import Inputs, LabelledSet, Target, some_of
-from medmeta.learners._inner_loop import Update, Weights, descend, trainable_weights
-from medmeta.learners._mini_batches import mini_batches
+from medmeta.episode import Inputs, LabelledSet, Target
+from medmeta.learners._inner_loop import Update, Weights, trainable_weights
+from medmeta.learners._mini_batches import descend_in_batches, mini_batches
 from medmeta.learners.gradient._adapting import (
     AdaptingLearner,
     Fitting,
@@ -20,6 +20,8 @@ from medmeta.learners.gradient._adapting import (
     whole_network_spec,
 )
 from medmeta.tasks import map_tasks
+
+Initial = Literal["learned", "fresh"]
 
 
 class FineTuningConfig(FixedLayerConfig):
@@ -35,7 +37,7 @@ class FineTuningConfig(FixedLayerConfig):
     rate: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     batch: int | None = Field(None, ge=1)
-    initial: Literal["learned", "fresh"] = "learned"
+    initial: Initial = "learned"
 
 
 class FineTuning(AdaptingLearner):
@@ -61,30 +63,14 @@ class FineTuning(AdaptingLearner):
         loss = self.loss_of_task(target)
 
         def of_task(start: Weights, images: Inputs, labels: Tensor, order: Tensor) -> Weights:
-            weights, update = start, with_momentum(self.config.rate, self.config.momentum)
-            for chosen in order.unbind():
-                shown = some_of(images, chosen)
-                weights = descend(
-                    lambda w, i=shown, y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
-                    weights,
-                    update,
-                    1,
-                    first_order=True,
-                )
-            return weights
+            update = with_momentum(self.config.rate, self.config.momentum)
+            return descend_in_batches(loss, start, update, images, labels, order)
 
         order = mini_batches(support, self.config.test_steps or 0, self.config.batch)
-        images = support.inputs
-        start = self._start(support)
-        return dict(map_tasks(of_task, start, images, support.labels, order, method=self.task_map))
-
-    def _start(self, support: LabelledSet) -> Weights:
-        """Where each task starts, with a first axis of tasks."""
-        own = {name: weight.detach() for name, weight in trainable_weights(self.network).items()}
-        if self.config.initial == "learned":
-            return {name: w.expand(support.n_tasks, *w.shape) for name, w in own.items()}
-        drawn = [fresh_weights(own, int(task_id)) for task_id in support.task_ids.tolist()]
-        return {name: torch.stack([weights[name] for weights in drawn]) for name in own}
+        start = starting_weights(self.network, support, self.config.initial)
+        return dict(
+            map_tasks(of_task, start, support.inputs, support.labels, order, method=self.task_map)
+        )
 
 
 def with_momentum(rate: float, momentum: float) -> Update:
@@ -97,6 +83,15 @@ def with_momentum(rate: float, momentum: float) -> Update:
         return {name: weight - rate * speed[name] for name, weight in weights.items()}
 
     return update
+
+
+def starting_weights(network: nn.Module, support: LabelledSet, initial: Initial) -> Weights:
+    """Where each task starts, with a first axis of tasks: at the network's weights or afresh."""
+    own = {name: weight.detach() for name, weight in trainable_weights(network).items()}
+    if initial == "learned":
+        return {name: w.expand(support.n_tasks, *w.shape) for name, w in own.items()}
+    drawn = [fresh_weights(own, int(task_id)) for task_id in support.task_ids.tolist()]
+    return {name: torch.stack([weights[name] for weights in drawn]) for name in own}
 
 
 def fresh_weights(like: Weights, seed: int) -> Weights:

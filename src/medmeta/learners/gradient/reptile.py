@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.episode import Episode, Inputs, LabelledSet, Target, some_of
+from medmeta.episode import Episode, Inputs, LabelledSet, Target
 from medmeta.learner import TrainingDefaults, check_task_fits
-from medmeta.learners._inner_loop import Update, Weights, descend, fixed_rate, trainable_weights
-from medmeta.learners._mini_batches import mini_batches, together
+from medmeta.learners._inner_loop import Update, Weights, fixed_rate, trainable_weights
+from medmeta.learners._mini_batches import descend_in_batches, mini_batches, together
 from medmeta.learners.gradient._adapting import (
     AdaptingLearner,
     Fitting,
@@ -90,17 +90,8 @@ class Reptile(AdaptingLearner):
         loss = self.loss_of_task(target)
 
         def of_task(images: Inputs, labels: Tensor, order: Tensor) -> Weights:
-            weights, update = trainable_weights(self.network), self._fresh_optimiser()
-            for chosen in order.unbind():
-                shown = some_of(images, chosen)
-                weights = descend(
-                    lambda w, i=shown, y=labels[chosen]: loss(w, i, y),  # type: ignore[misc]
-                    weights,
-                    update,
-                    1,
-                    first_order=True,
-                )
-            return weights
+            start, update = trainable_weights(self.network), self._fresh_optimiser()
+            return descend_in_batches(loss, start, update, images, labels, order)
 
         order = mini_batches(labelled, steps, self.config.inner_batch)
         return dict(

@@ -10,16 +10,18 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders import AbstractEncoder, uses_batch_statistics
+from medmeta.encoders import (
+    AbstractEncoder,
+    convolution_of,
+    max_pool,
+    uses_batch_statistics,
+)
 from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
 from medmeta.learners._class_sums import class_means
 from medmeta.learners._embedding import EmbeddingLearner
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 
 
 class RelationConfig(EncodedConfig):
@@ -67,11 +69,11 @@ class RelationModule(nn.Module):
     def __init__(self, shape: tuple[int, ...], *, width: int, hidden: int) -> None:
         super().__init__()
         channels, *space = shape
-        convolution, pool = CONVOLUTIONS[len(space) - 1], POOLS[len(space) - 1]
+        convolution = convolution_of(len(space))
 
         def rest_of_block() -> list[nn.Module]:
             # One group: of smaller ones a map of one position would leave nothing but zeros.
-            return [nn.GroupNorm(1, width), pool(2, ceil_mode=True), nn.ReLU()]
+            return [nn.GroupNorm(1, width), max_pool(len(space), 2, ceil_mode=True), nn.ReLU()]
 
         self.of_class = convolution(channels, width, 3, padding=1, bias=False)
         self.of_query = convolution(channels, width, 3, padding=1, bias=False)

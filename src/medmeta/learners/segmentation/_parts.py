@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from medmeta.encoders import AbstractEncoder, DenseEncoder, dense_encoder, uses_batch_statistics
+from medmeta.episode import TargetKind
 from medmeta.errors import SettingsError
 
+MASKS: frozenset[TargetKind] = frozenset({"masks"})
 PAIRS = 24  # of 128 by 128 pixels, at once
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
-from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
+from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_target, check_task_fits
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.segmentation._parts import in_parts, pixel_encoder
+from medmeta.learners.segmentation._parts import MASKS, in_parts, pixel_encoder
 from medmeta.learners.segmentation._pixels import SCALE, PixelRidge, fit_ridge, random_weights
 
 
@@ -91,7 +91,7 @@ class ConditionedUNet(AbstractLearner):
         nn.init.zeros_(self.answer.weight)
         nn.init.zeros_(self.answer.bias)  # type: ignore[arg-type]
         self.trust = nn.Parameter(torch.ones(()))
-        self.traits = Traits(targets=frozenset({"masks"}), input_kinds=frozenset({"image"}))
+        self.traits = Traits(targets=MASKS, input_kinds=frozenset({"image"}))
 
     hidden: Tensor
 
@@ -181,7 +181,7 @@ def _against_rest(scores: Tensor) -> Tensor:
 def _build(
     config: ConditionedUNetConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> ConditionedUNet:
-    del target
+    check_target("conditioned_unet", MASKS, target)
     return ConditionedUNet(encoder, config, input_spec.channels)
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
-from medmeta.learner import AbstractLearner, Traits, check_task_fits
+from medmeta.learner import AbstractLearner, Traits, check_target, check_task_fits
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.segmentation._parts import pixel_encoder
+from medmeta.learners.segmentation._parts import MASKS, pixel_encoder
 
 FLOOR = 1e-3
 
@@ -45,7 +45,7 @@ class PixelForest(AbstractLearner):
             order_free=False,
             label_equivariant=False,
             differentiable=False,
-            targets=frozenset({"masks"}),
+            targets=MASKS,
         )
 
     @torch.no_grad()
@@ -112,7 +112,8 @@ def _logits(forest: Any, features: Tensor, size: int) -> Tensor:
 def _build(
     config: PixelForestConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> PixelForest:
-    del input_spec, target
+    del input_spec
+    check_target("pixel_forest", MASKS, target)
     return PixelForest(encoder, config)
 
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
-from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
+from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_target, check_task_fits
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.segmentation._parts import pixel_encoder
+from medmeta.learners.segmentation._parts import MASKS, pixel_encoder
 from medmeta.learners.segmentation._pixels import SCALE, fit_ridge, random_weights
 
 
@@ -40,7 +40,7 @@ class PixelRidge(AbstractLearner):
         self.register_buffer("hidden", hidden)
         self.traits = Traits(
             trainable=any(p.requires_grad for p in encoder.parameters()),
-            targets=frozenset({"masks"}),
+            targets=MASKS,
         )
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
@@ -66,7 +66,8 @@ class PixelRidge(AbstractLearner):
 def _build(
     config: PixelRidgeConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> PixelRidge:
-    del input_spec, target
+    del input_spec
+    check_target("pixel_ridge", MASKS, target)
     return PixelRidge(encoder, config)
 
 

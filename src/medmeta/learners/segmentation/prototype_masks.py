@@ -16,9 +16,16 @@ from medmeta.episode import (
     Target,
     any_tensor,
 )
-from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits, task_loss
+from medmeta.learner import (
+    AbstractLearner,
+    TrainingDefaults,
+    Traits,
+    check_target,
+    check_task_fits,
+    task_loss,
+)
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.segmentation._parts import in_parts, pixel_encoder
+from medmeta.learners.segmentation._parts import MASKS, in_parts, pixel_encoder
 
 NOTHING = -1e4  # the logit of a prototype that is not there
 EPSILON = 1e-6
@@ -54,7 +61,7 @@ class PrototypeMasks(AbstractLearner):
         self.config = config
         self.traits = Traits(
             trainable=any(p.requires_grad for p in encoder.parameters()),
-            targets=frozenset({"masks"}),
+            targets=MASKS,
         )
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
@@ -127,7 +134,8 @@ def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def _build(
     config: PrototypeMasksConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> PrototypeMasks:
-    del input_spec, target
+    del input_spec
+    check_target("prototype_masks", MASKS, target)
     return PrototypeMasks(encoder, config)
 
 

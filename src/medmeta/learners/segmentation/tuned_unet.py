@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, Unpack
+from typing import Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.episode import Episode, LabelledSet, Target, any_tensor
+from medmeta.episode import Episode, Inputs, LabelledSet, Target, any_tensor
 from medmeta.learner import TrainingDefaults, check_task_fits, task_loss
-from medmeta.learners._inner_loop import Weights, descend, trainable_weights
-from medmeta.learners._mini_batches import mini_batches, together
-from medmeta.learners.baselines.fine_tuning import fresh_weights
+from medmeta.learners._inner_loop import Weights
+from medmeta.learners._mini_batches import descend_in_batches, mini_batches, together
+from medmeta.learners.baselines.fine_tuning import Initial, starting_weights
 from medmeta.learners.gradient._adapting import (
     AdaptingLearner,
     Fitting,
@@ -38,7 +37,7 @@ class TunedUNetConfig(FixedLayerConfig):
     test_steps: int | None = Field(60, ge=0, le=100_000)
     rate: float = Field(2e-3, gt=0)
     batch: int | None = Field(4, ge=1)
-    initial: Literal["learned", "fresh"] = "learned"
+    initial: Initial = "learned"
 
 
 class TunedUNet(AdaptingLearner):
@@ -68,18 +67,13 @@ class TunedUNet(AdaptingLearner):
         """The weights after ``test_steps``."""
         config, loss = self.config, self.loss_of_task(target)
 
-        def of_task(start: Weights, images: Tensor, labels: Tensor, order: Tensor) -> Weights:
-            weights, update = start, fresh_adam(config.rate)
-            for chosen in order.unbind():
-                weights = descend(
-                    _on(loss, images[chosen], labels[chosen]), weights, update, 1, first_order=True
-                )
-            return weights
+        def of_task(start: Weights, images: Inputs, labels: Tensor, order: Tensor) -> Weights:
+            update = fresh_adam(config.rate)
+            return descend_in_batches(loss, start, update, images, labels, order)
 
         order = mini_batches(support, config.test_steps or 0, config.batch)
-        images = any_tensor(support.inputs)
-        start = self._start(support)
-        return dict(map_tasks(of_task, start, images, support.labels, order, method="loop"))
+        start = starting_weights(self.network, support, config.initial)
+        return dict(map_tasks(of_task, start, support.inputs, support.labels, order, method="loop"))
 
     def loss(self, episode: Episode) -> Tensor:
         """``(T,)``: of the network as it is, on support and query."""
@@ -91,17 +85,6 @@ class TunedUNet(AdaptingLearner):
         answers: Tensor = self.network(images.flatten(0, 1))[:, : episode.target.size]
         answers = answers.reshape(*images.shape[:2], *answers.shape[1:])
         return task_loss(answers, whole.labels, episode.target)
-
-    def _start(self, support: LabelledSet) -> Weights:
-        own = {name: weight.detach() for name, weight in trainable_weights(self.network).items()}
-        if self.config.initial == "learned":
-            return {name: w.expand(support.n_tasks, *w.shape) for name, w in own.items()}
-        drawn = [fresh_weights(own, int(task_id)) for task_id in support.task_ids.tolist()]
-        return {name: torch.stack([weights[name] for weights in drawn]) for name in own}
-
-
-def _on(loss: Callable[..., Tensor], images: Tensor, labels: Tensor) -> Callable[[Weights], Tensor]:
-    return lambda weights: loss(weights, images, labels)
 
 
 SPEC = whole_network_spec(
