@@ -94,6 +94,11 @@ def test_a_record_alone(clinic: Path, tmp_path: Path) -> None:
     ended = medmeta("predict", predictor, clinic / "new.csv", "--out", table)
     assert ended.code == 0, ended
     assert len(table.read_text().splitlines()) == 5
+    unseen = tmp_path / "unseen.csv"
+    unseen.write_text("age,sex\n51,X\n")
+    ended = medmeta("predict", predictor, unseen, "--out", tmp_path / "unseen_answers.csv")
+    assert ended.code == 0, ended
+    assert "sex: X is none that was learned from" in ended.err
 
 
 def test_what_cannot_be_done_is_refused(clinic: Path, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def read_table(
         labels=np.array([-1 if t is None else code.get(t, -1) for t in given], dtype=np.int64),
         problems=tuple(problems),
         counts=np.ones(len(index), dtype=np.int64),
+        notes=tuple(p.what for p in index.problems if not p.left_out),
         pixels=pixels,
         beside=source.beside,
     )

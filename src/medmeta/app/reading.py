@@ -29,7 +29,8 @@ class AskedFiles:
     """What was asked about: pictures and volumes that could be read, and why others could not.
 
     ``labels`` ``(Q,)``: the class that the image's folder is called by, else -1. ``counts``
-    ``(Q,)``: how many pictures were read of each, more than one of a volume.
+    ``(Q,)``: how many pictures were read of each, more than one of a volume. ``notes``: what must
+    be said of them together.
     """
 
     paths: tuple[Path, ...]
@@ -37,6 +38,7 @@ class AskedFiles:
     problems: tuple[tuple[Path, str], ...]
     counts: NDArray[np.int64]
     volumes: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Reading:

@@ -271,6 +271,7 @@ def predict(
                 "learned_from": learned,
                 "unlike_the_support": unlike,
                 "sets": set_promise(loaded),
+                "notes": list(asked.notes),
                 "problems": [{"path": str(p), "problem": text} for p, text in asked.problems],
             }
         )
@@ -294,6 +295,6 @@ def predict(
         say(f"Sets: {promise}.")
     if asked.volumes:
         say(f"{asked.volumes} of these are {answered_in_words(loaded.preprocessing)}.")
-    for _, problem in asked.problems:
-        say(f"left out: {problem}")
+    for remark in (*asked.notes, *(f"left out: {problem}" for _, problem in asked.problems)):
+        say(remark)
     say(f"{len(asked.paths)} answers are in {out}")
