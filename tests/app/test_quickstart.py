@@ -57,6 +57,7 @@ def test_the_whole_of_it(tmp_path: Path) -> None:
     told = ended.json()
     for name in ("report", "trained_run", "support_images", "query_images", "predictions"):
         assert Path(told[name]).exists()
+    assert "held out in turn" in Path(told["report"]).read_text()
     for file in (path for path in (tmp_path / "q").rglob("*") if path.is_file()):
         assert str(tmp_path).encode() not in file.read_bytes() or file.suffix == ".csv", file
     assert medmeta("quickstart", "--out", tmp_path / "q", *given).code == 0

@@ -19,6 +19,7 @@ from medmeta.app.report.page import write_report
 from medmeta.app.support import open_support
 from medmeta.app.terminal import command_line, err, percent, say, show_table, waiting
 from medmeta.app.train_run import TrainRequest, train
+from medmeta.app.trusting import trusted
 from medmeta.app.workbench import adapt
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
@@ -125,7 +126,7 @@ def run_quickstart(out: Path, *, steps: int, images_per_class: int, seed: int) -
     shown = next((s for s in testing if s.name == SHOWN_SOURCE), testing[0])
     _write_trees(shown, out, seed)
     support = open_support(out / "support", model.preprocessing)
-    predictor = adapt(model, support.source)
+    predictor = trusted(adapt(model, support.source), support.source, model, seed=seed)
     predictor.save(out / "predictor")
     say("5/6  predicting the others")
     asked = read_images([out / "query"], Preprocessing(), predictor.class_names)
