@@ -19,19 +19,24 @@ from medmeta.episode import InputSpec
 from medmeta.settings import Settings
 
 Width = Annotated[int, Field(ge=1, le=4096)]
+STEMS = {"small": (3, 1), "medium": (5, 2), "large": (7, 2)}
+"""Kernel and stride of the first convolution."""
+HALVINGS = {"small": 3, "medium": 4, "large": 5}
+"""How often the whole network halves an image."""
 
 
 class BasicResNetOptions(Settings):
     """Options of ResNet-10 and ResNet-18.
 
     ``widths``: channels of the four stages. ``stem``: ``small`` begins with one 3×3 convolution
-    that keeps the size (He 2016, section 4.2), for images of up to about 84×84; ``large`` with a
-    7×7 convolution and pooling that quarter it (section 4.1), for 128×128 and more. ``embed``:
-    the mean of the last feature map, the map flattened, or the means after every stage.
+    that keeps the size (He 2016, section 4.2), for images of up to about 84×84; ``medium`` with a
+    5×5 convolution that halves it, a quarter of the time; ``large`` with a 7×7 convolution and
+    pooling that quarter it (section 4.1), for 128×128 and more. ``embed``: the mean of the last
+    feature map, the map flattened, or the means after every stage.
     """
 
     widths: tuple[Width, Width, Width, Width] = (64, 128, 256, 512)
-    stem: Literal["small", "large"] = "small"
+    stem: Literal["small", "medium", "large"] = "small"
     embed: Embed = "mean"
 
 
@@ -72,7 +77,7 @@ class BasicResNet(BlockEncoder):
     ) -> None:
         first, large = options.widths[0], options.stem == "large"
         n = len(input_spec.size)
-        kernel, stride = (7, 2) if large else (3, 1)
+        kernel, stride = STEMS[options.stem]
         stem = _convolution(input_spec.channels, first, kernel, norm, stride, n)
         stem += [nn.ReLU(), max_pool(n, 3, 2, 1)] if large else [nn.ReLU()]
         stages = [nn.Sequential(*stem, *_stage(first, first, norm, 1, depth, n))]
@@ -81,7 +86,7 @@ class BasicResNet(BlockEncoder):
             for inner, outer in pairwise(options.widths)
         ]
         size = input_spec.size
-        for _ in range(5 if large else 3):
+        for _ in range(HALVINGS[options.stem]):
             size = tuple((side + 1) // 2 for side in size)
         super().__init__(stages, options.widths, size, options.embed)
 
