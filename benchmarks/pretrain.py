@@ -51,6 +51,8 @@ ENCODER = {
     "options": {"widths": [24, 64, 160, 320], "stem": "medium", "embed": "stages"},
 }
 AVERAGED = 0.998
+FAMILIES = 100
+RATE = 1e-3
 STATE = "state.safetensors"
 
 
@@ -76,6 +78,8 @@ class Heads(nn.Module):
         size = encoder.embedding_size
         self.scale = nn.BatchNorm1d(size, affine=False)
         self.heads = nn.ModuleDict({name: nn.Linear(size, n) for name, n in classes.items()})
+        for head in self.heads.values():
+            nn.init.zeros_(head.weight)
 
     def losses(self, pictures: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean cross-entropy of each bank; pictures stand in the banks' order."""
@@ -94,7 +98,7 @@ class Pretraining:
     def __init__(self, out: Path, data: Path, *, steps: int, seed: int, variant: str) -> None:
         self.out, self.steps, self.seed, self.variant = out, steps, seed, variant
         out.mkdir(parents=True, exist_ok=True)
-        banks: list[Bank | DrawnBank] = [programs_bank(400, seed=seed)]
+        banks: list[Bank | DrawnBank] = [programs_bank(FAMILIES, seed=seed)]
         self.anatomy = anatomy(120, seed=seed)
         self.handwriting = collection(data / f"{HANDWRITING[0]}.npz", *HANDWRITING)
         self.collections = [collection(data / f"{one[0]}.npz", *one) for one in ALLOWED]
@@ -106,7 +110,7 @@ class Pretraining:
         self.network = Heads(_encoder(), {bank.name: bank.n_classes for bank in self.banks})
         self.network.to(memory_format=torch.channels_last)
         self.average = {k: v.clone() for k, v in self.network.encoder.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(_groups(self.network), lr=2e-3)
+        self.optimiser = torch.optim.AdamW(_groups(self.network), lr=RATE)
         self.curve: list[dict[str, object]] = []
         self.step, self.spent = 0, 0.0
 
@@ -131,7 +135,7 @@ class Pretraining:
         with torch.no_grad():
             pictures, labels = self._batch(chance)
         for group in self.optimiser.param_groups:
-            group["lr"] = 2e-3 * _share_of_rate(self.step, self.steps)
+            group["lr"] = RATE * _share_of_rate(self.step, self.steps)
         self.network.train()
         losses = self.network.losses(pictures, labels)
         total = sum(loss * len(labels[name]) for name, loss in losses.items())

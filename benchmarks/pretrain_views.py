@@ -18,7 +18,7 @@ def changed(pictures: Tensor, turn: Tensor, chance: torch.Generator) -> Tensor:
     pictures = _blurred(pictures, chance)
     n = len(pictures)
     noise = torch.randn(pictures.shape, generator=chance)
-    amount = 0.08 * torch.rand(n, 1, 1, 1, generator=chance) * _some(n, 0.4, chance)
+    amount = 0.08 * torch.rand(n, 1, 1, 1, generator=chance) * _some(n, 0.25, chance)
     pictures = pictures + amount * noise
     return _covered(pictures, chance).clamp(0, 1)
 
@@ -38,7 +38,7 @@ def _moved(pictures: Tensor, turn: Tensor, chance: torch.Generator) -> Tensor:
     n = len(pictures)
     drawn = torch.rand(n, 6, generator=chance) * 2 - 1
     angle = drawn[:, 0] * turn
-    scale = torch.exp(drawn[:, 1] * 0.3 - 0.1)  # mostly closer
+    scale = torch.exp(drawn[:, 1] * 0.25 - 0.05)  # mostly closer
     wide, tall = scale * torch.exp(0.12 * drawn[:, 2]), scale * torch.exp(-0.12 * drawn[:, 2])
     wide = wide * torch.sign(torch.rand(n, generator=chance) - 0.5)
     cos, sin = torch.cos(angle), torch.sin(angle)
@@ -55,7 +55,7 @@ def _recoloured(pictures: Tensor, chance: torch.Generator) -> Tensor:
     """Contrast, brightness, gamma, hue; sometimes grey, sometimes with greys turned round."""
     n = len(pictures)
     drawn = torch.rand(n, 4, 1, 1, 1, generator=chance) * 2 - 1
-    angle = (drawn[:, 3] * 0.5 * math.pi * _some(n, 0.5, chance)).flatten()
+    angle = (drawn[:, 3] * 0.4 * math.pi * _some(n, 0.35, chance)).flatten()
     pictures = torch.einsum("nij,njhw->nihw", _hue(angle), pictures)
     grey = torch.einsum("c,nchw->nhw", GREY, pictures)[:, None].expand_as(pictures)
     turned_grey = _some(n, 0.2, chance)
@@ -63,7 +63,7 @@ def _recoloured(pictures: Tensor, chance: torch.Generator) -> Tensor:
     pictures = pictures.clamp(0, 1).clamp(min=1e-4) ** torch.exp(0.5 * drawn[:, 2])
     middle = pictures.flatten(1).mean(1)[:, None, None, None]
     pictures = middle + (pictures - middle) * torch.exp(0.4 * drawn[:, 0]) + 0.15 * drawn[:, 1]
-    inverted = _some(n, 0.12, chance)
+    inverted = _some(n, 0.08, chance)
     return (pictures * (1 - inverted) + (1 - pictures) * inverted).clamp(0, 1)
 
 
@@ -76,7 +76,7 @@ def _hue(angle: Tensor) -> Tensor:
 
 
 def _blurred(pictures: Tensor, chance: torch.Generator) -> Tensor:
-    some = torch.nonzero(torch.rand(len(pictures), generator=chance) < 0.25).flatten()
+    some = torch.nonzero(torch.rand(len(pictures), generator=chance) < 0.15).flatten()
     if len(some) == 0:
         return pictures
     line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
