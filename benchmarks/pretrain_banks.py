@@ -1,4 +1,4 @@
-"""What the model in the box learns from: collections whose licence allows it, and drawn pictures."""
+"""What the model in the box learns from: collections that allow it, and drawn pictures."""
 
 from __future__ import annotations
 

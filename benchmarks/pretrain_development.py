@@ -37,9 +37,7 @@ class Development:
         )
         self.hand_made = _embedded(made, self.pictures)
 
-    def _task(
-        self, rng: np.random.Generator, starts: np.ndarray, ends: np.ndarray
-    ) -> np.ndarray:
+    def _task(self, rng: np.random.Generator, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         classes = rng.choice(len(starts), size=WAY, replace=False)
         size = SHOT + QUERY
         return np.stack([

@@ -161,9 +161,7 @@ def _places(n: int, size: int, chance: torch.Generator) -> tuple[Tensor, Tensor]
     return bent_y, bent_x
 
 
-def _noise(
-    spectrum: Tensor, stretch: Tensor | None, size: int, chance: torch.Generator
-) -> Tensor:
+def _noise(spectrum: Tensor, stretch: Tensor | None, size: int, chance: torch.Generator) -> Tensor:
     """Noise whose amplitude falls with frequency to this exponent, about -2 to 2."""
     n = len(spectrum)
     fy = torch.fft.fftfreq(size)[:, None] * size
@@ -181,9 +179,7 @@ def _noise(
     return made / made.flatten(1).std(1).clamp(min=1e-6)[:, None, None]
 
 
-def _ground(
-    one: Programs, y: Tensor, x: Tensor, size: int, chance: torch.Generator
-) -> Tensor:
+def _ground(one: Programs, y: Tensor, x: Tensor, size: int, chance: torch.Generator) -> Tensor:
     noise = _noise(one.ground_spectrum, one.ground_stretch, size, chance)
     sharp = torch.tanh(8 * noise)
     noise = torch.where(one.ground_steps[:, None, None] > 0, sharp, noise)

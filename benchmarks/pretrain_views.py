@@ -12,7 +12,7 @@ GREY = torch.tensor([0.299, 0.587, 0.114])
 
 
 def changed(pictures: Tensor, turn: Tensor, chance: torch.Generator) -> Tensor:
-    """``(n, 3, H, W)`` in 0 to 1, changed; ``turn`` ``(n,)``: the largest angle of each, radians."""
+    """``(n, 3, H, W)`` in 0 to 1, changed; ``turn`` ``(n,)``: largest angles, radians."""
     pictures = _moved(pictures, turn, chance)
     pictures = _recoloured(pictures, chance)
     pictures = _blurred(pictures, chance)

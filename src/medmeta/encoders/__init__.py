@@ -5,14 +5,17 @@ from __future__ import annotations
 from medmeta.encoders import (
     basic_resnet,
     border,
+    colours,
     conv4,
     filters,
     fusion,
     hog_colour,
     joined,
+    local_patterns,
     pixels,
     resnet,
     slicewise,
+    spectrum,
     tabular,
     unet,
 )
@@ -61,15 +64,18 @@ ENCODERS: dict[str, EncoderSpec] = {
     spec.name: spec
     for spec in (
         border.SPEC,
+        colours.SPEC,
         conv4.SPEC,
         filters.SPEC,
         fusion.SPEC,
         hog_colour.SPEC,
         joined.SPEC,
+        local_patterns.SPEC,
         pixels.SPEC,
         *basic_resnet.SPECS,
         resnet.SPEC,
         slicewise.SPEC,
+        spectrum.SPEC,
         tabular.SPEC,
         unet.SPEC,
     )
