@@ -4,10 +4,10 @@
     python benchmarks/pretrain.py --out runs/base --steps 5000      goes on where it was stopped
 
 All classes of a bank are told apart by one linear layer on the means of every stage of the network,
-the banks' losses summed; a batch holds pictures of all banks. The first half learns from drawn
+the banks' losses summed; a batch holds pictures of all banks. The first part learns from drawn
 pictures and handwriting only, and its weights are kept too: to them the medical collections are
 new, so what suits new collections can be chosen on them (``benchmarks/past_tasks.py``). The second
-half adds the collections. Weights are averaged over steps. The curve, with accuracies on
+adds the collections. Weights are averaged over steps. The curve, with accuracies on
 a collection that is never trained on, goes into ``curve.json``.
 
 Every step draws from a generator of its own, so a run that was stopped and one that was not end
@@ -53,6 +53,8 @@ ENCODER = {
 AVERAGED = 0.998
 FAMILIES = 100
 RATE = 1e-3
+LENGTH = 4.0  # of the features that are told apart: longer, and few pictures move a layer too far
+FIRST_PART = 0.3
 STATE = "state.safetensors"
 
 
@@ -66,7 +68,7 @@ class Shares:
     collections: int
 
 
-FIRST, SECOND = Shares(52, 36, 8, 0), Shares(42, 24, 6, 24)
+FIRST, SECOND = Shares(48, 36, 12, 0), Shares(32, 24, 8, 32)
 
 
 class Heads(nn.Module):
@@ -84,6 +86,7 @@ class Heads(nn.Module):
     def losses(self, pictures: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean cross-entropy of each bank; pictures stand in the banks' order."""
         features = F.dropout(self.scale(self.encoder(pictures)), 0.1)
+        features = features * (LENGTH / features.shape[1] ** 0.5)
         found, first = {}, 0
         for name, wanted in labels.items():
             logits = self.heads[name](features[first : first + len(wanted)])
@@ -113,6 +116,7 @@ class Pretraining:
         self.optimiser = torch.optim.AdamW(_groups(self.network), lr=RATE)
         self.curve: list[dict[str, object]] = []
         self.step, self.spent = 0, 0.0
+        self.first_steps = round(FIRST_PART * steps)
 
     def run(self, *, every: int) -> None:
         """Train to the end, saving and asking the development tasks every so many steps."""
@@ -124,7 +128,7 @@ class Pretraining:
                 sums[name] = sums.get(name, 0.0) + value
             self.step += 1
             self.spent = before + time.monotonic() - started
-            if self.step % every == 0 or self.step in (self.steps, self.steps // 2):
+            if self.step % every == 0 or self.step in (self.steps, self.first_steps):
                 self._report(sums, every)
                 sums = {}
                 self._save(f"step-{self.step:06d}")
@@ -150,7 +154,7 @@ class Pretraining:
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def _batch(self, chance: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        shares = FIRST if self.step < self.steps // 2 else SECOND
+        shares = FIRST if self.step < self.first_steps else SECOND
         asked: list[tuple[Bank | DrawnBank, int]] = [(self.drawn, shares.programs)]
         asked += [(bank, shares.anatomy // len(self.anatomy)) for bank in self.anatomy]
         asked.append((self.handwriting, shares.handwriting))
@@ -192,7 +196,7 @@ class Pretraining:
         }
         save_folder(self.out / name, card, {STATE: tensors_to_bytes(held)})
         write_json(self.out / "curve.json", self.curve)
-        kept = {self.steps, self.steps // 2, self.step}
+        kept = {self.steps, self.first_steps, self.step}
         for folder in self.out.glob("step-*"):
             if int(folder.name[5:]) not in kept:
                 for file in folder.iterdir():
