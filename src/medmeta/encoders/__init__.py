@@ -10,6 +10,7 @@ from medmeta.encoders import (
     fusion,
     hog_colour,
     joined,
+    parts,
     pixels,
     resnet,
     slicewise,
@@ -33,6 +34,7 @@ from medmeta.encoders._norm import (
 )
 from medmeta.encoders.external import PREFIX, ExternalEncoder, import_external
 from medmeta.encoders.mirrored import MirrorAveraged
+from medmeta.encoders.parts import Parts, beside_hand_made
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError, UnknownNameError
 from medmeta.settings import validated
@@ -46,6 +48,8 @@ __all__ = [
     "EncoderSpec",
     "ExternalEncoder",
     "Norm",
+    "Parts",
+    "beside_hand_made",
     "build_encoder",
     "channels_innermost",
     "convolution_of",
@@ -66,6 +70,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         fusion.SPEC,
         hog_colour.SPEC,
         joined.SPEC,
+        parts.SPEC,
         pixels.SPEC,
         *basic_resnet.SPECS,
         resnet.SPEC,
