@@ -8,10 +8,9 @@ from medmeta.errors import UnsupportedTaskError
 from medmeta.learner import AbstractLearner
 from medmeta.learners._embedding import EmbeddingLearner
 from medmeta.learners._spec import LearnerSpec
+from medmeta.learners.auto.candidates import LEARNED
 from medmeta.learners.auto.head import AutoConfig, AutoHead
 from medmeta.learners.standardised import StandardisedValues
-
-ONLY_PART = "learned"
 
 
 def _build(
@@ -25,7 +24,7 @@ def _build(
     if settings.hand_made or isinstance(encoder, Parts):
         parts = beside_hand_made(encoder, input_spec)
     else:
-        parts = Parts({ONLY_PART: encoder}, input_spec)
+        parts = Parts({LEARNED: encoder}, input_spec)
     head: AbstractLearner = AutoHead(settings, parts.sizes, target)
     if target.kind == "values":
         head = StandardisedValues(head)
@@ -35,7 +34,7 @@ def _build(
 
 
 def _build_head(config: AutoConfig, embedding: InputSpec, target: Target) -> AbstractLearner:
-    return AutoHead(config, {ONLY_PART: embedding.channels}, target)
+    return AutoHead(config, {LEARNED: embedding.channels}, target)
 
 
 SPEC = LearnerSpec(

@@ -25,6 +25,7 @@ HEADS: dict[TargetKind, dict[str, tuple[float, ...]]] = {
 """Heads by kind of target, the simplest first, each with its penalties, the strongest first."""
 HEAD_NAMES = ("centroid", "lda", "ridge", "logistic", "kernel")
 TOGETHER = "+"
+LEARNED = "learned"
 AVERAGE = "average"
 AVERAGED = 3
 
@@ -85,20 +86,33 @@ def _unreadable(name: str) -> SettingsError:
 def candidates_of(parts: Sequence[str], kind: TargetKind) -> tuple[Candidate, ...]:
     """All candidates, in the order in which they are tried.
 
-    The default first; then all parts together, then each alone; of each, standardised parts first.
+    The default first; then all parts together, what was learned, all else, and each part of that
+    alone, the last with a few heads only. Of each, standardised parts first.
     """
-    whole = tuple(parts)
-    subsets = [whole, *((part,) for part in parts if len(whole) > 1)]
-    every = (
+    whole, learned = tuple(parts), tuple(part for part in parts if part == LEARNED)
+    others = tuple(part for part in parts if part != LEARNED)
+    subsets = dict.fromkeys(subset for subset in (whole, learned, others) if subset)
+    singles = [(part,) for part in others if len(others) > 1]
+    every = [candidate for subset in subsets for candidate in _on(subset, kind)]
+    every += [
+        candidate
+        for single in singles
+        for candidate in _on(single, kind)
+        if candidate.preparation == "standardised" and candidate.head in ("lda", "ridge")
+    ]
+    first = default_of(parts)
+    return (first, *(candidate for candidate in every if candidate != first))
+
+
+def _on(subset: tuple[str, ...], kind: TargetKind) -> list[Candidate]:
+    """Candidates on some parts."""
+    return [
         Candidate(subset, preparation, head, penalty)
-        for subset in subsets
         for preparation in reversed(PREPARATIONS)
         for head, penalties in HEADS[kind].items()
         for penalty in (penalties if preparation == "standardised" else penalties[:1])
         if preparation == "standardised" or head not in ("lda", "kernel")
-    )
-    first = default_of(parts)
-    return (first, *(candidate for candidate in every if candidate != first))
+    ]
 
 
 def default_of(parts: Sequence[str]) -> Candidate:

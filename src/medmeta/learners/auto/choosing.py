@@ -12,7 +12,7 @@ from torch import Tensor
 from medmeta.episode import Target
 from medmeta.learners.auto.candidates import AVERAGE, AVERAGED, Candidate
 from medmeta.learners.auto.comparing import Compared, Rounds, average_of
-from medmeta.learners.auto.past import PastTasks, Weights, name_in_table
+from medmeta.learners.auto.past import PastTasks, Weights
 from medmeta.settings import Settings
 
 TIE = 0.002
@@ -77,7 +77,7 @@ def score(
 ) -> Scores:
     """Judge the candidates; ``features`` ``(T, 7)`` find past tasks (None: of values, no prior)."""
     n_tasks = len(labels)
-    names = [*(name_in_table(candidate, parts) for candidate in candidates), AVERAGE]
+    names = [*(table.name_of(candidate, parts) for candidate in candidates), AVERAGE]
     blank = torch.zeros(n_tasks, len(names), dtype=torch.float64, device=labels.device)
     prior, weights = blank, OF_VALUES
     if features is not None:

@@ -69,7 +69,7 @@ class AutoHead(AbstractLearner):
         else:
             choices = [self.config.choice] * support.n_tasks
         parts = parts_of(any_tensor(embedded.inputs), self.sizes)
-        known = self._known_variances()
+        known = self.known_variances()
         answers = [
             fit(choice, _task(parts, t), embedded.labels[t], target, known)
             for t, choice in enumerate(choices)
@@ -130,9 +130,10 @@ class AutoHead(AbstractLearner):
         every = candidates_of(tuple(self.sizes), target.kind)[: self.config.tried]
         candidates = candidates_for(every, support.n_examples)
         table = past_tasks()
-        return Search(candidates, self.sizes, target, table, self._known_variances())
+        return Search(candidates, self.sizes, target, table, self.known_variances())
 
-    def _known_variances(self) -> dict[str, Tensor]:
+    def known_variances(self) -> dict[str, Tensor]:
+        """Variances of source data by part, of those where they are known."""
         return {
             name: part
             for name, part in parts_of(self.variances, self.sizes).items()

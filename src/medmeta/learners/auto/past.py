@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 
@@ -13,7 +14,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from medmeta.errors import CheckpointError
-from medmeta.learners.auto.candidates import TOGETHER, Candidate
+from medmeta.learners.auto.candidates import Candidate
 from medmeta.settings import Settings
 
 TABLE = "past_tasks.json"
@@ -50,9 +51,13 @@ class Weights(Settings):
 
 
 class PastTasks(Settings):
-    """The table of past tasks, with the names of its candidates; ``average`` is the last."""
+    """The table of past tasks, with the names of its candidates; ``average`` is the last.
+
+    ``checked``: mean accuracies on past tasks whose own source was left out of the table.
+    """
 
     made_with: dict[str, str] = Field(default_factory=dict)
+    checked: dict[str, float] = Field(default_factory=dict)
     candidates: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = ()
     weights: tuple[Weights, ...] = (Weights(shot=1.0, loss=0.1, accuracy=0.2),)
@@ -77,6 +82,17 @@ class PastTasks(Settings):
         places = [column.get(name, -1) for name in names]
         found = mean[:, places]
         return found * features.new_tensor([float(place >= 0) for place in places])
+
+    def name_of(self, candidate: Candidate, parts: Sequence[str]) -> str:
+        """What a candidate of some ``parts`` is called here.
+
+        Where the table has other parts, its own take their places: all for all, learned for one.
+        """
+        if candidate.name in self.candidates or not self.candidates:
+            return candidate.name
+        own = Candidate.read(self.candidates[0]).parts
+        places = own if candidate.parts == tuple(parts) and len(parts) > 1 else own[:1]
+        return replace(candidate, parts=places).name
 
     def weights_at(self, shot: float) -> Weights:
         """The weights for a number of images per class, between those that were fitted."""
@@ -106,21 +122,6 @@ def past_tasks() -> PastTasks:
             f"the table of past tasks ({TABLE}) of this installation cannot be read ({error}); "
             "install medmeta again."
         ) from None
-
-
-def name_in_table(candidate: Candidate, parts: Sequence[str]) -> str:
-    """What a candidate is called in the table, whose parts are one learned and one hand-made.
-
-    >>> one = Candidate.read("radiology/standardised/ridge/1")
-    >>> name_in_table(one, ["radiology"])
-    'learned/standardised/ridge/1'
-    """
-    roles = {name: name for name in ("learned", "hand_made") if name in parts}
-    own = [name for name in parts if name not in roles]
-    named = {**roles, **dict.fromkeys(own, "learned")}
-    of = [named[part] for part in candidate.parts]
-    role = TOGETHER.join(("learned", "hand_made")) if len(of) > 1 else of[0]
-    return f"{role}/{candidate.name.split('/', 1)[1]}"
 
 
 def task_features(labels: Tensor, n_way: int, kernels: Mapping[str, Tensor]) -> Tensor:

@@ -131,10 +131,14 @@ def _features(
 ) -> Tensor | None:
     if search.target.kind == "values":
         return None
-    ones = torch.ones_like(support.labels, dtype=next(iter(embeddings.values())).dtype)[:, None]
-    kernels = part_kernels(embeddings, ones, "plain", {})
-    flat = {name: kernel[:, 0] for name, kernel in kernels.items()}
-    return task_features(support.labels, search.target.size, flat)
+    return task_features(support.labels, search.target.size, task_kernels(embeddings))
+
+
+def task_kernels(embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of each part, products ``(T, S, S)`` of all images, prepared by all of them."""
+    some = next(iter(embeddings.values()))
+    kernels = part_kernels(embeddings, some.new_ones(len(some), 1, some.shape[1]), "plain", {})
+    return {name: kernel[:, 0] for name, kernel in kernels.items()}
 
 
 def _of_task(scores: Scores, t: int) -> Scores:
