@@ -90,11 +90,14 @@ class LabelledSet:
     ``labels`` are int64 ``(T, S)`` classes in ``[0, n_way)``, int64 ``(T, S, *space)`` masks with
     -1 where a pixel is not labelled, or float32 ``(T, S, size)`` values. ``task_ids`` ``(T,)``
     name the draw each task is: a learner that needs chance seeds itself from it, per task.
+    ``groups`` int64 ``(T, S)``: images of one patient (or of one picture) share a number; None
+    where that is not known. Learners that hold images out within a task part no group.
     """
 
     inputs: Inputs
     labels: Tensor
     task_ids: Tensor
+    groups: Tensor | None = None
 
     @property
     def n_tasks(self) -> int:
@@ -112,6 +115,16 @@ class LabelledSet:
             map_inputs(lambda x: x[first:last], self.inputs),
             self.labels[first:last],
             self.task_ids[first:last],
+            None if self.groups is None else self.groups[first:last],
+        )
+
+    def images(self, chosen: Tensor) -> LabelledSet:
+        """The images ``chosen`` ``(n,)`` of every task, in that order."""
+        return LabelledSet(
+            map_inputs(lambda x: x[:, chosen], self.inputs),
+            self.labels[:, chosen],
+            self.task_ids,
+            None if self.groups is None else self.groups[:, chosen],
         )
 
     def with_inputs(self, inputs: Inputs) -> LabelledSet:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +77,31 @@ class AbstractLearner(nn.Module, ABC):
         predictor = self.adapt(episode.support, episode.target)
         return task_loss(predictor(episode.query.inputs), episode.query.labels, episode.target)
 
+    def settled(
+        self, support: LabelledSet, target: Target, *, seconds: float | None = None
+    ) -> Settled:
+        """The learner with its choices about one task made, in so many seconds (0: no search)."""
+        return Settled(self)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A learner whose choices about one task are made, and the ``options`` that rebuild it.
+
+    ``record``: as JSON, what there was to choose from, what was chosen and why. ``procedure``
+    chooses again by other images, where the support had a part in the choice.
+    """
+
+    learner: AbstractLearner
+    options: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+    procedure: AbstractLearner | None = None
+
+    def within(self, wrap: Callable[[AbstractLearner], AbstractLearner]) -> Settled:
+        """The same of what wraps this learner."""
+        again = self.procedure and wrap(self.procedure)
+        return replace(self, learner=wrap(self.learner), procedure=again)
+
 
 class HeadedLearner(AbstractLearner):
     """An encoder with a head, which is itself a learner over embeddings ``(T, S, D)``.
@@ -117,7 +142,8 @@ class AdaptedTask:
     """One learner on one task batch: what trust and explanation take. A value.
 
     Where the learner has a head, ``support_embeddings`` ``(T, S, D)`` are cached and
-    ``head_predictor`` answers embeddings; both are None elsewhere.
+    ``head_predictor`` answers embeddings; both are None elsewhere. ``procedure``: what settled the
+    learner's choices by this support, if anything did; it answers for images held out.
     """
 
     learner: AbstractLearner
@@ -126,6 +152,7 @@ class AdaptedTask:
     predictor: Predictor
     support_embeddings: Tensor | None = None
     head_predictor: Predictor | None = None
+    procedure: AbstractLearner | None = None
 
 
 def adapt_task(learner: AbstractLearner, support: LabelledSet, target: Target) -> AdaptedTask:

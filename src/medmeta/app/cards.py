@@ -189,6 +189,25 @@ class _Range(Card):
         return self
 
 
+class _Candidate(Card):
+    name: str
+    accuracy: float | None = None
+    loss: float | None = None
+    past: float | None = None
+    expected: float | None = None
+
+
+class _Choice(Card):
+    """What a learner chose for a predictor's task, and from what."""
+
+    chosen: str
+    why: str
+    how: str
+    candidates: list[_Candidate] = []
+    tried: Annotated[int, Field(ge=0)]
+    of: Count
+
+
 class PredictorCard(_Built):
     """The card of a predictor."""
 
@@ -201,6 +220,7 @@ class PredictorCard(_Built):
     support: _Support
     standardise: _Range | None = None
     trust: dict[str, Any] | None = None
+    choice: _Choice | None = None
 
     @model_validator(mode="after")
     def _trust_fits(self) -> PredictorCard:

@@ -102,7 +102,10 @@ def trusted(
     if told.names != predictor.class_names:  # classes without an image were left out
         told = replace(told, names=predictor.class_names)
     found = assess(predictor.task, told, prior=prior, seed=seed % 2**31)
-    return replace(predictor, card={**predictor.card, "trust": found.to_dict()})
+    card = {**predictor.card, "trust": found.to_dict()}
+    if predictor.task.procedure is not None:
+        card["choice"] = {**card["choice"], "nested": True}
+    return replace(predictor, card=card)
 
 
 def with_sets(

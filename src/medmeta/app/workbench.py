@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from medmeta.data.standardise import Levels
 from medmeta.episode import LabelledSet, Target
 from medmeta.errors import CheckpointError, SamplingError, SettingsError
 from medmeta.input_parts import IMAGE, RECORD
-from medmeta.learner import adapt_task
+from medmeta.learner import Settled, adapt_task
 from medmeta.learners import configuration
 from medmeta.storage import CARD, load_folder, read_json
 from medmeta.training.checkpoint import WEIGHTS, load_weights, tensors_from_bytes
@@ -40,12 +41,14 @@ def adapt(
     head_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     levels: Levels | None = None,
+    seconds: float | None = None,
 ) -> SavedPredictor:
     """Learn one task from a source of labelled images.
 
     ``levels``: what the support's grey levels were brought to, for its answers to do likewise.
-    ``head`` puts another head on the model's encoder. Raises ``SamplingError`` for fewer than two
-    classes, ``UnsupportedTaskError`` where the learner does not take the task.
+    ``head`` puts another head on the model's encoder. A learner that has choices to make for this
+    task makes them within so many ``seconds``; they go into the card. Raises ``SamplingError`` for
+    fewer than two classes, ``UnsupportedTaskError`` where the learner does not take the task.
     """
     if not 0 <= seed < 2**63:
         raise SettingsError(f"--seed {seed}: a seed is 0 or more, and less than 2^63.")
@@ -70,6 +73,7 @@ def adapt(
                 head_options=head_options,
                 seed=seed,
                 levels=levels,
+                seconds=seconds,
             )
     target = Target("values", 1) if valued else Target("classes", len(names))
     learner = model.learner
@@ -102,7 +106,27 @@ def adapt(
     if labels is None:
         assert index.labels is not None
         labels = index.labels.codes.astype(np.int64)
-    return _adapted(learner, card, (pixels, support.beside), torch.from_numpy(labels), target, seed)
+    task = LabelledSet(
+        as_inputs(pixels, support.beside),
+        torch.from_numpy(labels)[None],
+        torch.tensor([seed]),
+        torch.from_numpy(support.groups)[None],
+    )
+    with torch.no_grad():
+        settled = learner.settled(task, target, seconds=seconds)
+        adapted = replace(adapt_task(settled.learner, task, target), procedure=settled.procedure)
+    card = {**card, **_choice_in_card(card, settled)}
+    return SavedPredictor(adapted, card, pixels, support.beside)
+
+
+def _choice_in_card(card: Mapping[str, Any], settled: Settled) -> dict[str, Any]:
+    """Where the options lie from which the learner is built again: with the choice made."""
+    if not settled.record:
+        return {"choice": None}
+    if card["head"] is None:
+        return {"options": {**card["options"], **settled.options}, "choice": settled.record}
+    options = {**card["head"]["options"], **settled.options}
+    return {"head": {**card["head"], "options": options}, "choice": settled.record}
 
 
 def is_predictor(folder: Path) -> bool:

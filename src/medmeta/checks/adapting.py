@@ -120,11 +120,7 @@ def queries_do_not_help_each_other(case: Case) -> None:
 
 def _take(labelled: LabelledSet, examples: Tensor) -> LabelledSet:
     """Some of the images, in the order given."""
-    return LabelledSet(
-        map_inputs(lambda x: x[:, examples], labelled.inputs),
-        labelled.labels[:, examples],
-        labelled.task_ids,
-    )
+    return labelled.images(examples)
 
 
 def support_order_does_not_matter(case: Case) -> None:

@@ -12,6 +12,7 @@ from medmeta.encoders import (
     hog_colour,
     joined,
     local_patterns,
+    parts,
     pixels,
     resnet,
     slicewise,
@@ -36,6 +37,7 @@ from medmeta.encoders._norm import (
 )
 from medmeta.encoders.external import PREFIX, ExternalEncoder, import_external
 from medmeta.encoders.mirrored import MirrorAveraged
+from medmeta.encoders.parts import Parts, beside_hand_made
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError, UnknownNameError
 from medmeta.settings import validated
@@ -49,6 +51,8 @@ __all__ = [
     "EncoderSpec",
     "ExternalEncoder",
     "Norm",
+    "Parts",
+    "beside_hand_made",
     "build_encoder",
     "channels_innermost",
     "convolution_of",
@@ -71,6 +75,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         hog_colour.SPEC,
         joined.SPEC,
         local_patterns.SPEC,
+        parts.SPEC,
         pixels.SPEC,
         *basic_resnet.SPECS,
         resnet.SPEC,

@@ -109,9 +109,8 @@ class EpisodeLoader:
     """Batches of tasks: number ``b`` holds tasks ``b * tasks_per_batch`` and on.
 
     ``views`` give the images (or embeddings) of each of the sampler's sources; by default its
-    pixels. ``augment`` changes the images a little, the same way whenever the task is drawn:
-    ``light`` alike for all, ``modality`` within what that of a task's images allows; masks move
-    with their images. ``tasks`` is for masks: it makes other tasks of them.
+    pixels. ``augment`` changes images and masks, the same way whenever a task is drawn: ``light``
+    alike for all, ``modality`` within what theirs allows, ``tasks`` makes other tasks of masks.
     """
 
     def __init__(
@@ -139,6 +138,7 @@ class EpisodeLoader:
         with span("load"):
             ids = torch.tensor([draw.task for draw in draws], device=self.device)
             n = len(draws[0].support_rows)
+            groups = torch.from_numpy(self.sampler.groups_of(draws)).to(self.device)
             stored = self._gathered(draws)
             drawn = self._drawn(draws, _images_of(stored))
             inputs = self._converted(stored, drawn)
@@ -151,8 +151,8 @@ class EpisodeLoader:
                     inputs, masks = self._other_tasks(draws).apply(inputs, masks, target)
                 support, query = masks[:, :n], masks[:, n:]
             return Episode(
-                LabelledSet(map_inputs(lambda x: x[:, :n], inputs), support, ids),
-                LabelledSet(map_inputs(lambda x: x[:, n:], inputs), query, ids),
+                LabelledSet(map_inputs(lambda x: x[:, :n], inputs), support, ids, groups[:, :n]),
+                LabelledSet(map_inputs(lambda x: x[:, n:], inputs), query, ids, groups[:, n:]),
                 target,
             )
 

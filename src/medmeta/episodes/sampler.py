@@ -129,6 +129,12 @@ class TaskSampler:
         drawn = self._rows_of(number, chosen, shot, random)
         return _task(task, number, chosen, drawn, valued=target.kind == "values")
 
+    def groups_of(self, draws: Sequence[TaskDraw]) -> NDArray[np.int64]:
+        """Which images ``(T, S + Q)`` of drawn tasks of one shape are of one patient or picture."""
+        rows = [np.concatenate([draw.support_rows, draw.query_rows]) for draw in draws]
+        of = [self.sources[draw.source].groups for draw in draws]
+        return np.stack([groups[own] for groups, own in zip(of, rows, strict=True)])
+
     def _of_structures(self, task: int, n: int, shot: int, random: np.random.Generator) -> TaskDraw:
         able = [i for i, pools in enumerate(self.pools) if most_together(pools) >= n]
         weights = np.array([share(self.pools[i]) for i in able])

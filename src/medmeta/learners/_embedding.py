@@ -17,7 +17,7 @@ from medmeta.episode import (
     joined_inputs,
     map_inputs,
 )
-from medmeta.learner import AbstractLearner, HeadedLearner, check_task_fits
+from medmeta.learner import AbstractLearner, HeadedLearner, Settled, check_task_fits
 from medmeta.spans import span
 
 
@@ -67,6 +67,20 @@ class EmbeddingLearner(HeadedLearner):
         embedded = support.with_inputs(self.encode(support.inputs))
         head_predictor = self.head.adapt(embedded, target)
         return lambda inputs: head_predictor(self.encode(inputs))
+
+    def settled(
+        self, support: LabelledSet, target: Target, *, seconds: float | None = None
+    ) -> Settled:
+        """The head's choices, made on the embedded support."""
+        embedded = support.with_inputs(self.encode(support.inputs))
+        found = self.head.settled(embedded, target, seconds=seconds)
+        return Settled(self) if found.learner is self.head else found.within(self._with_head)
+
+    def _with_head(self, head: AbstractLearner) -> AbstractLearner:
+        (kind,) = self.traits.input_kinds
+        learner = EmbeddingLearner(self.encoder, head, input_kind=kind, coupled=self.coupled)
+        learner.traits = replace(learner.traits, name=self.traits.name)
+        return learner.train(self.training)
 
     def loss(self, episode: Episode) -> Tensor:
         """The head's loss on embeddings, support and query encoded in one pass.

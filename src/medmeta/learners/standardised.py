@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from medmeta.episode import Episode, LabelledSet, Predictor, Target
-from medmeta.learner import AbstractLearner
+from medmeta.learner import AbstractLearner, Settled
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,14 @@ class StandardisedValues(AbstractLearner):
         scale = ValueScale.of(support)
         predictor = self.learner.adapt(scale.standardise(support), target)
         return lambda inputs: predictor(inputs) * scale.spread + scale.mean
+
+    def settled(
+        self, support: LabelledSet, target: Target, *, seconds: float | None = None
+    ) -> Settled:
+        """The learner's choices, made in units of the support's spread."""
+        standardised = ValueScale.of(support).standardise(support)
+        found = self.learner.settled(standardised, target, seconds=seconds)
+        return found.within(StandardisedValues)
 
     def loss(self, episode: Episode) -> Tensor:
         """The learner's own loss, in units of the support's spread."""

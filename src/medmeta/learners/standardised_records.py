@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.input_parts import RECORD
-from medmeta.learner import AbstractLearner
+from medmeta.learner import AbstractLearner, Settled
 
 MOST = 4.0
 """Spreads from the mean beyond which a number counts as this far: a support may be of two."""
@@ -60,6 +60,14 @@ class StandardisedRecords(AbstractLearner):
         scale = RecordScale.of(record_of(support.inputs))
         predictor = self.learner.adapt(_scaled(support, scale), target)
         return lambda inputs: predictor(_with_record(inputs, scale))
+
+    def settled(
+        self, support: LabelledSet, target: Target, *, seconds: float | None = None
+    ) -> Settled:
+        """The learner's choices, made on standardised records."""
+        scaled = _scaled(support, RecordScale.of(record_of(support.inputs)))
+        found = self.learner.settled(scaled, target, seconds=seconds)
+        return found.within(StandardisedRecords)
 
     def loss(self, episode: Episode) -> Tensor:
         """The learner's own loss, on standardised records."""

@@ -30,11 +30,13 @@ def is_cheap(task: AdaptedTask) -> bool:
 def solver_of(task: AdaptedTask) -> tuple[AbstractLearner, Inputs]:
     """Who adapts within folds, and to what ``(1, S, ...)``: the head to embeddings, if any.
 
-    An encoder that looks at a batch's images together is asked again for every fold.
+    An encoder that looks at a batch's images together is asked again for every fold. A learner that
+    settled choices by the support makes them again within every fold.
     """
-    if task.support_embeddings is not None and encodes_apart(task.learner):
-        return cast(HeadedLearner, task.learner).head, task.support_embeddings
-    return task.learner, task.support.inputs
+    learner = task.procedure or task.learner
+    if task.support_embeddings is not None and encodes_apart(learner):
+        return cast(HeadedLearner, learner).head, task.support_embeddings
+    return learner, task.support.inputs
 
 
 def held_out_outputs(task: AdaptedTask, folds: Numbers) -> Array:
@@ -59,8 +61,10 @@ def held_out_outputs(task: AdaptedTask, folds: Numbers) -> Array:
 def fold_predictors(task: AdaptedTask, folds: Numbers) -> list[Predictor]:
     """The predictor of each fold of one repeat ``(S,)``, in the order of the folds' numbers.
 
-    They take embeddings where the task has a head, else images.
+    They take embeddings where the task has a head, else images. Choices that were settled stay as
+    they are, so that a predictor answers alike before it is saved and when it is loaded.
     """
+    task = replace(task, procedure=None)
     solver, inputs = solver_of(task)
     labels = task.support.labels[0]
     found = []
@@ -108,7 +112,13 @@ def _bytes(inputs: Tensor) -> int:
 
 def _support(task: AdaptedTask, inputs: Inputs, labels: Tensor, rows: Tensor) -> LabelledSet:
     ids = task.support.task_ids[:1].expand(len(rows))
-    held = replace(task.support, labels=labels[rows], task_ids=ids)
+    groups = task.support.groups
+    held = replace(
+        task.support,
+        labels=labels[rows],
+        task_ids=ids,
+        groups=None if groups is None else groups[0][rows],
+    )
     return held.with_inputs(_taken(inputs, rows))
 
 

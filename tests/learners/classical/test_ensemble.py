@@ -13,12 +13,12 @@ from medmeta.episode import Episode, InputSpec, LabelledSet, Target, any_tensor
 from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner
 from medmeta.learners import build_head
+from medmeta.learners._folds import bootstrap, folds_of_values, stratified_folds
 from medmeta.learners.classical._combining import (
     stacked_class_weights,
     stacked_value_weights,
     votes,
 )
-from medmeta.learners.classical._folds import bootstrap, folds_of_values, stratified_folds
 from medmeta.learners.classical._members import MEMBERS
 from tests.learners.classical.source_tasks import SIZE, TARGET, episode
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, Traits, check_task_fits
+from medmeta.learners import _folds
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
-from medmeta.learners.classical import _combining, _folds, _members
+from medmeta.learners.classical import _combining, _members
 from medmeta.learners.classical._estimators import LEAST_PROBABILITY, task_seed
 
 Combine = Literal["average", "vote", "stacking"]
@@ -92,11 +93,8 @@ class EnsembleHead(AbstractLearner):
     def _learn(self, task: LabelledSet, target: Target) -> Predictor:
         chance = np.random.default_rng(task_seed(task.task_ids[0]))
         classes = task.labels[0].cpu().numpy() if target.kind == "classes" else None
-        folds = (
-            _folds.folds_of_values(task.n_examples, self.config.folds, chance)
-            if classes is None
-            else _folds.stratified_folds(classes, self.config.folds, chance)
-        )
+        groups = None if task.groups is None else task.groups[0].cpu().numpy()
+        folds = _folds.folds_of(classes, groups, task.n_examples, self.config.folds, chance)
         chosen, left_out = [], []
         for options in self.members:
             heads = list(cast(Iterable[AbstractLearner], options))
@@ -133,7 +131,7 @@ class EnsembleHead(AbstractLearner):
 
 def _take(task: LabelledSet, images: np.ndarray) -> LabelledSet:
     rows = torch.from_numpy(images).to(task.labels.device)
-    return LabelledSet(any_tensor(task.inputs)[:, rows], task.labels[:, rows], task.task_ids)
+    return task.images(rows)
 
 
 def _best(

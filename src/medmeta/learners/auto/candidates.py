@@ -1,0 +1,120 @@
+"""What there is to choose from: which parts, how they are prepared, which head on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from medmeta.episode import TargetKind
+from medmeta.errors import SettingsError
+
+Preparation = Literal["plain", "standardised"]
+PREPARATIONS: tuple[Preparation, ...] = ("plain", "standardised")
+HEADS: dict[TargetKind, dict[str, tuple[float, ...]]] = {
+    "classes": {
+        "centroid": (0.0,),
+        "lda": (0.1, 0.01),
+        "ridge": (1.0, 0.1),
+        "logistic": (0.1, 0.01),
+        "kernel": (0.3,),
+    },
+    "values": {"ridge": (10.0, 1.0, 0.1, 0.01), "kernel": (1.0, 0.1)},
+}
+"""Heads by kind of target, the simplest first, each with its penalties, the strongest first."""
+HEAD_NAMES = ("centroid", "lda", "ridge", "logistic", "kernel")
+TOGETHER = "+"
+LEARNED = "learned"
+AVERAGE = "average"
+AVERAGED = 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to learn a task: a head with its penalty on parts that are prepared.
+
+    >>> Candidate.read("learned+hand_made/standardised/ridge/1").parts
+    ('learned', 'hand_made')
+    """
+
+    parts: tuple[str, ...]
+    preparation: Preparation
+    head: str
+    penalty: float
+
+    @property
+    def name(self) -> str:
+        """By which it stands in tables and cards."""
+        parts = TOGETHER.join(self.parts)
+        return f"{parts}/{self.preparation}/{self.head}/{self.penalty:.6g}"
+
+    @property
+    def simplicity(self) -> tuple[float, ...]:
+        """Less is simpler: fewer parts, a head with less to fit, a stronger penalty."""
+        prepared = PREPARATIONS.index(self.preparation)
+        return (len(self.parts), HEAD_NAMES.index(self.head), prepared, -self.penalty)
+
+    @classmethod
+    def read(cls, name: str) -> Candidate:
+        """The candidate of a name; raises ``SettingsError``."""
+        pieces = name.split("/")
+        try:
+            parts, preparation, head, penalty = pieces
+            found = float(penalty)
+        except ValueError:
+            raise _unreadable(name) from None
+        known = preparation in PREPARATIONS and head in HEAD_NAMES and all(parts.split(TOGETHER))
+        if (
+            not known
+            or not math.isfinite(found)
+            or found < 0
+            or (found == 0) != (head == "centroid")
+        ):
+            raise _unreadable(name)
+        prepared: Preparation = "plain" if preparation == "plain" else "standardised"
+        return cls(tuple(parts.split(TOGETHER)), prepared, head, found)
+
+
+def _unreadable(name: str) -> SettingsError:
+    return SettingsError(
+        f"{name!r} is no candidate; write parts/preparation/head/penalty, such as "
+        "learned+hand_made/standardised/ridge/1."
+    )
+
+
+def candidates_of(parts: Sequence[str], kind: TargetKind) -> tuple[Candidate, ...]:
+    """All candidates, in the order in which they are tried.
+
+    The default first; then all parts together, what was learned, all else, and each part of that
+    alone, the last with a few heads only. Of each, standardised parts first.
+    """
+    whole, learned = tuple(parts), tuple(part for part in parts if part == LEARNED)
+    others = tuple(part for part in parts if part != LEARNED)
+    subsets = dict.fromkeys(subset for subset in (whole, learned, others) if subset)
+    singles = [(part,) for part in others if len(others) > 1]
+    every = [candidate for subset in subsets for candidate in _on(subset, kind)]
+    every += [
+        candidate
+        for single in singles
+        for candidate in _on(single, kind)
+        if candidate.preparation == "standardised" and candidate.head in ("lda", "ridge")
+    ]
+    first = default_of(parts)
+    return (first, *(candidate for candidate in every if candidate != first))
+
+
+def _on(subset: tuple[str, ...], kind: TargetKind) -> list[Candidate]:
+    """Candidates on some parts."""
+    return [
+        Candidate(subset, preparation, head, penalty)
+        for preparation in reversed(PREPARATIONS)
+        for head, penalties in HEADS[kind].items()
+        for penalty in (penalties if preparation == "standardised" else penalties[:1])
+        if preparation == "standardised" or head not in ("lda", "kernel")
+    ]
+
+
+def default_of(parts: Sequence[str]) -> Candidate:
+    """What is taken where nothing is searched: ridge on all parts, standardised."""
+    return Candidate(tuple(parts), "standardised", "ridge", 1.0)
