@@ -1,4 +1,4 @@
-"""What the same features give where all images are labelled: no few-shot learner can expect more."""
+"""What the same features give where all images are labelled: a bound for few of them."""
 
 from __future__ import annotations
 
