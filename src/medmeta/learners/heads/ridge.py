@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
+from medmeta.learners._class_sums import memberships
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 
@@ -49,7 +50,7 @@ class RidgeHead(AbstractLearner):
         """Solve the task; the predictor is linear in the embedding."""
         design = with_constant(at_least_single(any_tensor(support.inputs)))
         classes = target.kind == "classes"
-        wanted = F.one_hot(support.labels, target.size) if classes else support.labels
+        wanted = memberships(support.labels, target.size) if classes else support.labels
         mean_square = design[..., :-1].detach().square().sum(-1).mean(1)
         strength = (self.log_regularisation.exp() * mean_square).clamp(min=1e-6)
         weights = ridge_weights(design, wanted.to(design.dtype), strength)
@@ -77,7 +78,8 @@ def ridge_weights(design: Tensor, wanted: Tensor, strength: Tensor) -> Tensor:
     tensor([[[2.]]])
     """
     n_examples, size = design.shape[1:]
-    few = n_examples <= size
+    # One graph for supports of any size has the form that any size allows.
+    few = torch.compiler.is_exporting() or n_examples <= size
     gram = design @ design.mT if few else design.mT @ design
     penalty = strength[:, None, None] * torch.eye(
         gram.shape[-1], dtype=gram.dtype, device=gram.device

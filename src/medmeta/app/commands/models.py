@@ -1,0 +1,179 @@
+"""``medmeta models``: what there is, what it is, whether it is whole; packing and exporting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medmeta.app.commands.options import AllowExternal, AsJson, ExpectSha256
+from medmeta.app.terminal import (
+    check_place,
+    command_line,
+    emit_json,
+    out,
+    say,
+    show_facts,
+    show_table,
+)
+from medmeta.errors import SettingsError
+
+if TYPE_CHECKING:
+    from medmeta.app.packing import Packed
+
+Name = Annotated[Path, typer.Argument(help="A model in the box, a run, a model or a predictor.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("list")(list_models)
+    app.command("describe")(describe)
+    app.command("verify")(verify)
+    app.command("pack")(pack)
+
+
+def list_models(
+    folder: Annotated[Path | None, typer.Argument(help="List what is below it too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The models in the box, and the runs, models and predictors below a folder.
+
+    Example: medmeta models list .
+    """
+    from medmeta.app.model_facts import listed
+
+    if folder is not None and not folder.is_dir():
+        raise SettingsError(f"{folder} is not a folder.")
+    rows = listed(folder)
+    if as_json:
+        emit_json(rows)
+        return
+    if not rows:
+        where = f" and below {folder}" if folder else ""
+        say(f"In the box{where} there is no model. 'medmeta train' makes one.")
+        return
+    header = ["name", "kind", "learner", "encoder", "images", "MB"]
+    sound = [row for row in rows if "problem" not in row]
+    table = [
+        (*(r[k] for k in ("name", "kind", "learner", "encoder")), _images(r), r["megabytes"])
+        for r in sound
+    ]
+    if table:
+        show_table("Models", header, table)
+    for row in rows:
+        if "problem" in row:
+            say(f"{row['name']}: {row['problem']}")
+
+
+def _images(row: dict[str, Any]) -> str:
+    return f"{row['size']}×{row['size']}×{row['channels']}"
+
+
+def describe(name: Name, allow_external: AllowExternal = False, as_json: AsJson = False) -> None:
+    """What a model is: its learner, data, licences, recipe, figures and limits.
+
+    Example: medmeta models describe run
+    """
+    from medmeta.app.commands.inspect import show_evaluations
+    from medmeta.app.model_facts import about, facts_of, told_of
+
+    told = told_of(name, allow_external=allow_external)
+    if as_json:
+        emit_json({**told.card, "kind": told.kind, "card_sha256": told.sha256,
+                   "weights": told.n_weights, "evaluations": told.evaluations})  # fmt: skip
+        return
+    facts = {"kind": told.kind, **facts_of(told.card), "weights": f"{told.n_weights:,}"}
+    show_facts(str(name), facts)
+    for heading, lines in about(told.card).items():
+        out.print(f"\n[bold]{heading.capitalize()}[/bold]")
+        for line in lines:
+            out.print(f"  {line}", markup=False)
+    show_evaluations(told.evaluations)
+
+
+def verify(
+    name: Name,
+    expect_sha256: ExpectSha256 = None,
+    allow_external: AllowExternal = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every file of a model, run or predictor with its hash.
+
+    Against tampering, and not damage alone, give the hash of its card that somebody trusted told
+    you; that of a model in the box is part of medmeta.
+
+    Example: medmeta models verify run
+    """
+    from medmeta.app.model_facts import told_of
+
+    told = told_of(name, expected_sha256=expect_sha256, allow_external=allow_external)
+    sure = told.kind == "box" or expect_sha256 is not None
+    if as_json:
+        emit_json({"name": str(name), "kind": told.kind, "whole": True, "sha256": told.sha256,
+                   "as_expected": sure})  # fmt: skip
+        return
+    how = "as expected" if sure else "not compared with any that you were told"
+    out.print(f"All parts are as they were saved. SHA-256 of the card: {told.sha256} ({how}).")
+
+
+def pack(
+    run: Annotated[Path, typer.Argument(help="A run of 'medmeta train', or a model.")],
+    out: Annotated[Path, typer.Option(help="Folder of the packed model.")],
+    about: Annotated[
+        Path | None,
+        typer.Option(help="JSON: what, data, licences, recipe, figures, limits, for its card."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Keep weights as float32.")] = False,
+    most_mb: Annotated[float, typer.Option(help="Refuse what is larger, in megabytes.")] = 8.0,
+    allow_external: AllowExternal = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a run a folder to be given away: its model alone, in half the size.
+
+    Weights become float16 (and float32 when they are loaded); content hashes of the pictures that
+    it has seen stay, so that evaluation still leaves them out.
+
+    Example: medmeta models pack run --out my_model
+    """
+    from medmeta.app.models import load_model
+    from medmeta.app.packing import pack as make
+    from medmeta.app.packing import read_about
+
+    if not most_mb > 0:
+        raise SettingsError(f"--most-mb {most_mb:g}: give a size above 0.")
+    check_new(out)
+    words = None if about is None else read_about(about)
+    model = load_model(run, allow_external=allow_external)
+    packed = make(model, out, about=words, half=not full, most_bytes=round(most_mb * 1e6))
+    show_packed(packed, as_json=as_json)
+
+
+def check_new(out: Path) -> None:
+    """Raise ``SettingsError`` where something is there already, or cannot be."""
+    if out.exists() or out.is_symlink():
+        raise SettingsError(f"{out} is already there; choose another --out or remove it.")
+    check_place(out)
+
+
+def show_packed(packed: Packed, *, as_json: bool) -> None:
+    """What was written, and how to go on."""
+    facts: dict[str, Any] = {
+        "model": str(packed.folder),
+        "sha256": packed.sha256,
+        "bytes": packed.n_bytes,
+        "pictures_seen": packed.n_seen,
+        "largest_change": packed.change,
+    }
+    if as_json:
+        emit_json(facts)
+        return
+    shown = {
+        "model": packed.folder,
+        "size": f"{packed.n_bytes / 1e6:.2f} MB",
+        "pictures seen": packed.n_seen,
+        "largest change of a weight": f"{packed.change:.1e} of its tensor's largest",
+        "SHA-256 of its card": packed.sha256,
+    }
+    show_facts("Packed", shown)
+    say(f"Next: {command_line('adapt', 'my_images', '--model', packed.folder)} --out PREDICTOR")
