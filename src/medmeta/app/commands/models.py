@@ -9,6 +9,7 @@ import typer
 
 from medmeta.app.commands.options import AllowExternal, AsJson, ExpectSha256
 from medmeta.app.terminal import (
+    check_out,
     check_place,
     command_line,
     emit_json,
@@ -31,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command("describe")(describe)
     app.command("verify")(verify)
     app.command("pack")(pack)
+    app.command("export")(export)
 
 
 def list_models(
@@ -147,6 +149,62 @@ def pack(
     model = load_model(run, allow_external=allow_external)
     packed = make(model, out, about=words, half=not full, most_bytes=round(most_mb * 1e6))
     show_packed(packed, as_json=as_json)
+
+
+def export(
+    name: Name,
+    onnx: Annotated[Path, typer.Option(help="The file to write.")],
+    head: Annotated[
+        str | None, typer.Option(help="With another head on the model's encoder.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A head's option.")] = None,
+    encoder: Annotated[
+        bool, typer.Option("--encoder", help="The encoder alone: images to embeddings.")
+    ] = False,
+    expect_sha256: ExpectSha256 = None,
+    allow_external: AllowExternal = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model as one ONNX graph: support, labels and query in, logits out.
+
+    It takes any number of classes and images. Of a predictor, the support is in the graph. What
+    ONNX Runtime answers is compared with torch before the file is written.
+
+    Example: medmeta models export run --onnx model.onnx
+    """
+    from medmeta.app.models import load_model
+    from medmeta.app.onnx_export import export_model, export_predictor
+    from medmeta.app.workbench import is_predictor, load_predictor
+    from medmeta.settings import options_from_texts
+
+    check_out(onnx, suffixes=(".onnx",))
+    if set_ and head is None:
+        raise SettingsError("--set goes with --head: a run's own learner keeps its options.")
+    if is_predictor(name):
+        if head or encoder:
+            raise SettingsError("--head and --encoder are for runs; a predictor is written whole.")
+        saved = load_predictor(name, expected_sha256=expect_sha256, allow_external=allow_external)
+        done = export_predictor(saved, onnx)
+    else:
+        model = load_model(name, expected_sha256=expect_sha256, allow_external=allow_external)
+        options = options_from_texts(set_ or [])
+        done = export_model(model, onnx, head=head, head_options=options, encoder_only=encoder)
+    if as_json:
+        emit_json({"onnx": str(done.file), "inputs": done.inputs, "outputs": done.outputs,
+                   "largest_difference": done.difference, "bytes": done.n_bytes})  # fmt: skip
+        return
+    facts = {
+        "file": done.file,
+        "size": f"{done.n_bytes / 1e6:.2f} MB",
+        **{f"in: {name}": _shape(shape) for name, shape in done.inputs.items()},
+        **{f"out: {name}": _shape(shape) for name, shape in done.outputs.items()},
+        "largest difference from torch": f"{done.difference:.1e}",
+    }
+    show_facts("Exported", facts)
+
+
+def _shape(shape: list[Any]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def check_new(out: Path) -> None:

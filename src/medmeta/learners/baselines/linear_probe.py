@@ -44,7 +44,7 @@ class LinearProbeHead(AbstractLearner):
         super().__init__()
         self.config = config
         self.features = FeatureScaling(config, size)
-        self.traits = Traits(trainable=False, input_kinds=frozenset({"vector"}))
+        self.traits = Traits(trainable=False, input_kinds=frozenset({"vector"}), one_graph=True)
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Solve the task; the predictor is linear in the prepared embedding."""

@@ -46,7 +46,7 @@ class LogisticHead(AbstractLearner):
         self.steps = config.steps
         self.log_regularisation = nn.Parameter(torch.tensor(math.log(config.regularisation)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)))
-        self.traits = Traits(input_kinds=frozenset({"vector"}))
+        self.traits = Traits(input_kinds=frozenset({"vector"}), one_graph=True)
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Solve the task; the predictor is linear in the embedding."""

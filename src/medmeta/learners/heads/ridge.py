@@ -43,7 +43,9 @@ class RidgeHead(AbstractLearner):
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)))
         self.bias = nn.Parameter(torch.zeros(()))
         self.traits = Traits(
-            targets=frozenset({"classes", "values"}), input_kinds=frozenset({"vector"})
+            targets=frozenset({"classes", "values"}),
+            input_kinds=frozenset({"vector"}),
+            one_graph=True,
         )
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
