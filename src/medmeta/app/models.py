@@ -182,6 +182,18 @@ def with_head(
     return build_on(encoder, name, options, input_spec, target)
 
 
+def encoder_of(learner: AbstractLearner) -> AbstractEncoder:
+    """The learner's encoder, wherever in it that lies, without what is wrapped around it.
+
+    (Another way of reading the same weights: feature maps instead of embeddings, or flips.)
+    """
+    encoders = [module for module in learner.modules() if isinstance(module, AbstractEncoder)]
+    if not encoders:
+        raise UnsupportedTaskError(f"{type(learner).__name__} has no encoder.")
+    size = len(encoders[0].state_dict())
+    return [encoder for encoder in encoders if len(encoder.state_dict()) == size][-1]
+
+
 def load_model(
     path: Path, *, expected_sha256: str | None = None, allow_external: bool = False
 ) -> LoadedModel:

@@ -1,17 +1,15 @@
-"""``medmeta models``: what there is, what it is, whether it is whole; packing and exporting."""
+"""``medmeta models``: what there is, what it is, whether it is whole; exporting."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from medmeta.app.commands.options import AllowExternal, AsJson, ExpectSha256
 from medmeta.app.terminal import (
     check_out,
-    check_place,
-    command_line,
     emit_json,
     out,
     say,
@@ -19,9 +17,6 @@ from medmeta.app.terminal import (
     show_table,
 )
 from medmeta.errors import SettingsError
-
-if TYPE_CHECKING:
-    from medmeta.app.packing import Packed
 
 Name = Annotated[Path, typer.Argument(help="A model in the box, a run, a model or a predictor.")]
 
@@ -31,7 +26,6 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_models)
     app.command("describe")(describe)
     app.command("verify")(verify)
-    app.command("pack")(pack)
     app.command("export")(export)
 
 
@@ -119,38 +113,6 @@ def verify(
     out.print(f"All parts are as they were saved. SHA-256 of the card: {told.sha256} ({how}).")
 
 
-def pack(
-    run: Annotated[Path, typer.Argument(help="A run of 'medmeta train', or a model.")],
-    out: Annotated[Path, typer.Option(help="Folder of the packed model.")],
-    about: Annotated[
-        Path | None,
-        typer.Option(help="JSON: what, data, licences, recipe, figures, limits, for its card."),
-    ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Keep weights as float32.")] = False,
-    most_mb: Annotated[float, typer.Option(help="Refuse what is larger, in megabytes.")] = 8.0,
-    allow_external: AllowExternal = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make a run a folder to be given away: its model alone, in half the size.
-
-    Weights become float16 (and float32 when they are loaded); content hashes of the pictures that
-    it has seen stay, so that evaluation still leaves them out.
-
-    Example: medmeta models pack run --out my_model
-    """
-    from medmeta.app.models import load_model
-    from medmeta.app.packing import pack as make
-    from medmeta.app.packing import read_about
-
-    if not most_mb > 0:
-        raise SettingsError(f"--most-mb {most_mb:g}: give a size above 0.")
-    check_new(out)
-    words = None if about is None else read_about(about)
-    model = load_model(run, allow_external=allow_external)
-    packed = make(model, out, about=words, half=not full, most_bytes=round(most_mb * 1e6))
-    show_packed(packed, as_json=as_json)
-
-
 def export(
     name: Name,
     onnx: Annotated[Path, typer.Option(help="The file to write.")],
@@ -205,33 +167,3 @@ def export(
 
 def _shape(shape: list[Any]) -> str:
     return " × ".join(map(str, shape))
-
-
-def check_new(out: Path) -> None:
-    """Raise ``SettingsError`` where something is there already, or cannot be."""
-    if out.exists() or out.is_symlink():
-        raise SettingsError(f"{out} is already there; choose another --out or remove it.")
-    check_place(out)
-
-
-def show_packed(packed: Packed, *, as_json: bool) -> None:
-    """What was written, and how to go on."""
-    facts: dict[str, Any] = {
-        "model": str(packed.folder),
-        "sha256": packed.sha256,
-        "bytes": packed.n_bytes,
-        "pictures_seen": packed.n_seen,
-        "largest_change": packed.change,
-    }
-    if as_json:
-        emit_json(facts)
-        return
-    shown = {
-        "model": packed.folder,
-        "size": f"{packed.n_bytes / 1e6:.2f} MB",
-        "pictures seen": packed.n_seen,
-        "largest change of a weight": f"{packed.change:.1e} of its tensor's largest",
-        "SHA-256 of its card": packed.sha256,
-    }
-    show_facts("Packed", shown)
-    say(f"Next: {command_line('adapt', 'my_images', '--model', packed.folder)} --out PREDICTOR")
