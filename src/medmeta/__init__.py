@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medmeta.version import __version__
 
 if TYPE_CHECKING:
+    from medmeta.app.brought import save_encoder
     from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
     from medmeta.app.mask_predictor import MaskAnswer, SavedMaskPredictor
     from medmeta.app.mask_workbench import adapt_masks, load_mask_predictor
@@ -79,6 +80,7 @@ _HOMES = {
     "open_source": "medmeta.data.sources",
     "paired_difference": "medmeta.evaluation.intervals",
     "pretrain": "medmeta.app.pretrain_run",
+    "save_encoder": "medmeta.app.brought",
     "synthetic_sources": "medmeta.data.synthetic",
     "synthetic_structures": "medmeta.data.synthetic_structures",
     "train": "medmeta.app.train_run",
@@ -126,6 +128,7 @@ __all__ = [
     "open_source",
     "paired_difference",
     "pretrain",
+    "save_encoder",
     "synthetic_sources",
     "synthetic_structures",
     "train",

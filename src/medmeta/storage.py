@@ -60,7 +60,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises ``CheckpointError`` where it is missing, damaged or too large."""
-    return _parsed(path, _read_json_bytes(path))
+    return parsed_json(_read_json_bytes(path), where=path)
 
 
 def _read_json_bytes(path: Path) -> bytes:
@@ -74,11 +74,12 @@ def _read_json_bytes(path: Path) -> bytes:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _parsed(path: Path, content: bytes) -> Any:
+def parsed_json(content: bytes, *, where: Path) -> Any:
+    """What JSON says; raises ``CheckpointError`` that names the file where it is damaged."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); restore it from a copy.") from None
+        raise CheckpointError(f"{where} is damaged ({error}); restore it from a copy.") from None
 
 
 def save_folder(folder: Path, card: Mapping[str, Any], parts: Mapping[str, bytes]) -> str:
@@ -121,7 +122,7 @@ def load_folder(
         found = hashlib.sha256(content).hexdigest()
         if found != expected_sha256.lower():
             raise CheckpointError(f"{folder}: its card has SHA-256 {found}, not the one expected.")
-    card = _parsed(folder / CARD, content)
+    card = parsed_json(content, where=folder / CARD)
     hashes = card.get("sha256") if isinstance(card, dict) else None
     if not isinstance(hashes, dict):
         raise CheckpointError(f"{folder / CARD} is not a card of medmeta's.")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from medmeta.encoders import EncoderConfig, ExternalEncoder, build_encoder
+from medmeta.encoders.external import ExternalOptions
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
 
 IMAGE = InputSpec(3, (16, 16))
+IMAGE_LINES = InputSpec(1, (2, 16))
 CODE = """
 import torch
 from torch import nn
@@ -25,7 +29,14 @@ def not_a_module():
 
 def breaks():
     raise RuntimeError("weights are missing")
+
+def leaves():
+    raise SystemExit(7)
 """
+
+
+def line() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(32, 2))
 
 
 class Gives(nn.Module):
@@ -114,6 +125,7 @@ def test_code_from_outside_is_imported_only_with_permission(plugin: str) -> None
         (":not_a_module", "gave str, not a torch module"),
         (":breaks", "weights are missing"),
         (".no_such:f", "No module named"),
+        (":leaves", "cannot be made .7."),
     ],
 )
 def test_what_cannot_be_made_is_named(plugin: str, factory: str, complaint: str) -> None:
@@ -125,5 +137,63 @@ def test_what_cannot_be_made_is_named(plugin: str, factory: str, complaint: str)
 
 def test_options_for_code_from_outside_are_not_swallowed(plugin: str) -> None:
     config = EncoderConfig(name=f"{plugin}:vector", options={"width": 8})
-    with pytest.raises(SettingsError, match="takes no options"):
+    with pytest.raises(SettingsError, match="no option width; options: frozen, mean, size, std"):
         build_encoder(config, IMAGE, norm="group", allow_external=True)
+
+
+def test_images_come_in_the_network_s_own_units() -> None:
+    options = ExternalOptions(mean=(0.5, 0.25, 0.0), std=(0.25, 0.5, 1.0))
+    encoder = ExternalEncoder(nn.Flatten(), InputSpec(3, (1, 1)), options)
+    white_to_black = torch.tensor([[2.0, 2.0, -2.0]])[..., None, None]
+    torch.testing.assert_close(encoder(white_to_black), torch.tensor([[2.0, 1.5, 0.0]]))
+
+
+def test_images_come_in_the_network_s_own_size() -> None:
+    encoder = ExternalEncoder(nn.Flatten(), IMAGE, ExternalOptions(size=4))
+    assert encoder.embedding_size == 3 * 4 * 4
+    torch.testing.assert_close(encoder(torch.ones(2, 3, 16, 16)), torch.ones(2, 48))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"mean": (0.5,), "std": (0.5,)}, "each of the 3 channels, and these have 1 and 1"),
+        ({"mean": (0.5, 0.5, 0.5)}, "have 3 and 0"),
+        ({"mean": (0, 0, 0), "std": (1, 0, 1)}, "std is above 0"),
+    ],
+)
+def test_units_that_are_none_are_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        ExternalEncoder(nn.Flatten(), IMAGE, ExternalOptions(**options))
+
+
+def test_a_frozen_network_is_never_trained() -> None:
+    module = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(768, 5))
+    encoder = ExternalEncoder(module, IMAGE, ExternalOptions(frozen=True)).train()
+    assert encoder.training
+    assert not any(part.training for part in module.modules())
+    assert not any(p.requires_grad for p in encoder.parameters())
+    assert all(p.requires_grad for p in ExternalEncoder(line(), IMAGE_LINES).parameters())
+
+
+def test_tokens_are_not_taken_for_a_feature_map() -> None:
+    with pytest.raises(SettingsError, match=r"gives \(2, 17, 8\).*Of tokens"):
+        ExternalEncoder(Gives(torch.zeros(2, 17, 8)), IMAGE)
+    signal = InputSpec(3, (16,))
+    assert ExternalEncoder(Gives(torch.zeros(2, 17, 8)), signal).embedding_size == 17
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_refused(number: float) -> None:
+    with pytest.raises(SettingsError, match=r"gives numbers of type torch\.float32 that are none"):
+        ExternalEncoder(Gives(torch.full((2, 5), number)), IMAGE)
+
+
+def test_a_module_of_the_current_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "network_here.py").write_text(CODE, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    config = EncoderConfig(name="external:network_here:vector")
+    assert build_encoder(config, IMAGE, norm="group", allow_external=True).embedding_size == 5

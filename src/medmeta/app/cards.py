@@ -64,6 +64,17 @@ class _Source(Card):
     classes: list[str] = []
 
 
+class About(Card):
+    """What people wrote about a model, for people; ``figures`` are texts or named numbers."""
+
+    what: str = ""
+    data: list[str] = []
+    licences: list[str] = []
+    recipe: str = ""
+    figures: list[str | dict[str, Any]] = []
+    limits: list[str] = []
+
+
 class _Facts(Card):
     """What a model's card says of its training."""
 
@@ -74,6 +85,7 @@ class _Facts(Card):
     protocol: dict[str, Any] = {}
     sources: list[_Source] = []
     init: _Init | None = None
+    about: About | None = None
 
 
 class _Init(Card):

@@ -25,6 +25,8 @@ from medmeta.app.commands import (
     draw_ecg,
     evaluate,
     inspect,
+    model_folders,
+    models,
     pretrain,
     report,
     suggest,
@@ -69,6 +71,10 @@ app = typer.Typer(
 )
 data = typer.Typer(help="Look at images, get public ones, clean DICOM files.", no_args_is_help=True)
 app.add_typer(data, name="data")
+box = typer.Typer(help="Models: list, describe, verify, pack, export.", no_args_is_help=True)
+app.add_typer(box, name="models")
+models.register(box)
+model_folders.register(box)
 data_commands.register(data)
 download.register(data)
 deidentify.register(data)

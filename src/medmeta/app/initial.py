@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.app.held_out import Held
-from medmeta.app.models import LoadedModel, classes_learned, load_model
+from medmeta.app.models import LoadedModel, classes_learned, encoder_of, load_model
 from medmeta.app.run_folder import load_seen
 from medmeta.app.run_request import RunRequest
 from medmeta.data.preprocess import Preprocessing
-from medmeta.encoders import AbstractEncoder
 from medmeta.encoders.external import PREFIX
 from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner
@@ -126,18 +125,6 @@ def initial_encoder(
     model = load_model(path, allow_external=allow_external)
     record = {"sha256": model.sha256, "card": dict(model.card)}
     return InitialEncoder(record, model.seen_hashes(), None if before else model)
-
-
-def encoder_of(learner: AbstractLearner) -> AbstractEncoder:
-    """The learner's encoder, wherever in it that lies, without what is wrapped around it.
-
-    (Another way of reading the same weights: feature maps instead of embeddings, or flips.)
-    """
-    encoders = [module for module in learner.modules() if isinstance(module, AbstractEncoder)]
-    if not encoders:
-        raise UnsupportedTaskError(f"--init: {type(learner).__name__} has no encoder.")
-    size = len(encoders[0].state_dict())
-    return [encoder for encoder in encoders if len(encoder.state_dict()) == size][-1]
 
 
 def _misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:

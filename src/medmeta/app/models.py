@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from medmeta import box
 from medmeta.app.cards import EvaluationCard, ModelCard, ShiftCard, check_card, spec_from_card
-from medmeta.app.run_folder import SEEN, load_seen
+from medmeta.app.run_folder import SEEN, hashes_from_bytes, load_seen
 from medmeta.data.preprocess import Preprocessing
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import InputSpec, Target
@@ -33,19 +34,22 @@ from medmeta.training.checkpoint import (
 MODEL_FORMAT = "medmeta-model/1"
 EVALUATIONS = "evaluations"
 SHIFTS = "shifts"
+PACKED_SEEN = "seen.safetensors"  # in a model folder that is no run's
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A learner with its card, in evaluation mode, and the run it comes from (if any).
 
-    ``sha256`` is that of its card's file; empty where it has none.
+    ``sha256`` is that of its card's file; empty where it has none. ``beside`` are the other files
+    of a folder that is no run's: content hashes of the pictures seen, what it knows of trust.
     """
 
     learner: AbstractLearner
     card: Mapping[str, Any]
     run: Path | None = None
     sha256: str = ""
+    beside: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -75,7 +79,10 @@ class LoadedModel:
     def seen_hashes(self) -> NDArray[np.uint64]:
         """Content hashes of the pictures it was trained or validated on."""
         if self.run is None:
-            return np.zeros(0, dtype=np.uint64)
+            packed = self.beside.get(PACKED_SEEN)
+            if packed is None:
+                return np.zeros(0, dtype=np.uint64)
+            return hashes_from_bytes(packed, where=Path(PACKED_SEEN))
         if not (self.run / SEEN).is_dir():
             raise CheckpointError(
                 f"{self.run} lacks its folder {SEEN!r}, the pictures it learned from, so they "
@@ -175,22 +182,36 @@ def with_head(
     return build_on(encoder, name, options, input_spec, target)
 
 
+def encoder_of(learner: AbstractLearner) -> AbstractEncoder:
+    """The learner's encoder, wherever in it that lies, without what is wrapped around it.
+
+    (Another way of reading the same weights: feature maps instead of embeddings, or flips.)
+    """
+    encoders = [module for module in learner.modules() if isinstance(module, AbstractEncoder)]
+    if not encoders:
+        raise UnsupportedTaskError(f"{type(learner).__name__} has no encoder.")
+    size = len(encoders[0].state_dict())
+    return [encoder for encoder in encoders if len(encoder.state_dict()) == size][-1]
+
+
 def load_model(
     path: Path, *, expected_sha256: str | None = None, allow_external: bool = False
 ) -> LoadedModel:
-    """Load the model of a run (or a model folder itself).
+    """Load the model of a run, a model folder itself, or a model in the box by its name.
 
-    Raises ``CheckpointError`` where it is missing, damaged or altered.
+    Raises ``CheckpointError`` where it is missing, damaged or altered, or of another version.
     """
-    if not path.is_dir():
-        raise CheckpointError(f"{path} is not there; give the folder that 'medmeta train' wrote.")
-    is_model = (path / CARD).is_file()
-    folder = path if is_model else _newest_model(path)
+    place, pinned = place_of(path)
+    is_model = (place / CARD).is_file()
+    folder = place if is_model else _newest_model(place)
     card, parts = load_folder(folder, expected_sha256=expected_sha256)
+    if pinned is not None:
+        _check_pinned(path, folder, pinned)
     if card.get("format") != MODEL_FORMAT or WEIGHTS not in parts:
+        saved_by = f", saved by medmeta {card['medmeta']}" if card.get("medmeta") else ""
         raise CheckpointError(
             f"{folder} holds no model of this version of medmeta (format "
-            f"{card.get('format')!r}, expected {MODEL_FORMAT!r}); give the folder that "
+            f"{card.get('format')!r}{saved_by}; expected {MODEL_FORMAT!r}); give the folder that "
             "'medmeta train --out' wrote."
         )
     check_card(ModelCard, card, where=folder / CARD)
@@ -200,7 +221,31 @@ def load_model(
     weights = tensors_from_bytes(parts[WEIGHTS], where=folder / WEIGHTS)
     load_weights(learner, weights, where=folder / WEIGHTS)
     digest = hashlib.sha256((folder / CARD).read_bytes()).hexdigest()
-    return LoadedModel(learner.eval(), card, None if is_model else path, digest)
+    beside = {name: content for name, content in parts.items() if name != WEIGHTS}
+    return LoadedModel(learner.eval(), card, None if is_model else place, digest, beside)
+
+
+def place_of(path: Path) -> tuple[Path, str | None]:
+    """The folder that is meant, and the hash that its card must have where it is in the box.
+
+    A folder of that name goes before a model in the box. Raises ``CheckpointError``.
+    """
+    if path.is_dir():
+        return path, None
+    if (name := str(path)) in box.PINNED:
+        return box.box_folder(name), box.PINNED[name]
+    raise CheckpointError(
+        f"{path} is not there; give the folder that 'medmeta train' wrote, or the name of a model "
+        f"in the box ({box.in_words()})."
+    )
+
+
+def _check_pinned(name: Path, folder: Path, pinned: str) -> None:
+    if hashlib.sha256((folder / CARD).read_bytes()).hexdigest() != pinned:
+        raise CheckpointError(
+            f"{name}: the model in this installation of medmeta is not the one that it came with; "
+            "it was damaged or altered. Install medmeta again."
+        )
 
 
 def verify_run(model: LoadedModel) -> None:

@@ -14,6 +14,7 @@ from medmeta.app.prepared import prepared
 from medmeta.app.run_folder import check_folder
 from medmeta.app.run_request import (
     RunRequest,
+    give_weights,
     learner_options,
     opened_sources,
     parse_way,
@@ -89,6 +90,7 @@ def pretrain(
     target = Target("classes", parse_way(request.way)[1])
     torch.manual_seed(request.training.seed)
     learner = _kept(request, config, target)
+    weights = give_weights(request, learner)
     ready = prepared(
         sources or opened_sources(request, progress),
         split=request.split,
@@ -136,6 +138,7 @@ def pretrain(
         kept=learner,
         facts=(
             ("pretraining", facts),
+            *weights,
             *((("standardise", ready.fact),) if ready.fact else ()),
         ),
     )

@@ -137,7 +137,7 @@ def save_seen(run: Path, hashes: NDArray[np.uint64]) -> None:
         save_folder(
             run / SEEN,
             {"what": "content hashes of the pictures that this run learned from or was chosen by"},
-            {SEEN_FILE: tensors_to_bytes({"hashes": torch.from_numpy(unique.view(np.int64))})},
+            {SEEN_FILE: hashes_to_bytes(unique)},
         )
     except StorageError:
         if fresh:
@@ -156,8 +156,18 @@ def load_seen(run: Path) -> NDArray[np.uint64]:
     _, parts = load_folder(run / SEEN)
     if SEEN_FILE not in parts:
         raise CheckpointError(f"{run / SEEN} lacks its {SEEN_FILE}; restore it from a copy.")
-    tensors = tensors_from_bytes(parts[SEEN_FILE], where=run / SEEN / SEEN_FILE)
-    hashes = tensors.get("hashes")
+    return hashes_from_bytes(parts[SEEN_FILE], where=run / SEEN / SEEN_FILE)
+
+
+def hashes_to_bytes(hashes: NDArray[np.uint64]) -> bytes:
+    """Content hashes as one file, each once."""
+    unique = np.unique(hashes)
+    return tensors_to_bytes({"hashes": torch.from_numpy(unique.view(np.int64))})
+
+
+def hashes_from_bytes(content: bytes, *, where: Path) -> NDArray[np.uint64]:
+    """Read what ``hashes_to_bytes`` made; raises ``CheckpointError`` that names the file."""
+    hashes = tensors_from_bytes(content, where=where).get("hashes")
     if hashes is None or hashes.dtype != torch.int64 or hashes.ndim != 1:
-        raise CheckpointError(f"{run / SEEN / SEEN_FILE} holds no hashes; restore it from a copy.")
+        raise CheckpointError(f"{where} holds no hashes; restore it from a copy.")
     return hashes.numpy().view(np.uint64)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from pydantic import Field
 
+from medmeta.app.brought import EncoderFile, is_encoder_file, open_encoder_file
 from medmeta.app.held_out import Validation
 from medmeta.app.support import conflicting_pictures, remarks_on_volumes
 from medmeta.data.beside import check_modalities, record_texts
@@ -23,6 +24,7 @@ from medmeta.encoders import Norm
 from medmeta.episode import InputSpec
 from medmeta.episodes.protocol import parse_range
 from medmeta.errors import SettingsError
+from medmeta.learner import AbstractLearner
 from medmeta.settings import Settings
 from medmeta.training.settings import TrainingSettings
 
@@ -67,11 +69,37 @@ def learner_options(request: RunRequest) -> dict[str, Any]:
     encoder = options.setdefault("encoder", {})
     if not isinstance(encoder, dict):
         raise SettingsError("--set encoder=NAME: use --encoder NAME, or --set encoder.name=NAME.")
-    if request.encoder is not None:
+    if (file := encoder_file(request)) is not None:
+        given = {**file.config["options"], **encoder.get("options", {})}
+        encoder |= {**file.config, "options": given}
+    elif request.encoder is not None:
         encoder["name"] = request.encoder
     if request.norm is not None:
         encoder["norm"] = request.norm
     return options
+
+
+def encoder_file(request: RunRequest) -> EncoderFile | None:
+    """The file of weights that ``--encoder`` names; None where it names an encoder.
+
+    Raises ``CheckpointError``.
+    """
+    named = request.encoder
+    return open_encoder_file(Path(named)) if named and is_encoder_file(named) else None
+
+
+def give_weights(
+    request: RunRequest, learner: AbstractLearner
+) -> tuple[tuple[str, dict[str, str]], ...]:
+    """Put the weights of ``--encoder FILE`` into a fresh learner; what its card says of them.
+
+    Nothing where it names no file. Raises ``CheckpointError``.
+    """
+    file = encoder_file(request)
+    if file is None:
+        return ()
+    file.give(learner)
+    return (("encoder_file", file.record),)
 
 
 def parse_way(text: str) -> tuple[int, int]:

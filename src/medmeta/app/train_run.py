@@ -18,6 +18,7 @@ from medmeta.app.prepared import prepared
 from medmeta.app.run_folder import check_folder
 from medmeta.app.run_request import (
     RunRequest,
+    give_weights,
     learner_options,
     opened_sources,
     parse_way,
@@ -33,7 +34,7 @@ from medmeta.episodes.by_group import by_group
 from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol, parse_range
 from medmeta.episodes.sampler import TaskSampler
-from medmeta.errors import UnsupportedTaskError
+from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner
 from medmeta.learners import EncodedConfig, build_learner, configuration
 from medmeta.settings import validated
@@ -88,7 +89,10 @@ def train(
     learner = build_learner(
         request.learner, config, request.input_spec, target, allow_external=request.allow_external
     )
+    weights = give_weights(request, learner)
     _check_trainable(learner, request.learner)
+    if weights and request.init is not None:
+        raise SettingsError("--init and --encoder FILE both bring the encoder's weights; give one.")
     init = initial_encoder(request.init, run, resume=resume, allow_external=request.allow_external)
     if init is not None:
         init.give(learner, config)
@@ -128,7 +132,7 @@ def train(
         device,
         notes if init is None else [*notes, *init.remarks(config, request, held)],
         init=init,
-        facts=(("standardise", ready.fact),) if ready.fact else (),
+        facts=(*weights, *((("standardise", ready.fact),) if ready.fact else ())),
     )
     done = carry_out(plan, run, Watcher(report, say, tensorboard))
     if request.target == "classes" and not done.already and done.outcome.reason != "interrupted":
@@ -180,7 +184,8 @@ def _check_trainable(learner: AbstractLearner, name: str) -> None:
     if not learner.traits.trainable:
         raise UnsupportedTaskError(
             f"{name} on this encoder has nothing to train across tasks; use it as it is: "
-            f"'medmeta evaluate --learner {name}', or 'medmeta adapt --head {name}'."
+            f"'medmeta evaluate --learner {name}', or 'medmeta adapt --head {name}'. "
+            "'medmeta models bring' makes a model of a network that is trained already."
         )
 
 

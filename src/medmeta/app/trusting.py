@@ -18,7 +18,7 @@ from medmeta.data.source import Source
 from medmeta.data.sources import survey
 from medmeta.errors import DataError, SettingsError
 from medmeta.learner import AbstractLearner
-from medmeta.storage import read_json, write_json
+from medmeta.storage import parsed_json, read_json, write_json
 from medmeta.trust.agreement import agreement, codes_of, majority, reader_columns
 from medmeta.trust.assess import About, assess
 from medmeta.trust.conformal import guarantee
@@ -144,10 +144,13 @@ def set_promise(predictor: SavedPredictor) -> str | None:
 
 def prior_of(model: LoadedModel) -> TrustPrior | None:
     """What a run learned about trust; None where it did not, raises ``CheckpointError``."""
-    file = None if model.run is None else model.run / PRIOR
-    if file is None or not file.is_file():
+    file = Path(PRIOR) if model.run is None else model.run / PRIOR
+    if PRIOR in model.beside:
+        held: Any = parsed_json(model.beside[PRIOR], where=file)
+    elif model.run is None or not file.is_file():
         return None
-    held: Any = read_json(file)
+    else:
+        held = read_json(file)
     return TrustPrior.from_dict(held if isinstance(held, dict) else {"?": held}, where=str(file))
 
 

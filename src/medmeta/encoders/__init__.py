@@ -35,7 +35,12 @@ from medmeta.encoders._norm import (
     uses_batch_statistics,
     uses_fused_batch_statistics,
 )
-from medmeta.encoders.external import PREFIX, ExternalEncoder, import_external
+from medmeta.encoders.external import (
+    PREFIX,
+    ExternalEncoder,
+    ExternalOptions,
+    import_external,
+)
 from medmeta.encoders.mirrored import MirrorAveraged
 from medmeta.encoders.parts import Parts, beside_hand_made
 from medmeta.episode import InputSpec
@@ -100,11 +105,11 @@ def build_encoder(
     """
     config = resolved(config, input_spec)
     external = config.name.startswith(PREFIX)
-    if external and config.options:
-        raise SettingsError(f"{config.name} takes no options here; set them in its factory.")
     encoder: AbstractEncoder
     if external:
-        encoder = ExternalEncoder(import_external(config.name, allowed=allow_external), input_spec)
+        options = validated(ExternalOptions, config.options, where=f"encoder {config.name}")
+        module = import_external(config.name, allowed=allow_external)
+        encoder = ExternalEncoder(module, input_spec, options)
     else:
         encoder = _registered(config, input_spec, norm, allow_external=allow_external)
     return MirrorAveraged(encoder) if config.flips else encoder

@@ -24,5 +24,5 @@ def channels_innermost(images: Tensor) -> Tensor:
     if images.ndim not in FORMATS or tasks_at_once() or is_differentiated_twice():
         return images
     if images.shape[1] == 1:
-        return images.reshape(len(images), *images.shape[2:], 1).movedim(-1, 1)
+        return images.reshape(images.shape[0], *images.shape[2:], 1).movedim(-1, 1)
     return images.contiguous(memory_format=FORMATS[images.ndim])

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
+
+
+def memberships(labels: Tensor, n_way: int) -> Tensor:
+    """Which class each image is of: labels ``(T, S)`` to booleans ``(T, S, n_way)``.
+
+    (``one_hot`` of torch wants the number of classes as a plain number, which it is not where a
+    task of any number of classes is written as one graph.)
+
+    >>> memberships(torch.tensor([[1, 0]]), 2).tolist()
+    [[[False, True], [True, False]]]
+    """
+    return labels[..., None] == torch.arange(n_way, device=labels.device)
 
 
 def class_means(embeddings: Tensor, labels: Tensor, n_way: int) -> Tensor:
@@ -16,6 +28,6 @@ def class_means(embeddings: Tensor, labels: Tensor, n_way: int) -> Tensor:
     tensor([[[2.],
              [5.]]])
     """
-    members = F.one_hot(labels, n_way).to(embeddings.dtype)
+    members = memberships(labels, n_way).to(embeddings.dtype)
     counts = members.sum(1).clamp(min=1)
     return members.mT @ embeddings / counts[..., None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from medmeta.errors import SettingsError
@@ -25,7 +26,7 @@ def untrained(
 ) -> LoadedModel:
     """A learner with fresh weights, as the flags name it."""
     from medmeta.app.baselines import untrained_model
-    from medmeta.app.run_request import learner_options
+    from medmeta.app.run_request import give_weights, learner_options
     from medmeta.app.train_run import TrainRequest
     from medmeta.episode import Target
     from medmeta.settings import options_from_texts, validated
@@ -34,13 +35,14 @@ def untrained(
         raise SettingsError(NOT_BOTH)
     values = {"preprocessing": images, "options": options_from_texts(set_)}
     request = validated(TrainRequest, {**values, "encoder": encoder}, where="medmeta evaluate")
-    return untrained_model(
+    model = untrained_model(
         learner,
         learner_options(request),
         request.preprocessing,
         Target("classes", 5),
         allow_external=allow_external,
     )
+    return replace(model, card={**model.card, **dict(give_weights(request, model.learner))})
 
 
 def head_options(head: list[str] | None, set_: list[str] | None) -> dict[str, Any]:

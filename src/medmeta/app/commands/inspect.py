@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from medmeta.app.commands.options import AllowExternal, AsJson
 from medmeta.app.terminal import emit_json, out, say, show_facts, show_table
-
-if TYPE_CHECKING:
-    from medmeta.data.preprocess import Preprocessing
 
 
 def register(app: typer.Typer) -> None:
@@ -29,40 +26,19 @@ def inspect(
 
     Example: medmeta inspect run
     """
-    from medmeta.app.mask_workbench import is_mask_predictor, load_mask_predictor
-    from medmeta.app.models import load_model, verify_run
-    from medmeta.app.workbench import is_predictor, load_predictor
-    from medmeta.data.preprocess import Preprocessing
+    from medmeta.app.model_facts import facts_of, told_of
 
-    if is_predictor(path):
-        card = dict(load_predictor(path, allow_external=allow_external).card)
-        evaluations = card.pop("evaluations", [])
-    elif is_mask_predictor(path):
-        card = dict(load_mask_predictor(path, allow_external=allow_external).card)
-        evaluations = []
-    else:
-        model = load_model(path, allow_external=allow_external)
-        verify_run(model)
-        card, evaluations = dict(model.card), model.all_evaluations()
+    told = told_of(path, allow_external=allow_external)
     if as_json:
-        emit_json({**card, "evaluations": evaluations})
+        emit_json({**told.card, "evaluations": told.evaluations})
         return
-    model_card = card.get("model", card)
-    facts: dict[str, Any] = {
-        "format": card["format"],
-        "learner": card["learner"],
-        "head": (card.get("head") or {}).get("name", "its own"),
-        "encoder": card["options"]["encoder"]["name"],
-        "normalisation": card["options"]["encoder"]["norm"],
-        "images": f"{card['preprocessing']['size']}×{card['preprocessing']['size']}, "
-        f"{card['preprocessing']['channels']} channels",
-        **_inputs(Preprocessing.model_validate(card["preprocessing"])),
-        "classes": ", ".join(card.get("class_names", card.get("structures", []))) or "any",
-        **_origin(model_card),
-        "trained for": f"{model_card.get('step', '?')} steps",
-        "trained on": ", ".join(s["name"] for s in model_card.get("sources", [])),
-    }
-    show_facts(str(path), facts)
+    show_facts(str(path), facts_of(told.card))
+    show_evaluations(told.evaluations)
+    out.print("Hashes: all parts are as they were saved.")
+
+
+def show_evaluations(evaluations: list[dict[str, Any]]) -> None:
+    """A table of what was measured of a run; nothing where nothing was."""
     headed = any(e.get("head") for e in evaluations)
     rows = [
         (
@@ -79,18 +55,6 @@ def inspect(
         heads = ["head"] if headed else []
         header = ["source", *heads, "classes are", "way", "shot", "score, %"]
         show_table("Evaluations", header, rows)
-    out.print("Hashes: all parts are as they were saved.")
-
-
-def _origin(card: dict[str, Any]) -> dict[str, str]:
-    """How its encoder came about, where that was not by tasks alone."""
-    facts = {}
-    before, union = card.get("init"), card.get("pretraining")
-    if before:
-        facts["started from"] = f"the model with SHA-256 {before['sha256']}"
-    if isinstance(union, dict):
-        facts["pre-trained"] = f"to tell {union.get('classes', '?')} classes apart"
-    return facts
 
 
 def _score(evaluation: dict[str, Any]) -> str:
@@ -166,17 +130,3 @@ def learners(
 def _plain(value: Any) -> Any:
     """A default as it would be written in JSON."""
     return value.model_dump() if hasattr(value, "model_dump") else value
-
-
-def _inputs(prepared: Preprocessing) -> dict[str, str]:
-    """What is read of each patient, beside the size of its pictures."""
-    from medmeta.data.slices import slices_in_words
-
-    told = {"volumes": slices_in_words(prepared)}
-    if prepared.modalities and prepared.has_picture:
-        told["modalities"] = ", ".join(prepared.modalities)
-    if prepared.record is not None and prepared.has_record:
-        told["record"] = ", ".join(
-            f"{c.name} ({', '.join(c.categories) or c.kind})" for c in prepared.record.columns
-        )
-    return told

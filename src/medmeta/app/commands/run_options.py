@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
+from medmeta import box
 from medmeta.app.terminal import (
     command_line,
     emit_json,
@@ -121,6 +122,8 @@ def _flag(match: re.Match[str]) -> str:
 
 
 def _from_toml(path: Path, request: type[RunRequest], where: str) -> dict[str, Any]:
+    from medmeta.app.brought import is_encoder_file
+
     values = _read_toml(path)
     known = {*request.model_fields, *PREPROCESSING, *TRAINING, "source", "set"}
     for name in values:
@@ -140,7 +143,10 @@ def _from_toml(path: Path, request: type[RunRequest], where: str) -> dict[str, A
             raise SettingsError(f'{path}: write source as a path or a list of them, ["a", "b"].')
         values["sources"] = [path.parent / entry for entry in listed]
     if isinstance(values.get("init"), str):
-        values["init"] = path.parent / values["init"]
+        values["init"] = _beside(path, values["init"])
+    named = values.get("encoder")
+    if isinstance(named, str) and is_encoder_file(named):
+        values["encoder"] = str(path.parent / named)
     for name in ("way", "shot"):
         if name in values:
             values[name] = str(values[name])
@@ -150,6 +156,12 @@ def _from_toml(path: Path, request: type[RunRequest], where: str) -> dict[str, A
         if not isinstance(values.get(name, {}), dict):
             raise SettingsError(f"{path}: set is a table: write [set] and its options below it.")
     return values
+
+
+def _beside(path: Path, named: str) -> Path:
+    """A model beside the file that names it; one of the box where there is none."""
+    place = path.parent / named
+    return Path(named) if named in box.PINNED and not place.exists() else place
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

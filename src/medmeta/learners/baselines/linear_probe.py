@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from typing import TypeVar
+
 from pydantic import Field
 from torch import Tensor
 
 from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
+from medmeta.learners._class_sums import memberships
 from medmeta.learners._spec import LearnerSpec
 from medmeta.learners.baselines._features import FeatureConfig, FeatureScaling
 from medmeta.learners.heads.logistic import logistic_weights, mean_length
 from medmeta.learners.heads.ridge import with_constant
+
+Shots = TypeVar("Shots", float, Tensor)
 
 
 class LinearProbeConfig(FeatureConfig):
@@ -40,7 +44,7 @@ class LinearProbeHead(AbstractLearner):
         super().__init__()
         self.config = config
         self.features = FeatureScaling(config, size)
-        self.traits = Traits(trainable=False, input_kinds=frozenset({"vector"}))
+        self.traits = Traits(trainable=False, input_kinds=frozenset({"vector"}), one_graph=True)
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Solve the task; the predictor is linear in the prepared embedding."""
@@ -49,11 +53,10 @@ class LinearProbeHead(AbstractLearner):
         known = prepared(embeddings)
         length = mean_length(known)
         design = with_constant(known / length)
-        wanted = F.one_hot(support.labels, target.size).to(design.dtype)
-        strength = penalty(self.config.regularisation, support.n_examples / target.size)
-        weights = logistic_weights(
-            design, wanted, design.new_tensor(strength), steps=self.config.steps
-        )
+        wanted = memberships(support.labels, target.size).to(design.dtype)
+        shots = known.new_ones(()) * known.shape[1] / target.size
+        strength = penalty(self.config.regularisation, shots)
+        weights = logistic_weights(design, wanted, strength, steps=self.config.steps)
 
         def predict(inputs: Inputs) -> Tensor:
             return with_constant(prepared(any_tensor(inputs)) / length) @ weights
@@ -67,7 +70,7 @@ class LinearProbeHead(AbstractLearner):
         return super().loss(episode)
 
 
-def penalty(at_one_shot: float, shots: float) -> float:
+def penalty(at_one_shot: float, shots: Shots) -> Shots:
     """The penalty λ for a number of images per class.
 
     >>> penalty(0.1, 1), penalty(0.1, 5)

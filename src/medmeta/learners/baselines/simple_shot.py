@@ -45,7 +45,7 @@ class SimpleShotHead(AbstractLearner):
         super().__init__()
         self.features = FeatureScaling(config, size)
         self.scale = config.scale or (10.0 if config.normalise else 1.0)
-        self.traits = Traits(trainable=False, input_kinds=frozenset({"vector"}))
+        self.traits = Traits(trainable=False, input_kinds=frozenset({"vector"}), one_graph=True)
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Centroids of the prepared support; the predictor compares queries with them."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import Field
+from torch import Tensor
 
-from medmeta.episode import InputSpec, Target
+from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner
+from medmeta.learners._class_sums import class_means
+from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 from medmeta.learners.classical._estimators import EstimatorHead
+from medmeta.learners.classical._support_scale import SupportScale
+from medmeta.learners.metric.prototypical import squared_distances
 
 
 class NearestCentroidConfig(HeadConfig):
@@ -32,6 +39,13 @@ class NearestCentroidHead(EstimatorHead):
     def __init__(self, config: NearestCentroidConfig) -> None:
         super().__init__(steady=True)
         self.config = config
+        self.traits = replace(self.traits, one_graph=config.shrink is None)
+
+    def adapt(self, support: LabelledSet, target: Target) -> Predictor:
+        """Fit the estimators; as one graph of torch's operators where that is asked for."""
+        if torch.compiler.is_exporting() and self.traits.one_graph:
+            return _in_one_graph(support, target)
+        return super().adapt(support, target)
 
     def classifier(self, seed: int) -> Any:
         """Scikit-learn's, with the Euclidean distance."""
@@ -42,6 +56,20 @@ class NearestCentroidHead(EstimatorHead):
         # A feature without spread within classes has no shrunken centre: it counts nothing.
         gaps = embeddings[:, None] - np.nan_to_num(fitted.centroids_, nan=0.0)
         return np.asarray(-0.5 * np.square(gaps).sum(-1) / embeddings.shape[1] ** 0.5)
+
+
+def _in_one_graph(support: LabelledSet, target: Target) -> Predictor:
+    """The same without shrinking, for centroids are then means."""
+    embeddings = any_tensor(support.inputs).double()
+    scale = SupportScale.of(embeddings)
+    centroids = class_means(scale.apply(embeddings), support.labels, target.size)
+
+    def predict(inputs: Inputs) -> Tensor:
+        queries = at_least_single(any_tensor(inputs))
+        squares = squared_distances(scale.apply(queries.double()), centroids)
+        return (-0.5 * squares / queries.shape[-1] ** 0.5).to(queries.dtype)
+
+    return predict
 
 
 class Centroids:

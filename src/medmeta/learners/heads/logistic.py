@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
+from medmeta.learners._class_sums import memberships
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 from medmeta.learners.heads._class_blocks import solve_class_blocks, solving_precision
@@ -46,7 +46,7 @@ class LogisticHead(AbstractLearner):
         self.steps = config.steps
         self.log_regularisation = nn.Parameter(torch.tensor(math.log(config.regularisation)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)))
-        self.traits = Traits(input_kinds=frozenset({"vector"}))
+        self.traits = Traits(input_kinds=frozenset({"vector"}), one_graph=True)
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Solve the task; the predictor is linear in the embedding."""
@@ -54,7 +54,7 @@ class LogisticHead(AbstractLearner):
         length = mean_length(embeddings)
         strength = self.log_regularisation.exp().clamp(min=1e-6)
         design = with_constant(embeddings / length)
-        wanted = F.one_hot(support.labels, target.size).to(design.dtype)
+        wanted = memberships(support.labels, target.size).to(design.dtype)
         weights = logistic_weights(design, wanted, strength, steps=self.steps)
 
         def predict(inputs: Inputs) -> Tensor:
@@ -90,12 +90,28 @@ def logistic_weights(design: Tensor, wanted: Tensor, strength: Tensor, *, steps:
     scaled = design / strength.reshape(-1, 1, 1)
     kernel = solving_precision(scaled) @ solving_precision(design).mT
     wanted = solving_precision(wanted)
+    solve = newton_weights if torch.compiler.is_exporting() else _solved
+    return scaled.mT @ solve(kernel, wanted, steps).to(design.dtype)
+
+
+def _solved(kernel: Tensor, wanted: Tensor, steps: int) -> Tensor:
+    """Coefficients ``A`` ``(T, S, K)`` of the optimum."""
     with torch.no_grad():
         known = torch.zeros_like(wanted)
         for _ in range(steps):
             known = _line_search(kernel, wanted, known)
-    coefficients = _newton_step(kernel, wanted, kernel.detach() @ known)
-    return scaled.mT @ coefficients.to(design.dtype)
+    return _newton_step(kernel, wanted, kernel.detach() @ known)
+
+
+@torch.library.custom_op("medmeta::newton_weights", mutates_args=())
+def newton_weights(kernel: Tensor, wanted: Tensor, steps: int) -> Tensor:
+    """``_solved`` as one operator, for graphs that would hold every step of it otherwise."""
+    return _solved(kernel, wanted, steps)
+
+
+@newton_weights.register_fake
+def _(kernel: Tensor, wanted: Tensor, steps: int) -> Tensor:
+    return torch.empty_like(wanted)
 
 
 def _newton_step(kernel: Tensor, wanted: Tensor, logits: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
+from medmeta.learners._class_sums import memberships
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 
@@ -42,14 +43,16 @@ class RidgeHead(AbstractLearner):
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)))
         self.bias = nn.Parameter(torch.zeros(()))
         self.traits = Traits(
-            targets=frozenset({"classes", "values"}), input_kinds=frozenset({"vector"})
+            targets=frozenset({"classes", "values"}),
+            input_kinds=frozenset({"vector"}),
+            one_graph=True,
         )
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Solve the task; the predictor is linear in the embedding."""
         design = with_constant(at_least_single(any_tensor(support.inputs)))
         classes = target.kind == "classes"
-        wanted = F.one_hot(support.labels, target.size) if classes else support.labels
+        wanted = memberships(support.labels, target.size) if classes else support.labels
         mean_square = design[..., :-1].detach().square().sum(-1).mean(1)
         strength = (self.log_regularisation.exp() * mean_square).clamp(min=1e-6)
         weights = ridge_weights(design, wanted.to(design.dtype), strength)
@@ -77,7 +80,8 @@ def ridge_weights(design: Tensor, wanted: Tensor, strength: Tensor) -> Tensor:
     tensor([[[2.]]])
     """
     n_examples, size = design.shape[1:]
-    few = n_examples <= size
+    # One graph for supports of any size has the form that any size allows.
+    few = torch.compiler.is_exporting() or n_examples <= size
     gram = design @ design.mT if few else design.mT @ design
     penalty = strength[:, None, None] * torch.eye(
         gram.shape[-1], dtype=gram.dtype, device=gram.device

@@ -51,7 +51,9 @@ class PrototypicalHead(AbstractLearner):
             self.log_scale = nn.Parameter(torch.tensor(math.log(config.cosine_scale)))
         # Distances alone have nothing to train; an encoder in front of them has.
         self.traits = Traits(
-            trainable=config.distance == "cosine", input_kinds=frozenset({"vector"})
+            trainable=config.distance == "cosine",
+            input_kinds=frozenset({"vector"}),
+            one_graph=True,
         )
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
