@@ -98,11 +98,13 @@ class Heads(nn.Module):
 class Pretraining:
     """One run in a folder."""
 
-    def __init__(self, out: Path, data: Path, *, steps: int, seed: int, variant: str) -> None:
-        self.out, self.steps, self.seed, self.variant = out, steps, seed, variant
+    def __init__(
+        self, out: Path, data: Path, *, steps: int, seed: int, anatomy_images: int = 120
+    ) -> None:
+        self.out, self.steps, self.seed = out, steps, seed
         out.mkdir(parents=True, exist_ok=True)
         banks: list[Bank | DrawnBank] = [programs_bank(FAMILIES, seed=seed)]
-        self.anatomy = anatomy(120, seed=seed)
+        self.anatomy = anatomy(anatomy_images, seed=seed)
         self.handwriting = collection(data / f"{HANDWRITING[0]}.npz", *HANDWRITING)
         self.collections = [collection(data / f"{one[0]}.npz", *one) for one in ALLOWED]
         self.drawn = banks[0]
@@ -253,12 +255,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=250, help="steps between development tasks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--variant", default="")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    run = Pretraining(
-        asked.out, asked.data, steps=asked.steps, seed=asked.seed, variant=asked.variant
-    )
+    run = Pretraining(asked.out, asked.data, steps=asked.steps, seed=asked.seed)
     run.run(every=asked.every)
 
 
