@@ -38,6 +38,15 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"encoder": {"norm": "batch"}},
         {"encoder": {"norm": "running"}},
     ],
+    "auto": [
+        {
+            "choice": {
+                "members": ["learned/standardised/ridge/1", "learned/plain/ridge/0.1"],
+                "temperatures": [1.0, 2.0],
+            }
+        },
+        {"tried": 2, "hand_made": False},
+    ],
     "ensemble": [
         {"members": "nearest_centroid,ridge", "folds": 2, "copies": 2, "combine": "stacking"}
     ],

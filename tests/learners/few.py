@@ -7,6 +7,7 @@ from typing import Any
 from medmeta.learners import LEARNERS
 
 FEW: dict[str, dict[str, Any]] = {
+    "auto": {"tried": 3},
     "baseline": {"epochs": 10, "rate": 1.0},
     "baseline_plus_plus": {"epochs": 10, "rate": 0.3},
     "fine_tuning": {"test_steps": 5, "rate": 0.02},

@@ -17,7 +17,7 @@ from medmeta.errors import UnknownNameError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, check_task_fits
 from medmeta.learners._embedding import EmbeddingLearner
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
-from medmeta.learners.auto import auto
+from medmeta.learners.auto import automatic
 from medmeta.learners.baselines import (
     baseline,
     baseline_plus_plus,
@@ -77,7 +77,7 @@ __all__ = [
 LEARNERS: dict[str, LearnerSpec] = {
     spec.name: spec
     for spec in (
-        auto.SPEC,
+        automatic.SPEC,
         anil.SPEC,
         leo.SPEC,
         maml.SPEC,

@@ -16,9 +16,9 @@ HEADS: dict[TargetKind, dict[str, tuple[float, ...]]] = {
     "classes": {
         "centroid": (0.0,),
         "lda": (0.1, 0.01),
-        "ridge": (1.0, 0.1),
+        "ridge": (1.0, 0.1, 0.01),
         "logistic": (0.1, 0.01),
-        "kernel": (0.3,),
+        "kernel": (0.3, 0.03),
     },
     "values": {"ridge": (10.0, 1.0, 0.1, 0.01), "kernel": (1.0, 0.1)},
 }
@@ -27,7 +27,7 @@ HEAD_NAMES = ("centroid", "lda", "ridge", "logistic", "kernel")
 TOGETHER = "+"
 LEARNED = "learned"
 AVERAGE = "average"
-AVERAGED = 3
+AVERAGED = 5
 
 
 @dataclass(frozen=True)
@@ -117,4 +117,4 @@ def _on(subset: tuple[str, ...], kind: TargetKind) -> list[Candidate]:
 
 def default_of(parts: Sequence[str]) -> Candidate:
     """What is taken where nothing is searched: ridge on all parts, standardised."""
-    return Candidate(tuple(parts), "standardised", "ridge", 1.0)
+    return Candidate(tuple(parts), "standardised", "ridge", 0.1)

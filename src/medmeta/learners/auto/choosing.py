@@ -15,7 +15,7 @@ from medmeta.learners.auto.comparing import Compared, Rounds, average_of
 from medmeta.learners.auto.past import PastTasks, Weights
 from medmeta.settings import Settings
 
-TIE = 0.002
+TIE = 0.001
 """Candidates whose expected accuracies differ by less are as good as each other."""
 OF_VALUES = Weights(shot=1.0, prior=0.0, loss=1.0)
 

@@ -75,7 +75,7 @@ def _number(value: Any) -> float | None:
 
 def _reason(found: Found, search: Search) -> str:
     name = AVERAGE if found.place == len(found.candidates) else found.choice.name
-    what = "The average of the best three" if name == AVERAGE else name
+    what = "The average of the best few" if name == AVERAGE else name
     if found.rounds is None and search.target.kind == "values":
         return f"{what} is the default: with so few images nothing can be held out."
     if found.rounds is None:
