@@ -17,7 +17,8 @@ FEW = ("--way", "2", "--shot", "1", "--query", "1", "--steps", "3", "--validatio
 NARROW = ("--set", "encoder.options.width=8")
 MEASURED = ("--shot", "1", "--query", "1", "--episodes", "4", "--json")
 HEADS = {
-    "trained/scan": ("open_ms_longitudinal/patient01_study1_FLAIR.nii.gz", "nibabel/anatomical.nii"),
+    "trained/scan": ("open_ms_longitudinal/patient01_study1_FLAIR.nii.gz",
+                     "nibabel/anatomical.nii"),
     "trained/label": ("open_ms_longitudinal/patient01_gt.nii.gz",
                       "open_ms_longitudinal/patient03_gt.nii.gz"),
     "asked/scan": ("open_ms_longitudinal/patient01_study2_FLAIR.nii.gz",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-
 import torch
 from torch import Tensor, nn
 
 from medmeta.encoders._interface import AbstractEncoder
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
+from medmeta.foreign import PREFIX, made_outside
 
-PREFIX = "external:"
+__all__ = ["PREFIX", "ExternalEncoder", "import_external"]
 
 
 class ExternalEncoder(AbstractEncoder):
@@ -71,18 +70,7 @@ def import_external(name: str, *, allowed: bool) -> nn.Module:
     Foreign code runs only where ``allowed`` was said by the user, never because a card names it.
     Raises ``SettingsError``.
     """
-    if not allowed:
-        raise SettingsError(
-            f"{name} is code from outside medmeta; it is imported only with --allow-external."
-        )
-    path, _, factory = name.removeprefix(PREFIX).partition(":")
-    try:
-        module = getattr(importlib.import_module(path), factory)()
-    except Exception as error:  # it is another's code: anything may come
-        raise SettingsError(
-            f"{name} cannot be made ({error}); write it as external:package.module:factory, "
-            "where factory() gives a torch module."
-        ) from error
+    module = made_outside(name, allowed=allowed, gives="a torch module")
     if not isinstance(module, nn.Module):
         raise SettingsError(f"{name} gave {type(module).__name__}, not a torch module.")
     return module

@@ -71,6 +71,10 @@ Modalities = Annotated[
 Record = Annotated[
     str | None, typer.Option(help="Columns of the manifest that are learned from: age,sex,crp.")
 ]
+TextEncoder = Annotated[
+    str | None,
+    typer.Option(help="Of free text: external:package.module:factory, with --allow-external."),
+]
 Use = Annotated[
     str | None, typer.Option(help="Of image and record, what is learned from: both, image, record.")
 ]

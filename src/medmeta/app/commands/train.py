@@ -29,6 +29,7 @@ from medmeta.app.commands.options import (
     Spacing,
     Split,
     Standardise,
+    TextEncoder,
     Tile,
     TimePoint,
     Tissue,
@@ -98,6 +99,7 @@ def train(
     csv_rate: CsvRate = None,
     modalities: Modalities = None,
     record: Record = None,
+    text_encoder: TextEncoder = None,
     use: Use = None,
     task_by: Annotated[
         str | None, typer.Option(help="Draw each task within one group: sex,age_band,site.")
