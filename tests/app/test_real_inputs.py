@@ -50,6 +50,7 @@ def heads(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (("--slices", "3", "--size", "32"), 3),
         (("--depth", "16", "--size", "16", "--spacing", "any"), 1),
+        (("--depth", "16", "--size", "16", "--spacing", "12"), 1),
         (("--depth", "8", "--size", "32", "--spacing", "any", "--encoder", "slicewise"), 1),
     ],
 )

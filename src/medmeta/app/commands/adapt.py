@@ -29,6 +29,7 @@ from medmeta.app.commands.options import (
     ExpectSha256,
     Group,
     Plane,
+    Resample,
     SkipBad,
     Slices,
     SlideMpp,
@@ -76,6 +77,7 @@ def adapt(
     plane: Plane = None,
     time_point: TimePoint = None,
     spacing: Spacing = None,
+    resample: Resample = None,
     csv_rate: CsvRate = None,
     slide_mpp: SlideMpp = None,
     split: Split = None,
@@ -120,14 +122,9 @@ def adapt(
     keep_freed_memory()
     loaded = load_model(model, expected_sha256=expect_sha256, allow_external=allow_external)
     loaded = loaded.reading(
-        window=window,
-        slices=slices,
-        plane=plane,
-        time_point=time_point,
-        spacing=spacing,
-        csv_rate=csv_rate,
-        slide_mpp=slide_mpp,
-    )
+        window=window, slices=slices, plane=plane, time_point=time_point, spacing=spacing,
+        resample=resample, csv_rate=csv_rate, slide_mpp=slide_mpp,
+    )  # fmt: skip
     if task == SEGMENTATION:
         if head or set_ or standardise:
             raise SettingsError("--head, --set and --standardise are for classification.")

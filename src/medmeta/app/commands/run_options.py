@@ -38,6 +38,7 @@ PREPROCESSING = (
     "time_point",
     "depth",
     "spacing",
+    "resample",
     "mpp",
     "slide_mpp",
     "tile",
