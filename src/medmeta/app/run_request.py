@@ -126,6 +126,9 @@ def with_record(request: AnyRequest) -> AnyRequest:
         pictures=request.preprocessing.has_picture,
     )
     found = [scan(path, skip_bad=True, asked=asked).index for path in request.sources]
+    if not any(len(index) for index in found):  # then it is the rows that are at fault
+        for path in request.sources:
+            scan(path, skip_bad=request.skip_bad, asked=asked)
     texts = [record_texts(index, names) for index in found]
     schema = RecordSchema.of(names, texts, encoder=request.text_encoder)
     prepared = request.preprocessing.model_copy(update={"record": schema})

@@ -157,6 +157,32 @@ class RecordSchema(BaseModel):
             found.append(f"{', '.join(empty)}: not known of any patient.")
         return found
 
+    def without_example(
+        self, support: NDArray[np.float32], asked: NDArray[np.float32]
+    ) -> list[str]:
+        """What is known of those asked about, and of no labelled patient.
+
+        Both ``(n, size)``, as encoded. Standardising takes such a thing for not known.
+        """
+        found, first = [], 0
+        for column in self.columns:
+            part = slice(first, first + column.size)
+            first += column.size
+            learned, told = (~np.isnan(rows[:, part]).all(1) for rows in (support, asked))
+            if told.any() and not learned.any():
+                found.append(f"{column.name}: not known of any labelled patient, and not used.")
+            elif column.kind == "category":
+                there = (support[learned, part] > 0).any(0)
+                wanted = (asked[told, part] > 0).any(0) & ~there
+                names = [n for n, w in zip(column.categories, wanted.tolist(), strict=True) if w]
+                if names:
+                    which = ", ".join(names)
+                    found.append(
+                        f"{column.name}: no labelled patient has {which}, so that it says nothing "
+                        "of those asked about."
+                    )
+        return found
+
 
 def bag_of_words(text: str) -> NDArray[np.float32]:
     """A text as the counts of its words in ``WORDS`` bins; the same word falls into the same.
