@@ -130,7 +130,7 @@ def adapt(
             raise SettingsError("--head, --set and --standardise are for classification.")
         learn_masks(
             loaded, support, out, seed=seed, skip_bad=skip_bad, split=split or "",
-            clean=clean_masks, as_json=as_json,
+            clean=clean_masks, estimate=not no_estimate, as_json=as_json,
         )  # fmt: skip
         return
     if loaded.card["target"]["kind"] == "masks":

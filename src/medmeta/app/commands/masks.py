@@ -51,9 +51,11 @@ def learn_masks(
     skip_bad: bool,
     split: str,
     clean: bool,
+    estimate: bool,
     as_json: bool,
 ) -> None:
     """Learn to mark what is marked in a support, save the predictor and tell of it."""
+    from medmeta.app.held_out_masks import HELD_OUT, sentences
     from medmeta.app.mask_workbench import adapt_masks
     from medmeta.app.prepared import prepared
     from medmeta.data.mask_sources import open_mask_source
@@ -67,7 +69,7 @@ def learn_masks(
     if unknown := unknown_patients(source.index):
         notes.append(f"{unknown}: use images of different patients, and ask about others.")
     started = time.perf_counter()
-    predictor = adapt_masks(loaded, source, seed=seed)
+    predictor = adapt_masks(loaded, source, seed=seed, estimate=estimate)
     digest = predictor.save(out)
     seconds = time.perf_counter() - started
     counts = {
@@ -83,6 +85,7 @@ def learn_masks(
                 "structures": counts,
                 "images": len(source),
                 "seconds": round(seconds, 3),
+                "held_out": predictor.card.get(HELD_OUT, []),
                 "notes": notes,
             }
         )
@@ -96,7 +99,7 @@ def learn_masks(
         "SHA-256 of its card": digest,
     }
     show_facts("Adapted", facts)
-    for note in notes:
+    for note in [*(sentences(predictor.card) if estimate else ()), *notes]:
         say(note)
     say(f"Next: {command_line('predict', out)} IMAGES --out masks")
 
@@ -150,7 +153,7 @@ def _tell(out: Path, rows: list[WrittenMask], *, as_json: bool) -> None:
                 [
                     row.file, name, pixels, "–" if size is None else f"{size:.4g} {unit}",
                     "–" if sure != sure else f"{sure:.2f}",
-                    "–" if expected is None else f"{expected:.2f}",
+                    "–" if expected is None or expected != expected else f"{expected:.2f}",
                 ]
             )  # fmt: skip
     header = ["mask", "structure", "pixels", "size", "confidence", "Dice to expect"]
@@ -165,7 +168,7 @@ def _row(row: WrittenMask) -> dict[str, Any]:
             "pixels": pixels,
             "size_mm": size,
             "confidence": None if sure != sure else sure,
-            "expected_dice": expected,
+            "expected_dice": None if expected != expected else expected,
         }
         for name, pixels, size, sure, expected in row.sizes
     ]
