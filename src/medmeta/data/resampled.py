@@ -62,10 +62,7 @@ def at_spacing(
     size of its voxels is not known, or for colours.
     """
     wanted = preprocessing.spacing_mm
-    steps = [scan.spacing[axis] for axis in _PLANE_AXES[preprocessing.plane]]
-    if scan.kind != "nifti":  # series keep the slices that were taken
-        steps = list(scan.spacing)
-    known = [abs(step) for step in steps if step]
+    known = [step for step in steps_as_shown(scan, preprocessing.plane) if step]
     if wanted is None or len(known) < 3:
         raise UnreadableImageError(
             f"{scan.where}: does not say how large its voxels are; {LEAVE_OUT}"
@@ -83,6 +80,14 @@ def at_spacing(
     found = ndimage.map_coordinates(volume, places, order=1, cval=0.0)
     grey = np.rint(np.clip(found, 0, 255)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(grey, (preprocessing.channels, *size)))
+
+
+def steps_as_shown(scan: Scan, plane: str) -> tuple[float | None, float | None, float | None]:
+    """Mm between slices, rows and columns as they are shown; None where it is not known."""
+    # Series keep the slices that were taken; NIfTI is cut.
+    axes = _PLANE_AXES[plane if scan.kind == "nifti" else "axial"]
+    between, rows, columns = (scan.spacing[axis] for axis in axes)
+    return abs(between) if between else None, rows, columns
 
 
 def _shown_shape(scan: Scan, plane: str) -> tuple[int, int]:

@@ -39,6 +39,9 @@ Uncertainty = Annotated[
 Tiles = Annotated[
     bool, typer.Option("--tiles", help="Of masks: large pictures in parts, at their own scale.")
 ]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Of masks: hold them against those of images and masks.")
+]
 InMm = Annotated[bool, typer.Option("--in-mm", help="Of masks: insist on areas in mm² or mm³.")]
 
 
@@ -114,6 +117,7 @@ def mark(
     uncertainty: bool,
     tiles: bool,
     in_mm: bool,
+    measure: bool,
     allow_external: bool,
     expect_sha256: str | None,
     as_json: bool,
@@ -122,6 +126,7 @@ def mark(
     from medmeta.app.mask_answers import mark_images
     from medmeta.app.mask_files import Format, write_masks
     from medmeta.app.mask_workbench import load_mask_predictor
+    from medmeta.app.measured_masks import groups_of, in_all, measured_images, true_masks
 
     if form not in get_args(Format):
         raise SettingsError(f"--format {form}: choose {', '.join(get_args(Format))}.")
@@ -131,19 +136,30 @@ def mark(
     loaded = load_mask_predictor(
         predictor, expected_sha256=expect_sha256, allow_external=allow_external
     )
+    if measure and len(images) != 1:
+        raise SettingsError("--measure: name one folder of images and masks, or one manifest.")
+    truth = true_masks(loaded, images[0]) if measure else None
+    how = {"uncertainty": uncertainty, "tiles": tiles, "in_mm": in_mm}
     with waiting() as progress:
-        marked = mark_images(
-            loaded, images, uncertainty=uncertainty, tiles=tiles, in_mm=in_mm,
-            progress=partial(progress, "marking"),
-        )  # fmt: skip
+        told = partial(progress, "marking")
+        if truth is None:
+            marked = mark_images(loaded, images, **how, progress=told)
+        else:
+            marked = measured_images(loaded, truth, **how, progress=told)
         chosen: Any = form
         rows = write_masks(out, marked, loaded.structures, form=chosen, overlays=overlays)
-    _tell(out, rows, as_json=as_json)
+    found = None
+    if truth is not None:
+        found = in_all([row.measured for row in rows], loaded.structures, groups_of(truth))
+    _tell(out, rows, found, as_json=as_json)
 
 
-def _tell(out: Path, rows: list[WrittenMask], *, as_json: bool) -> None:
+def _tell(
+    out: Path, rows: list[WrittenMask], found: list[dict[str, Any]] | None, *, as_json: bool
+) -> None:
     if as_json:
-        emit_json({"masks": str(out), "images": [_row(row) for row in rows]})
+        listed = [_row(row) for row in rows]
+        emit_json({"masks": str(out), "images": listed, "measured": found})
         return
     table = []
     for row in rows:
@@ -158,7 +174,25 @@ def _tell(out: Path, rows: list[WrittenMask], *, as_json: bool) -> None:
             )  # fmt: skip
     header = ["mask", "structure", "pixels", "size", "confidence", "Dice to expect"]
     show_table("Masks", header, table)
+    if found is not None:
+        _show_measured(found)
     say(f"{len(rows)} masks and their table are in {out}")
+
+
+def _show_measured(found: list[dict[str, Any]]) -> None:
+    """Against the truth, by structure; lengths in mm where the size of pixels is known."""
+
+    def shown(figure: dict[str, float | None]) -> str:
+        mean, low, high = (figure[key] for key in ("mean", "low", "high"))
+        if mean is None:
+            return "–"
+        between = "" if low is None else f" [{low:.2f}, {high:.2f}]"
+        return f"{mean:.2f}{between}"
+
+    names = ("dice", "iou", "hd95", "surface_dice", "size_error", "centreline_dice")
+    table = [[row["structure"], row["images"], *(shown(row[n]) for n in names)] for row in found]
+    header = ["structure", "images", "Dice", "IoU", "HD95", "surface Dice", "size error", "clDice"]
+    show_table("Against the truth [95 % interval]", header, table)
 
 
 def _row(row: WrittenMask) -> dict[str, Any]:
