@@ -165,6 +165,15 @@ def overlay(shown: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uin
     return colour
 
 
+def structure_colour(number: int) -> str:
+    """The colour of a structure's outline, as a page writes it.
+
+    >>> structure_colour(1)
+    '#e62828'
+    """
+    return "#" + "".join(f"{level:02x}" for level in _COLOURS[(number - 1) % len(_COLOURS)])
+
+
 def _plain(path: Path) -> str:
     """A file's name without what a file system may not bear."""
     stem = path.name.split(".")[0] or "image"
