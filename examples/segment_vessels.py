@@ -56,7 +56,7 @@ def main() -> None:
         medmeta.train(request, run, sources=[training])
         model = medmeta.load_model(run)
         first = np.arange(3)
-        predictor = medmeta.adapt_masks(model, asked.take(first))
+        predictor = medmeta.adapt_masks(model, asked.take(first), estimate=True)
         others = np.flatnonzero(~np.isin(asked.groups, asked.groups[first]))[:20]
         answer = predictor.answer(asked.gather(others), uncertainty=True)
     marked, truth = answer.probabilities.argmax(1), asked.gather_masks(others).astype(np.int64)

@@ -280,11 +280,13 @@ def check_input_fits(traits: Traits, spec: InputSpec, *, name: str) -> None:
         raise UnsupportedTaskError(f"{name} takes inputs of kind {takes}, not {spec.kind}.")
 
 
-def task_loss(predictions: Tensor, labels: Tensor, target: Target) -> Tensor:
+def task_loss(predictions: Tensor, labels: Tensor, target: Target, *, focal: float = 0.0) -> Tensor:
     """Mean loss of each task, ``(T,)``.
 
     ``predictions`` ``(T, Q, size, *space)``; cross-entropy for classes, and for masks with the soft
-    Dice loss added (labels of -1 count nothing); squared error for values.
+    Dice loss added (labels of -1 count nothing); squared error for values. ``focal`` above 0 weighs
+    each cross-entropy by ``(1 - p) ** focal``, ``p`` being what is given to the true class (Lin et
+    al. 2017, equation 4): pixels that are right already count less.
 
     >>> logits = torch.zeros(2, 3, 5)
     >>> task_loss(logits, torch.zeros(2, 3, dtype=torch.long), Target("classes", 5))
@@ -294,6 +296,8 @@ def task_loss(predictions: Tensor, labels: Tensor, target: Target) -> Tensor:
         return (predictions - labels).square().flatten(1).mean(1)
     logits = predictions.to(torch.promote_types(predictions.dtype, torch.float32)).flatten(0, 1)
     losses = F.cross_entropy(logits, labels.flatten(0, 1), ignore_index=-1, reduction="none")
+    if focal:
+        losses = (1 - (-losses).exp()) ** focal * losses
     losses = losses.reshape(labels.shape[0], -1)
     counted = (labels.flatten(1) >= 0).sum(1).clamp(min=1)
     mean = losses.sum(1) / counted

@@ -101,6 +101,36 @@ def test_a_record_alone(clinic: Path, tmp_path: Path) -> None:
     assert "sex: X is none that was learned from" in ended.err
 
 
+def test_free_text_by_an_encoder_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fevers.py").write_text(
+        "def counts():\n    return lambda texts: [[t.count('fever'), len(t)] for t in texts]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    source, run, predictor = tmp_path / "notes.csv", tmp_path / "run", tmp_path / "predictor"
+    said = ("no complaint of any kind today, Mr Doe", "fever and again fever since Sunday, Mr Doe")
+    rows = [f'"{said[i % 2]} {i}",{"ab"[i % 2]}' for i in range(16)]
+    source.write_text("\n".join(["note,label", *rows]) + "\n")
+    words = ("train", "--source", source, "--record", "note", "--use", "record", *FEW, "--out", run)
+    encoder = ("--text-encoder", "external:fevers:counts")
+    refused(*words, *encoder, says="only with --allow-external")
+    bare = ("train", "--source", source, *FEW, "--out", run, *encoder)
+    refused(*bare, says="--text-encoder goes with --record")
+    ended = medmeta(*words, *encoder, "--allow-external")
+    assert ended.code == 0, ended
+    refused("adapt", source, "--model", run, "--out", predictor, says="only with --allow-external")
+    words = ("adapt", source, "--model", run, "--out", predictor, "--allow-external")
+    assert medmeta(*words).code == 0
+    asked = ("predict", predictor, source, "--out", tmp_path / "answers.csv")
+    refused(*asked, says="only with --allow-external")
+    told = medmeta(*asked, "--allow-external", "--json")
+    assert told.json()["right"] == 16
+    kept = b"".join(p.read_bytes() for p in tmp_path.rglob("p*r/*") if p.is_file())
+    assert b"Doe" not in kept
+    assert b"fever and" not in kept
+
+
 def test_what_cannot_be_done_is_refused(clinic: Path, tmp_path: Path) -> None:
     source, out = clinic / "patients.csv", tmp_path / "run"
     train = ("train", "--source", source, *FEW, "--out", out)

@@ -47,6 +47,20 @@ def test_the_dice_loss_is_monai_s() -> None:
     torch.testing.assert_close(whole, ours + entropy)
 
 
+def test_the_focal_loss_is_monai_s() -> None:
+    losses = pytest.importorskip("monai.losses", reason="the extra segmentation")
+    logits = torch.randn(3, 4, 6, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(4, (3, 6, 5), generator=torch.Generator().manual_seed(1))
+    theirs = losses.FocalLoss(
+        to_onehot_y=True, gamma=2.0, use_softmax=True, include_background=True, reduction="none"
+    )(logits, labels[:, None]).sum(1).flatten(1).mean(1)  # fmt: skip
+    target = Target("masks", 4)
+    whole = task_loss(logits[:, None], labels[:, None], target, focal=2.0)
+    torch.testing.assert_close(whole - soft_dice_loss(logits, labels), theirs)
+    plain = task_loss(logits[:, None], labels[:, None], target, focal=0.0)
+    torch.testing.assert_close(plain, task_loss(logits[:, None], labels[:, None], target))
+
+
 def test_unlabelled_pixels_count_nothing() -> None:
     logits = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.randint(2, (1, 4, 4), generator=torch.Generator().manual_seed(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from medmeta.data.manifest_table import MANIFEST_SUFFIXES
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.sources import open_source, row_name
 from medmeta.errors import DataError, SettingsError
+from medmeta.input_parts import RECORD
 
 
 def needs_table(preprocessing: Preprocessing) -> bool:
@@ -40,6 +42,10 @@ def answer_table(
         skip_bad=skip_bad,
         progress=progress,
     )
+    prepared = predictor.preprocessing
+    if prepared.record is not None and prepared.has_record:
+        new = prepared.record.without_example(predictor.beside[RECORD], asked.beside[RECORD])
+        asked = replace(asked, notes=(*asked.notes, *new))
     return asked, predictor.predict(asked.pixels, asked.beside)
 
 

@@ -253,6 +253,18 @@ class PredictorCard(_Built):
         return self
 
 
+class _HeldOut(Card):
+    """What marked images showed of one structure when they were left out."""
+
+    structure: str
+    dice: Annotated[float, Field(ge=0, le=1)]
+    low: Annotated[float, Field(ge=0, le=1)] | None
+    high: Annotated[float, Field(ge=0, le=1)] | None
+    agreement: Annotated[float, Field(ge=0, le=1)]
+    images: Annotated[int, Field(ge=1)]
+    groups: Annotated[int, Field(ge=1)]
+
+
 class MaskPredictorCard(_Built):
     """The card of a predictor of masks."""
 
@@ -261,6 +273,7 @@ class MaskPredictorCard(_Built):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     model: _Facts
     support: _Support
+    held_out: list[_HeldOut] = []
 
     @model_validator(mode="after")
     def _names_fit(self) -> MaskPredictorCard:

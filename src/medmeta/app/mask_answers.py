@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from medmeta.data.mask_shape import restored
 from medmeta.data.medical import read_slices, slices_of
 from medmeta.data.preprocess import Preprocessing, prepare
 from medmeta.data.readers import read_image
+from medmeta.data.resampled import steps_as_shown
 from medmeta.errors import SettingsError, UnreadableImageError
 
 _TOGETHER = 16
@@ -27,8 +28,9 @@ class MarkedImage:
 
     ``shown`` are uint8 ``(H, W)`` or ``(H, W, 3)``, one or ``n``; ``mask`` uint8 ``(n, H, W)``;
     ``confidence`` ``(K,)`` is the mean probability within each structure (NaN where none is
-    marked), ``expected_dice`` ``(K,)`` is without the truth. ``uncertainty`` ``(n, H, W)`` is None
-    unless it was asked for. ``plane`` is that which a NIfTI volume was cut in.
+    marked), ``expected_dice`` ``(K,)`` is without the truth, ``measured`` against it, of each
+    structure. ``uncertainty`` ``(n, H, W)`` is None unless it was asked for. ``plane`` is that
+    which a NIfTI volume was cut in.
     """
 
     asked: Asked
@@ -38,11 +40,13 @@ class MarkedImage:
     expected_dice: NDArray[np.float64] | None = None
     uncertainty: NDArray[np.float32] | None = None
     plane: str = "axial"
+    measured: tuple[Mapping[str, float], ...] = ()
 
     @property
     def spacing(self) -> tuple[float | None, float | None, float | None]:
-        """In mm, between slices, rows and columns; None where it is not known."""
-        return (None, None, None) if self.asked.scan is None else self.asked.scan.spacing
+        """In mm, between slices, rows and columns as shown; None where it is not known."""
+        scan = self.asked.scan
+        return (None, None, None) if scan is None else steps_as_shown(scan, self.plane)
 
     def size_of(self, structure: int) -> tuple[int, float | None]:
         """Pixels of a structure, and its area (mm²) or volume (mm³) where spacing is known."""
@@ -75,12 +79,28 @@ def mark_images(
     found = find_asked(paths)
     if found.problems:
         raise UnreadableImageError("; ".join(text for _, text in found.problems[:3]))
+    yield from mark_each(
+        predictor, found.asked, uncertainty=uncertainty, tiles=tiles, in_mm=in_mm,
+        progress=progress,
+    )  # fmt: skip
+
+
+def mark_each(
+    predictor: SavedMaskPredictor,
+    asked: Sequence[Asked],
+    *,
+    uncertainty: bool = False,
+    tiles: bool = False,
+    in_mm: bool = False,
+    progress: Progressed | None = None,
+) -> Iterator[MarkedImage]:
+    """The same of images that were found already."""
     if in_mm:
-        _check_spacing(found.asked, predictor.preprocessing)
-    for done, asked in enumerate(found.asked, start=1):
-        yield _marked(predictor, asked, uncertainty=uncertainty, tiles=tiles)
+        _check_spacing(asked, predictor.preprocessing)
+    for done, item in enumerate(asked, start=1):
+        yield _marked(predictor, item, uncertainty=uncertainty, tiles=tiles)
         if progress is not None:
-            progress(done, len(found.asked))
+            progress(done, len(asked))
 
 
 def _check_spacing(asked: Sequence[Asked], preprocessing: Preprocessing) -> None:

@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -34,6 +34,7 @@ class WrittenMask:
     file: str
     sizes: tuple[tuple[str, int, float | None, float, float | None], ...]
     slices: int
+    measured: tuple[Mapping[str, float], ...] = ()
 
 
 def write_masks(
@@ -112,7 +113,8 @@ def _written(
         for place, entropy in enumerate(one.uncertainty):
             grey = np.rint(255 * np.clip(entropy, 0, 1)).astype(np.uint8)
             Image.fromarray(grey).save(folder / f"{name}-uncertainty-{place:04d}.png")
-    return WrittenMask(one.asked.path, file, _sizes(one, structures), len(one.mask))
+    sizes = _sizes(one, structures)
+    return WrittenMask(one.asked.path, file, sizes, len(one.mask), one.measured)
 
 
 def _sizes(
@@ -127,17 +129,22 @@ def _sizes(
 
 
 def table(rows: Sequence[WrittenMask]) -> str:
-    """A row for each image and structure; ``area_mm2`` of pictures, ``volume_mm3`` of volumes."""
+    """A row for each image and structure; ``area_mm2`` of pictures, ``volume_mm3`` of volumes.
+
+    Where there was a truth, what was measured against it stands behind.
+    """
+    figures = list(rows[0].measured[0]) if rows and rows[0].measured else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ["path", "mask", "structure", "pixels", "area_mm2", "volume_mm3", "confidence"]
-    writer.writerow([*header, "expected_dice", "slices"])
+    writer.writerow([*header, "expected_dice", "slices", *figures])
     for row in rows:
-        for name, pixels, size, sure, expected in row.sizes:
+        for number, (name, pixels, size, sure, expected) in enumerate(row.sizes):
             flat = row.slices == 1
             cells = [_cell(size if flat else None), _cell(None if flat else size)]
             measured = [_cell(sure), _cell(expected), row.slices]
-            writer.writerow([str(row.path), row.file, name, pixels, *cells, *measured])
+            against = [_cell(row.measured[number][figure]) for figure in figures]
+            writer.writerow([str(row.path), row.file, name, pixels, *cells, *measured, *against])
     return text.getvalue()
 
 
@@ -156,6 +163,15 @@ def overlay(shown: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uin
     for number in np.unique(mask[mask > 0]).tolist():
         colour[(mask == number) & ~same] = _COLOURS[(number - 1) % len(_COLOURS)]
     return colour
+
+
+def structure_colour(number: int) -> str:
+    """The colour of a structure's outline, as a page writes it.
+
+    >>> structure_colour(1)
+    '#e62828'
+    """
+    return "#" + "".join(f"{level:02x}" for level in _COLOURS[(number - 1) % len(_COLOURS)])
 
 
 def _plain(path: Path) -> str:

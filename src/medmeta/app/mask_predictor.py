@@ -32,12 +32,14 @@ class MaskAnswer:
     """What is said of ``Q`` images: ``probabilities`` ``(Q, K + 1, H, W)``, background first.
 
     ``uncertainty`` ``(Q, H, W)`` is the entropy of the mean answer over its largest possible value;
-    ``expected_dice`` ``(Q, K)`` how far the answers agree, which stands in for the Dice that cannot
-    be measured without the truth. Both only where several answers were asked for.
+    ``agreement`` ``(Q, K)`` the mean Dice of several answers with their mean. Both only where
+    several were asked for. ``expected_dice`` ``(Q, K)`` is the agreement, brought down to what
+    marked images showed when they were left out; NaN of structures where none could be.
     """
 
     probabilities: Probabilities
     uncertainty: NDArray[np.float32] | None = None
+    agreement: NDArray[np.float64] | None = None
     expected_dice: NDArray[np.float64] | None = None
 
 
@@ -79,7 +81,28 @@ class SavedMaskPredictor:
         members = self._members(pixels)
         mean: Probabilities = np.mean(np.stack(members), axis=0)
         entropy = -(mean * np.log(np.maximum(mean, 1e-9))).sum(1) / np.log(mean.shape[1])
-        return MaskAnswer(mean, entropy.astype(np.float32), _agreement(members))
+        agreed = _agreement(members)
+        return MaskAnswer(mean, entropy.astype(np.float32), agreed, self._expected(agreed))
+
+    def _expected(self, agreement: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the Dice may be where answers agree so far, by the images that were left out."""
+        found = {row["structure"]: row for row in self.card.get("held_out") or ()}
+        shares = np.array(
+            [
+                found[name]["dice"] / max(0.05, found[name]["agreement"])
+                if name in found
+                else np.nan
+                for name in self.structures
+            ]
+        )
+        return np.asarray(np.clip(agreement * shares, 0, 1))
+
+    def of_rows(self, rows: NDArray[np.int64]) -> SavedMaskPredictor:
+        """The task learned again from some of its images."""
+        pixels, masks = self.pixels[rows], self.masks[rows]
+        support = self._support(pixels, masks)
+        task = replace(self.task, support=support, predictor=self._adapted(support))
+        return replace(self, task=task, pixels=pixels, masks=masks)
 
     def _members(self, pixels: NDArray[np.uint8]) -> list[Probabilities]:
         """Answers as it is, to mirror images, and from parts of the support, each by itself."""

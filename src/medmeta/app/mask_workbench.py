@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medmeta.app.cards import MaskPredictorCard, check_card
+from medmeta.app.held_out_masks import with_held_out
 from medmeta.app.mask_predictor import SavedMaskPredictor, labelled
 from medmeta.app.models import LoadedModel, assemble, blamed_on
 from medmeta.app.predictor import SUPPORT
@@ -27,11 +28,14 @@ from medmeta.version import __version__
 MASK_FORMAT = "medmeta-mask-predictor/1"
 
 
-def adapt_masks(model: LoadedModel, support: Source, *, seed: int = 0) -> SavedMaskPredictor:
+def adapt_masks(
+    model: LoadedModel, support: Source, *, seed: int = 0, estimate: bool = False
+) -> SavedMaskPredictor:
     """Learn one task of masks from a source of images with masks: all structures that it marks.
 
-    Raises ``SamplingError`` where nothing is marked, ``UnsupportedTaskError`` where the model is
-    not for masks or takes fewer structures.
+    ``estimate``: also find out how well, by leaving out marked images. Raises ``SamplingError``
+    where nothing is marked, ``UnsupportedTaskError`` where the model is not for masks or takes
+    fewer structures.
     """
     if not 0 <= seed < 2**63:
         raise SettingsError(f"--seed {seed}: a seed is 0 or more, and less than 2^63.")
@@ -68,7 +72,8 @@ def adapt_masks(model: LoadedModel, support: Source, *, seed: int = 0) -> SavedM
             "volumes": support.n_volumes,
         },
     }
-    return _adapted(model.learner, card, pixels, masks, target)
+    predictor = _adapted(model.learner, card, pixels, masks, target)
+    return with_held_out(predictor, support.groups) if estimate else predictor
 
 
 def is_mask_predictor(folder: Path) -> bool:

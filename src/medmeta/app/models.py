@@ -18,6 +18,7 @@ from medmeta import box
 from medmeta.app.cards import EvaluationCard, ModelCard, ShiftCard, check_card, spec_from_card
 from medmeta.app.run_folder import SEEN, hashes_from_bytes, load_seen
 from medmeta.data.preprocess import Preprocessing
+from medmeta.data.sentences import permit
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import InputSpec, Target
 from medmeta.errors import CheckpointError, MedmetaError, SettingsError, UnsupportedTaskError
@@ -139,8 +140,12 @@ def input_spec_from(card: Mapping[str, Any]) -> InputSpec:
 def assemble(card: Mapping[str, Any], *, allow_external: bool = False) -> AbstractLearner:
     """A learner of the kind that a checked card describes, with fresh weights.
 
-    Raises ``MedmetaError`` where there is no such learner.
+    Raises ``MedmetaError`` where there is no such learner, or where it needs code from outside
+    that was not allowed.
     """
+    record = Preprocessing.model_validate(card["preprocessing"]).record
+    for encoder in record.encoders if record is not None else ():
+        permit(encoder, allowed=allow_external)
     return build_learner(
         card["learner"],
         card["options"],

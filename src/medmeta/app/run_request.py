@@ -18,6 +18,7 @@ from medmeta.data.mask_sources import open_mask_source
 from medmeta.data.patients import unknown_patients
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.records import RecordSchema
+from medmeta.data.sentences import permit
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source, scan
 from medmeta.encoders import Norm
@@ -37,7 +38,8 @@ class RunRequest(Settings):
     ``sources`` are folders, manifests or npz files; ``options`` are the learner's own
     (``inner_rate``, ``encoder.options.width``). ``device`` ``auto`` takes a GPU where there is one.
     ``split`` takes only the images that each source itself says are of it; ``standardise`` brings
-    grey levels together by a column, such as the site. ``record`` names columns between commas.
+    grey levels together by a column, such as the site. ``record`` names columns between commas;
+    ``text_encoder`` (``external:package.module:factory``) makes vectors of those of free text.
     """
 
     sources: tuple[Path, ...] = ()
@@ -51,6 +53,7 @@ class RunRequest(Settings):
     training: TrainingSettings = TrainingSettings()
     validation: Validation = "auto"
     record: str = ""
+    text_encoder: str = ""
     split: str = ""
     standardise: str = ""
     skip_bad: bool = False
@@ -125,10 +128,17 @@ def usable_device(name: str) -> str:
 def with_record(request: AnyRequest) -> AnyRequest:
     """The request with what the columns of ``--record`` hold in its sources, if it names any.
 
-    Raises ``DataError`` for a column without an entry.
+    Raises ``DataError`` for a column without an entry, ``SettingsError`` for an encoder of
+    sentences without one to encode.
     """
     names = [name.strip().lower() for name in request.record.split(",") if name.strip()]
+    if request.text_encoder:
+        if not names:
+            raise SettingsError("--text-encoder goes with --record, which names its columns.")
+        permit(request.text_encoder, allowed=request.allow_external)
     if request.preprocessing.record is not None:
+        for encoder in request.preprocessing.record.encoders:
+            permit(encoder, allowed=request.allow_external)
         return request
     if not names:
         if request.preprocessing.use != "both":
@@ -144,7 +154,11 @@ def with_record(request: AnyRequest) -> AnyRequest:
         pictures=request.preprocessing.has_picture,
     )
     found = [scan(path, skip_bad=True, asked=asked).index for path in request.sources]
-    schema = RecordSchema.of(names, [record_texts(index, names) for index in found])
+    if not any(len(index) for index in found):  # then it is the rows that are at fault
+        for path in request.sources:
+            scan(path, skip_bad=request.skip_bad, asked=asked)
+    texts = [record_texts(index, names) for index in found]
+    schema = RecordSchema.of(names, texts, encoder=request.text_encoder)
     prepared = request.preprocessing.model_copy(update={"record": schema})
     return request.model_copy(update={"preprocessing": prepared})
 

@@ -26,13 +26,15 @@ class Asked:
     """What a manifest is asked for beside labels.
 
     ``modalities``: the columns that name a file of each; none: the column ``path``. ``spacing``
-    ``any``: files of one patient may lie on different grids. ``texts``: columns to keep as they
-    are. ``pictures``: whether rows have any. ``labelled``: whether they must say a label or value.
+    ``any``: files of one patient may lie on different grids; ``resample`` not ``no``: NIfTI files
+    may. ``texts``: columns to keep as they are. ``pictures``: whether rows have any. ``labelled``:
+    whether they must say a label or value.
     ``masks``: each names the file of a mask.
     """
 
     modalities: tuple[str, ...] = ()
     spacing: str = "same"
+    resample: str = "no"
     texts: tuple[str, ...] = ()
     pictures: bool = True
     labelled: bool = True
@@ -224,7 +226,8 @@ def _with_parts(rows: list[_Row], asked: Asked, root: Path, problems: list[Probl
     """Rows with the files of their modalities; the first that is there stands for the row."""
     locate, kept = Locator(root), []
     for row in rows:
-        found = find_parts(row.cells, asked.modalities, locate, root=root, spacing=asked.spacing)
+        grids = {"spacing": asked.spacing, "resample": asked.resample}
+        found = find_parts(row.cells, asked.modalities, locate, root=root, **grids)
         if isinstance(found, str):
             problems.append(Problem("error", f"row {row.number}", found))
             continue

@@ -56,6 +56,15 @@ def read_pairs(root: Path) -> tuple[SourceIndex, list[Path]]:
     return with_scans(table_of_files(resolved, files, None, problems), scans), chosen
 
 
+def holds_pairs(path: Path) -> bool:
+    """Whether it is a folder of images with a folder of masks in it.
+
+    >>> holds_pairs(Path("no such folder"))
+    False
+    """
+    return path.is_dir() and None not in (_folder(path, IMAGES), _folder(path, MASKS))
+
+
 def declared_structures(root: Path) -> dict[int, str] | None:
     """What ``structures.csv`` beside the masks says: columns ``value`` and ``name``.
 

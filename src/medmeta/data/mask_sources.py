@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from medmeta.data.manifest_table import MANIFEST_SUFFIXES
 from medmeta.data.mask_archive import read_masked_archive
 from medmeta.data.mask_files import named_values, numbered, read_mask, upright_size
 from medmeta.data.mask_pairs import declared_structures, read_pairs
-from medmeta.data.mask_shape import prepare_mask
+from medmeta.data.mask_shape import UNLABELLED, prepare_mask
 from medmeta.data.mask_volumes import read_volume_mask
 from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing
@@ -91,6 +91,50 @@ def open_mask_source(
         found, preprocessing=preprocessing, cache=cache, skip_bad=skip_bad, progress=progress
     )
     return replace(source, masks=masks)
+
+
+@dataclass(frozen=True)
+class TrueMasks:
+    """Images with their own masks, as they are on disk.
+
+    ``masks`` hold for each image int64 ``(n, H, W)``, or of a picture ``(1, H, W)``: numbers of
+    ``structures`` from 1, -1 where nothing is labelled.
+    """
+
+    index: SourceIndex
+    masks: tuple[NDArray[np.int64], ...]
+
+
+def read_true_masks(
+    path: Path, structures: Sequence[str], *, preprocessing: Preprocessing
+) -> TrueMasks:
+    """Masks at their images' own size, to hold answers against.
+
+    ``path`` is a folder with ``images`` and ``masks``, or a manifest with a column ``mask``. Raises
+    ``DataError`` for a mask that cannot be used, or where none has a structure's name.
+    """
+    if path.suffix.lower() == ".npz":
+        raise DataError(f"{path}: an npz has no files to mark; name images and masks as files.")
+    pairs = _surveyed(path, skip_bad=False)
+    read, bad = _read(pairs, preprocessing, clean=False)
+    if bad:
+        raise DataError(_listed(pairs, bad))
+    own, found = _structures(pairs, read)
+    missing = [name for name in structures if name not in found]
+    if missing:
+        raise DataError(
+            f"{path}: its masks are of {', '.join(found) or 'nothing'}, and {missing[0]} was "
+            f"learned; name its structures in structures.csv as they were when learning."
+        )
+    number = np.full(256, 0, dtype=np.int64)
+    for place, name in enumerate(structures, start=1):
+        number[found.index(name) + 1] = place
+    number[UNLABELLED] = -1
+    masks = []
+    for mask in read:
+        marked = number[numbered(mask.numbers, mask.names or own, found)]
+        masks.append(marked if marked.ndim == 3 else marked[None])
+    return TrueMasks(pairs.found.index, tuple(masks))
 
 
 def _of_archive(masks: Pictures, preprocessing: Preprocessing) -> NDArray[np.uint8]:

@@ -188,6 +188,24 @@ def _canonical(header: NiftiHeader) -> tuple[tuple[int, int, int], tuple[float, 
     return (x, y, z), (dx, dy, dz)
 
 
+def affine_as_shown(scan: Scan, plane: Plane) -> NDArray[np.float64]:
+    """From slice, row and column as they are shown to mm, ``(4, 4)``; raises as reading does."""
+    try:
+        header = read_header(scan.files[0])
+        turns = _turns(header)
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"{scan.where}: {error}") from error.__cause__
+    (width, height, depth), _ = _canonical(header)
+    canonical = header.affine @ library().orientations.inv_ornt_aff(turns, header.shape)
+    sides, across = (width, height, depth), _ACROSS[plane]
+    columns, rows = (axis for axis in range(3) if axis != across)
+    placed = np.zeros((4, 4))
+    placed[across, 0], placed[3, 3] = 1, 1
+    placed[rows, 1], placed[rows, 3] = -1, sides[rows] - 1
+    placed[columns, 2], placed[columns, 3] = -1, sides[columns] - 1
+    return np.asarray(canonical @ placed)
+
+
 def _gathered(
     header: NiftiHeader,
     numbers: Sequence[int],

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from medmeta.data.grid_options import GridOptions
 from medmeta.data.records import RecordSchema
 from medmeta.data.signal_options import SignalOptions
 from medmeta.data.signal_traces import traces
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from medmeta.episode import InputSpec
 
 
-class Preprocessing(SignalOptions, SlideOptions):
+class Preprocessing(SignalOptions, SlideOptions, GridOptions):
     """How pictures are brought to one shape; part of every protocol and saved predictor.
 
     ``size`` is the side of the square in pixels. ``fit`` says what becomes of a picture that is
@@ -36,14 +37,14 @@ class Preprocessing(SignalOptions, SlideOptions):
     one); ``plane`` cuts NIfTI volumes, where DICOM series keep the slices that were taken;
     ``time_point``, from 1, is the volume of a NIfTI file that holds several. With ``depth`` a
     volume is one input, learned whole: so many of its slices, evenly spread over all of it (a
-    slice more than once where it has fewer). ``spacing`` ``same`` refuses volumes whose voxels
-    differ in size, ``any`` takes them, each stretched to the same grid.
+    slice more than once where it has fewer).
 
     ``modalities`` are a manifest's columns that name a file of each; they become channels, one
     after the other. ``record``: what is taken of a patient beside the pictures; ``use``: which of
     the two is learned from.
 
-    Signals and slides have options of their own: ``SignalOptions``, ``SlideOptions``.
+    Signals, slides and different grids have options of their own: ``SignalOptions``,
+    ``SlideOptions``, ``GridOptions``.
 
     >>> Preprocessing(size=32).shape
     (3, 32, 32)
@@ -69,9 +70,6 @@ class Preprocessing(SignalOptions, SlideOptions):
     depth: int = Field(
         default=0, ge=0, le=512, description="slices of a volume that is learned whole; 0: not"
     )
-    spacing: Literal["same", "any"] = Field(
-        default="same", description="whether whole volumes may differ in the size of voxels"
-    )
     modalities: tuple[str, ...] = Field(
         default=(), max_length=16, strict=False, description="columns that name a file of each"
     )
@@ -95,6 +93,10 @@ class Preprocessing(SignalOptions, SlideOptions):
             raise ValueError("samples are of signals: leave out depth, mpp, tile and modalities")
         if self.mpp and self.tile:
             raise ValueError("tiles are cut by mpp or by tile, not by both")
+        if self.spacing_mm is not None and (not self.depth or self.tiled):
+            raise ValueError("spacing in mm is of whole volumes: say depth too")
+        if self.resample != "no" and not self.modalities:
+            raise ValueError("resample is of modalities: name them, or leave it out")
         return self
 
     @field_validator("window")

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from medmeta.data.further_columns import is_personal
+from medmeta.data.sentences import WIDEST, sentence_vectors, width_of
 from medmeta.errors import DataError, SettingsError
 
 MOST_CATEGORIES = 32
+MOST_WORDS = 5
+"""An entry of more words makes its column free text, however few differ."""
 WORDS = 32
 """Numbers that a free text becomes: how often its words fall into each of so many bins."""
 Kind = Literal["number", "category", "text"]
@@ -23,18 +26,23 @@ _WORD = re.compile(r"\w+", re.UNICODE)
 
 
 class RecordColumn(BaseModel):
-    """One column: a ``number``, a ``category`` of those listed, or a free ``text``."""
+    """One column: a ``number``, a ``category`` of those listed, or a free ``text``.
+
+    A text becomes ``width`` numbers: by the sentence encoder ``encoder``, or a bag of words.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
     name: str = Field(min_length=1, max_length=100)
     kind: Kind
     categories: tuple[str, ...] = Field(default=(), max_length=MOST_CATEGORIES)
+    encoder: str = Field(default="", max_length=200)
+    width: int = Field(default=WORDS, ge=1, le=WIDEST)
 
     @property
     def size(self) -> int:
         """How many numbers it becomes."""
-        return {"number": 1, "category": len(self.categories), "text": WORDS}[self.kind]
+        return {"number": 1, "category": len(self.categories), "text": self.width}[self.kind]
 
     def encode(self, texts: Sequence[str | None]) -> NDArray[np.float32]:
         """``(n, size)``; NaN where nothing is said, or a category is none of those listed.
@@ -44,6 +52,11 @@ class RecordColumn(BaseModel):
                [1., 0.]], dtype=float32)
         """
         rows = np.full((len(texts), self.size), np.nan, dtype=np.float32)
+        if self.kind == "text" and self.encoder:
+            known = [row for row, text in enumerate(texts) if text is not None]
+            told = [text for text in texts if text is not None]
+            rows[known] = sentence_vectors(self.encoder, told, width=self.width)
+            return rows
         place = {name: i for i, name in enumerate(self.categories)}
         for row, text in enumerate(texts):
             if text is None:
@@ -71,12 +84,15 @@ class RecordSchema(BaseModel):
     columns: tuple[RecordColumn, ...] = Field(min_length=1, max_length=64)
 
     @classmethod
-    def of(cls, names: Sequence[str], sources: Sequence[Texts]) -> RecordSchema:
+    def of(
+        cls, names: Sequence[str], sources: Sequence[Texts], *, encoder: str = ""
+    ) -> RecordSchema:
         """What these columns hold in some sources together.
 
-        Numbers where all entries are; else categories where there are few, else free text. Raises
+        Numbers where all entries are; else categories where there are few and short ones, else
+        free text, which ``encoder`` (a permitted one of sentences) makes vectors of. Raises
         ``DataError`` for a column that no source has an entry in, ``SettingsError`` for one that
-        says who the patient is.
+        says who the patient is, or for an encoder where no column is free text.
         """
         columns = []
         for name in names:
@@ -92,12 +108,19 @@ class RecordSchema(BaseModel):
                     "name, or leave it out."
                 )
             columns.append(_column(name, entries))
+        if encoder:
+            columns = _encoded_by(encoder, columns)
         return cls(columns=tuple(columns))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names of the sentence encoders that it needs."""
+        return tuple(dict.fromkeys(c.encoder for c in self.columns if c.encoder))
 
     @property
     def size(self) -> int:
@@ -134,6 +157,32 @@ class RecordSchema(BaseModel):
             found.append(f"{', '.join(empty)}: not known of any patient.")
         return found
 
+    def without_example(
+        self, support: NDArray[np.float32], asked: NDArray[np.float32]
+    ) -> list[str]:
+        """What is known of those asked about, and of no labelled patient.
+
+        Both ``(n, size)``, as encoded. Standardising takes such a thing for not known.
+        """
+        found, first = [], 0
+        for column in self.columns:
+            part = slice(first, first + column.size)
+            first += column.size
+            learned, told = (~np.isnan(rows[:, part]).all(1) for rows in (support, asked))
+            if told.any() and not learned.any():
+                found.append(f"{column.name}: not known of any labelled patient, and not used.")
+            elif column.kind == "category":
+                there = (support[learned, part] > 0).any(0)
+                wanted = (asked[told, part] > 0).any(0) & ~there
+                names = [n for n, w in zip(column.categories, wanted.tolist(), strict=True) if w]
+                if names:
+                    which = ", ".join(names)
+                    found.append(
+                        f"{column.name}: no labelled patient has {which}, so that it says nothing "
+                        "of those asked about."
+                    )
+        return found
+
 
 def bag_of_words(text: str) -> NDArray[np.float32]:
     """A text as the counts of its words in ``WORDS`` bins; the same word falls into the same.
@@ -153,9 +202,23 @@ def _column(name: str, entries: Sequence[str]) -> RecordColumn:
     if all(not np.isnan(_number(text)) for text in entries):
         return RecordColumn(name=name, kind="number")
     different = sorted(set(entries))
-    if len(different) <= MOST_CATEGORIES and len(different) < max(3, len(entries)):
+    few = len(different) <= MOST_CATEGORIES and len(different) < max(3, len(entries))
+    # Categories are kept by name; a sentence may say more of a person than that.
+    if few and all(len(text.split()) <= MOST_WORDS for text in different):
         return RecordColumn(name=name, kind="category", categories=tuple(different))
     return RecordColumn(name=name, kind="text")
+
+
+def _encoded_by(encoder: str, columns: Sequence[RecordColumn]) -> list[RecordColumn]:
+    """The columns, of which those of free text go through a sentence encoder."""
+    if not any(column.kind == "text" for column in columns):
+        kinds = ", ".join(f"{column.name} ({column.kind})" for column in columns)
+        raise SettingsError(
+            f"--text-encoder {encoder}: no column of the record is free text: {kinds}; leave it "
+            "out, or name a column of texts with --record."
+        )
+    update = {"encoder": encoder, "width": width_of(encoder)}
+    return [c.model_copy(update=update) if c.kind == "text" else c for c in columns]
 
 
 def _number(text: str) -> float:

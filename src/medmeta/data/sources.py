@@ -176,6 +176,7 @@ def _asked(preprocessing: Preprocessing, *, labelled: bool) -> Asked:
     return Asked(
         modalities=preprocessing.modalities,
         spacing=preprocessing.spacing,
+        resample=preprocessing.resample,
         texts=() if record is None else record.names,
         pictures=preprocessing.has_picture,
         labelled=labelled,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from medmeta.data.index import Problem, SourceIndex
 from medmeta.data.medical import read_slices, slices_of
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
+from medmeta.data.resampled import LEAVE_OUT, at_spacing
 from medmeta.data.scan import Scan
 from medmeta.data.slices import spread_slices
 from medmeta.data.slides import SLIDE
@@ -39,6 +40,8 @@ def read_whole(scan: Scan, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     n = slices_of(scan, preprocessing)
     if n < 2 and scan.kind != SLIDE:
         raise UnreadableImageError(f"{scan.where}: {NO_VOLUME}")
+    if preprocessing.spacing_mm is not None:
+        return at_spacing(read_slices(scan, range(n), preprocessing), scan, preprocessing)
     slices = _each_once(scan, spread_slices(n, preprocessing.depth), preprocessing)
     return whole_volume(slices, preprocessing)
 
@@ -76,12 +79,15 @@ def volumes_of_array(
 
 
 def spacing_problems(index: SourceIndex, preprocessing: Preprocessing) -> list[Problem]:
-    """Whether volumes of a source have voxels of different sizes; nothing where that is allowed.
+    """Whether volumes of a source have voxels of different sizes, where that is not allowed.
 
     What is not known of a volume is not compared.
     """
+    if preprocessing.spacing_mm is not None and not index.scans:
+        what = f"its volumes do not say how large their voxels are; {LEAVE_OUT}"
+        return [Problem("error", index.name, what)]
     scans = [scan for scan in index.scans if scan is not None and scan.n_slices > 1]
-    if not preprocessing.depth or preprocessing.spacing == "any" or len(scans) < 2:
+    if not preprocessing.depth or preprocessing.spacing != "same" or len(scans) < 2:
         return []
     found = []
     for axis, words in enumerate(_AXES):
@@ -92,8 +98,9 @@ def spacing_problems(index: SourceIndex, preprocessing: Preprocessing) -> list[P
     if not found:
         return []
     what = (
-        f"its volumes have voxels of different sizes ({', '.join(found)}); bring them to one, or "
-        "say --spacing any to have each stretched to the same grid."
+        f"its volumes have voxels of different sizes ({', '.join(found)}); say --spacing 2, for "
+        "example, to have all brought to 2 mm, or --spacing any to have each stretched to the same "
+        "grid."
     )
     return [Problem("error", index.name, what)]
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from typing import Any
 
 import torch
@@ -15,11 +12,12 @@ from torch import Tensor, nn
 from medmeta.encoders._interface import AbstractEncoder
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
+from medmeta.foreign import PREFIX, made_outside, shortly
 from medmeta.settings import Settings
 
-PREFIX = "external:"
+__all__ = ["PREFIX", "ExternalEncoder", "ExternalOptions", "import_external"]
+
 MIDDLE, SPREAD = 0.5, 0.25  # medmeta's floats are (level / 255 - 0.5) / 0.25
-LONGEST = 300  # characters of another's error that are shown
 
 
 class ExternalOptions(Settings):
@@ -130,7 +128,7 @@ def _tried(encoder: ExternalEncoder, input_spec: InputSpec) -> object:
             module.eval()
             return module(encoder._as_it_takes(blank) if isinstance(blank, Tensor) else blank)
     except Exception as error:  # it is another's code: anything may come
-        raise _refusal(f"fails ({_shortly(error)})", input_spec) from error
+        raise _refusal(f"fails ({shortly(error)})", input_spec) from error
     finally:
         for part, training in modes.items():
             part.training = training
@@ -152,31 +150,8 @@ def _refusal(what: str, input_spec: InputSpec) -> SettingsError:
 
 
 def import_external(name: str, *, allowed: bool) -> nn.Module:
-    """The module that ``external:package.module:factory`` makes.
-
-    Foreign code runs only where ``allowed`` was said by the user, never because a card names it.
-    It is looked for where Python looks, and last in the current folder. Raises ``SettingsError``.
-    """
-    if not allowed:
-        raise SettingsError(
-            f"{name} is code from outside medmeta; it is imported only with --allow-external."
-        )
-    path, _, factory = name.removeprefix(PREFIX).partition(":")
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)  # for what it imports later too
-    try:
-        module = getattr(importlib.import_module(path), factory)()
-    except (Exception, SystemExit) as error:  # it is another's code: anything may come
-        raise SettingsError(
-            f"{name} cannot be made ({_shortly(error)}); write it as "
-            "external:package.module:factory, where factory() gives a torch module, and have the "
-            "module in the current folder or installed."
-        ) from error
+    """The module that ``external:package.module:factory`` makes; raises ``SettingsError``."""
+    module = made_outside(name, allowed=allowed, gives="a torch module")
     if not isinstance(module, nn.Module):
         raise SettingsError(f"{name} gave {type(module).__name__}, not a torch module.")
     return module
-
-
-def _shortly(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= LONGEST else text[:LONGEST] + " …"

@@ -66,10 +66,10 @@ def surfaces(
     spacing: Sequence[float] = (1.0, 1.0),
     tolerance: float = TOLERANCE,
 ) -> dict[str, Array]:
-    """HD95 and surface Dice of ``n`` masks ``(n, H, W)``, each ``(n, size - 1)``, by MONAI.
+    """HD95 and surface Dice of ``n`` masks ``(n, *space)``, each ``(n, size - 1)``, by MONAI.
 
-    ``spacing`` is that of the rows and columns; HD95 and ``tolerance`` have its unit (pixels, where
-    it is 1). Raises ``MissingExtraError`` without MONAI.
+    Space has two or three axes, and ``spacing`` is that along each; HD95 and ``tolerance`` have its
+    unit (pixels, where it is 1). Raises ``MissingExtraError`` without MONAI.
     """  # fmt: skip
     import torch
 
@@ -82,7 +82,8 @@ def surfaces(
     for number in range(1, size):
         given = (predicted == number) & (truth >= 0)
         wanted = truth == number
-        told, there = given.any((1, 2)), wanted.any((1, 2))
+        axes = tuple(range(1, truth.ndim))
+        told, there = given.any(axes), wanted.any(axes)
         near[~told & ~there, number - 1] = 1.0
         rows = np.flatnonzero(told & there)
         if not len(rows):
@@ -100,7 +101,7 @@ def surfaces(
 
 
 def centreline_dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """ClDice of one mask of vessels ``(H, W)``, its skeletons by scikit-image.
+    """ClDice of one mask of vessels, of two or three axes, its skeletons by scikit-image.
 
     Shit et al. 2021, equations 1 and 2. Raises ``MissingExtraError`` without scikit-image.
     """

@@ -21,6 +21,7 @@ from medmeta.app.commands.options import (
     CsvRate,
     ExpectSha256,
     Plane,
+    Resample,
     SkipBad,
     Slices,
     SlideMpp,
@@ -73,6 +74,7 @@ def adapt(
     plane: Plane = None,
     time_point: TimePoint = None,
     spacing: Spacing = None,
+    resample: Resample = None,
     csv_rate: CsvRate = None,
     slide_mpp: SlideMpp = None,
     split: Split = None,
@@ -122,14 +124,9 @@ def adapt(
     place = model or Path(DEFAULT_MODEL)
     loaded = load_model(place, expected_sha256=expect_sha256, allow_external=allow_external)
     loaded = loaded.reading(
-        window=window,
-        slices=slices,
-        plane=plane,
-        time_point=time_point,
-        spacing=spacing,
-        csv_rate=csv_rate,
-        slide_mpp=slide_mpp,
-    )
+        window=window, slices=slices, plane=plane, time_point=time_point, spacing=spacing,
+        resample=resample, csv_rate=csv_rate, slide_mpp=slide_mpp,
+    )  # fmt: skip
     if task == SEGMENTATION:
         if head or learner or set_ or standardise or budget:
             raise SettingsError(
@@ -137,7 +134,7 @@ def adapt(
             )
         learn_masks(
             loaded, support, out, seed=seed, skip_bad=skip_bad, split=split or "",
-            clean=clean_masks, as_json=as_json,
+            clean=clean_masks, estimate=not no_estimate, as_json=as_json,
         )  # fmt: skip
         return
     if loaded.card["target"]["kind"] == "masks":

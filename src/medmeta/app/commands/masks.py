@@ -39,6 +39,9 @@ Uncertainty = Annotated[
 Tiles = Annotated[
     bool, typer.Option("--tiles", help="Of masks: large pictures in parts, at their own scale.")
 ]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Of masks: hold them against those of images and masks.")
+]
 InMm = Annotated[bool, typer.Option("--in-mm", help="Of masks: insist on areas in mm² or mm³.")]
 
 
@@ -51,9 +54,11 @@ def learn_masks(
     skip_bad: bool,
     split: str,
     clean: bool,
+    estimate: bool,
     as_json: bool,
 ) -> None:
     """Learn to mark what is marked in a support, save the predictor and tell of it."""
+    from medmeta.app.held_out_masks import HELD_OUT, sentences
     from medmeta.app.mask_workbench import adapt_masks
     from medmeta.app.prepared import prepared
     from medmeta.data.mask_sources import open_mask_source
@@ -67,7 +72,7 @@ def learn_masks(
     if unknown := unknown_patients(source.index):
         notes.append(f"{unknown}: use images of different patients, and ask about others.")
     started = time.perf_counter()
-    predictor = adapt_masks(loaded, source, seed=seed)
+    predictor = adapt_masks(loaded, source, seed=seed, estimate=estimate)
     digest = predictor.save(out)
     seconds = time.perf_counter() - started
     counts = {
@@ -83,6 +88,7 @@ def learn_masks(
                 "structures": counts,
                 "images": len(source),
                 "seconds": round(seconds, 3),
+                "held_out": predictor.card.get(HELD_OUT, []),
                 "notes": notes,
             }
         )
@@ -96,7 +102,7 @@ def learn_masks(
         "SHA-256 of its card": digest,
     }
     show_facts("Adapted", facts)
-    for note in notes:
+    for note in [*(sentences(predictor.card) if estimate else ()), *notes]:
         say(note)
     say(f"Next: {command_line('predict', out)} IMAGES --out masks")
 
@@ -111,6 +117,7 @@ def mark(
     uncertainty: bool,
     tiles: bool,
     in_mm: bool,
+    measure: bool,
     allow_external: bool,
     expect_sha256: str | None,
     as_json: bool,
@@ -119,6 +126,7 @@ def mark(
     from medmeta.app.mask_answers import mark_images
     from medmeta.app.mask_files import Format, write_masks
     from medmeta.app.mask_workbench import load_mask_predictor
+    from medmeta.app.measured_masks import groups_of, in_all, measured_images, true_masks
 
     if form not in get_args(Format):
         raise SettingsError(f"--format {form}: choose {', '.join(get_args(Format))}.")
@@ -128,19 +136,30 @@ def mark(
     loaded = load_mask_predictor(
         predictor, expected_sha256=expect_sha256, allow_external=allow_external
     )
+    if measure and len(images) != 1:
+        raise SettingsError("--measure: name one folder of images and masks, or one manifest.")
+    truth = true_masks(loaded, images[0]) if measure else None
+    how = {"uncertainty": uncertainty, "tiles": tiles, "in_mm": in_mm}
     with waiting() as progress:
-        marked = mark_images(
-            loaded, images, uncertainty=uncertainty, tiles=tiles, in_mm=in_mm,
-            progress=partial(progress, "marking"),
-        )  # fmt: skip
+        told = partial(progress, "marking")
+        if truth is None:
+            marked = mark_images(loaded, images, **how, progress=told)
+        else:
+            marked = measured_images(loaded, truth, **how, progress=told)
         chosen: Any = form
         rows = write_masks(out, marked, loaded.structures, form=chosen, overlays=overlays)
-    _tell(out, rows, as_json=as_json)
+    found = None
+    if truth is not None:
+        found = in_all([row.measured for row in rows], loaded.structures, groups_of(truth))
+    _tell(out, rows, found, as_json=as_json)
 
 
-def _tell(out: Path, rows: list[WrittenMask], *, as_json: bool) -> None:
+def _tell(
+    out: Path, rows: list[WrittenMask], found: list[dict[str, Any]] | None, *, as_json: bool
+) -> None:
     if as_json:
-        emit_json({"masks": str(out), "images": [_row(row) for row in rows]})
+        listed = [_row(row) for row in rows]
+        emit_json({"masks": str(out), "images": listed, "measured": found})
         return
     table = []
     for row in rows:
@@ -150,12 +169,30 @@ def _tell(out: Path, rows: list[WrittenMask], *, as_json: bool) -> None:
                 [
                     row.file, name, pixels, "–" if size is None else f"{size:.4g} {unit}",
                     "–" if sure != sure else f"{sure:.2f}",
-                    "–" if expected is None else f"{expected:.2f}",
+                    "–" if expected is None or expected != expected else f"{expected:.2f}",
                 ]
             )  # fmt: skip
     header = ["mask", "structure", "pixels", "size", "confidence", "Dice to expect"]
     show_table("Masks", header, table)
+    if found is not None:
+        _show_measured(found)
     say(f"{len(rows)} masks and their table are in {out}")
+
+
+def _show_measured(found: list[dict[str, Any]]) -> None:
+    """Against the truth, by structure; lengths in mm where the size of pixels is known."""
+
+    def shown(figure: dict[str, float | None]) -> str:
+        mean, low, high = (figure[key] for key in ("mean", "low", "high"))
+        if mean is None:
+            return "–"
+        between = "" if low is None else f" [{low:.2f}, {high:.2f}]"
+        return f"{mean:.2f}{between}"
+
+    names = ("dice", "iou", "hd95", "surface_dice", "size_error", "centreline_dice")
+    table = [[row["structure"], row["images"], *(shown(row[n]) for n in names)] for row in found]
+    header = ["structure", "images", "Dice", "IoU", "HD95", "surface Dice", "size error", "clDice"]
+    show_table("Against the truth [95 % interval]", header, table)
 
 
 def _row(row: WrittenMask) -> dict[str, Any]:
@@ -165,7 +202,7 @@ def _row(row: WrittenMask) -> dict[str, Any]:
             "pixels": pixels,
             "size_mm": size,
             "confidence": None if sure != sure else sure,
-            "expected_dice": expected,
+            "expected_dice": None if expected != expected else expected,
         }
         for name, pixels, size, sure, expected in row.sizes
     ]

@@ -37,7 +37,11 @@ Depth = Annotated[
     typer.Option(help="Learn volumes whole, each of so many slices (0: slice by slice)."),
 ]
 Spacing = Annotated[
-    str | None, typer.Option(help="Whole volumes: same (refuse mixed voxel sizes) or any.")
+    str | None,
+    typer.Option(help="Whole volumes' voxels: same (refuse mixed sizes), any, or brought to mm."),
+]
+Resample = Annotated[
+    str | None, typer.Option(help="Modalities on other grids: no (refuse), linear or nearest.")
 ]
 Mpp = Annotated[
     float | None, typer.Option(help="Slides: microns per pixel of the tiles they are cut into.")
@@ -70,6 +74,10 @@ Modalities = Annotated[
 ]
 Record = Annotated[
     str | None, typer.Option(help="Columns of the manifest that are learned from: age,sex,crp.")
+]
+TextEncoder = Annotated[
+    str | None,
+    typer.Option(help="Of free text: external:package.module:factory, with --allow-external."),
 ]
 Use = Annotated[
     str | None, typer.Option(help="Of image and record, what is learned from: both, image, record.")

@@ -31,6 +31,7 @@ def predict(
     uncertainty: Uncertainty = False,
     tiles: Tiles = False,
     in_mm: InMm = False,
+    measure: Measure = False,
     skip_bad: SkipBad = False,
     allow_external: AllowExternal = False,
     expect_sha256: ExpectSha256 = None,
@@ -56,12 +57,13 @@ def predict(
             raise SettingsError("--group is for predictors of classes.")
         mark(
             predictor, images, out, form=form, overlays=overlays, uncertainty=uncertainty,
-            tiles=tiles, in_mm=in_mm, allow_external=allow_external, expect_sha256=expect_sha256,
-            as_json=as_json,
+            tiles=tiles, in_mm=in_mm, measure=measure, allow_external=allow_external,
+            expect_sha256=expect_sha256, as_json=as_json,
         )  # fmt: skip
         return
-    if overlays or uncertainty or tiles or in_mm or form != "auto":
-        raise SettingsError("--format, --overlays, --uncertainty, --tiles, --in-mm are of masks.")
+    if overlays or uncertainty or tiles or in_mm or measure or form != "auto":
+        words = "--format, --overlays, --uncertainty, --tiles, --in-mm, --measure"
+        raise SettingsError(f"{words} are of masks.")
     check_out(out, suffixes=(".csv",))
     loaded = load_predictor(predictor, expected_sha256=expect_sha256, allow_external=allow_external)
     loaded = with_sets(loaded, sets, by_class=sets_by_class)

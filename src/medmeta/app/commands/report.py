@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,6 +54,7 @@ def report(
 
     Example: medmeta report my_predictor --query new_images --run run --out report.html
     """
+    from medmeta.app.mask_workbench import is_mask_predictor
     from medmeta.app.report.building import Asking
     from medmeta.app.report.model_card import write_model_card
     from medmeta.app.report.page import write_report
@@ -65,6 +66,12 @@ def report(
         raise SettingsError(f"--explain {explain}: from 0 to {MOST_MAPS} answers are explained.")
     command = _without_paths(query=query, run=run)
     asking = Asking(title, command, check_language(lang), explain)
+    if is_mask_predictor(path):
+        if run is not None or group is not None or model_card is not None:
+            raise SettingsError("--run, --group and --model-card are of predictors of classes.")
+        _of_masks(path, out, asking, query=query, allow_external=allow_external)
+        _tell(out, None, as_json=as_json)
+        return
     if path.is_file():
         content = _of_table(path, asking, query=query, run=run)
     else:
@@ -80,6 +87,10 @@ def report(
     write_report(out, content)
     if model_card is not None:
         write_model_card(model_card, content)
+    _tell(out, model_card, as_json=as_json)
+
+
+def _tell(out: Path, model_card: Path | None, *, as_json: bool) -> None:
     if as_json:
         card = {} if model_card is None else {"model_card": str(model_card)}
         emit_json({"report": str(out), "bytes": out.stat().st_size, **card})
@@ -96,6 +107,40 @@ def _of_table(path: Path, asking: Asking, *, query: Path | None, run: Path | Non
             "folder."
         )
     return table_report(read_answers(path), asking)
+
+
+def _of_masks(
+    path: Path, out: Path, asking: Asking, *, query: Path | None, allow_external: bool
+) -> None:
+    """The page of a predictor of masks; images with masks of their own are measured too."""
+    from medmeta.app.mask_answers import mark_images
+    from medmeta.app.mask_workbench import load_mask_predictor
+    from medmeta.app.measured_masks import groups_of, in_all, measured_images, true_masks
+    from medmeta.app.report.mask_page import asked_cards, mask_report, write_mask_report
+    from medmeta.app.report.words import Words
+    from medmeta.data.mask_pairs import holds_pairs
+
+    predictor, words = (
+        load_mask_predictor(path, allow_external=allow_external),
+        Words(asking.language),
+    )
+    cards, figures, measured = list[Any](), list[Any](), list[dict[str, Any]]()
+    if query is not None:
+        truth = true_masks(predictor, query) if holds_pairs(query) else None
+        with waiting() as progress:
+            told = partial(progress, "marking")
+            if truth is None:
+                marked = mark_images(predictor, [query], uncertainty=True, progress=told)
+            else:
+                marked = measured_images(predictor, truth, uncertainty=True, progress=told)
+            cards, figures = asked_cards(marked, predictor.structures, words)
+        if truth is not None:
+            measured = in_all(figures, predictor.structures, groups_of(truth))
+    report = mask_report(
+        predictor, cards, n_asked=len(figures), measured=measured, title=asking.title,
+        command=asking.command, words=words,
+    )  # fmt: skip
+    write_mask_report(out, report)
 
 
 def _of_folder(

@@ -39,6 +39,7 @@ PREPROCESSING = (
     "time_point",
     "depth",
     "spacing",
+    "resample",
     "mpp",
     "slide_mpp",
     "tile",

@@ -21,6 +21,7 @@ from medmeta.app.commands.options import (
     Profile,
     Rate,
     Record,
+    Resample,
     Samples,
     Scaling,
     SkipBad,
@@ -29,6 +30,7 @@ from medmeta.app.commands.options import (
     Spacing,
     Split,
     Standardise,
+    TextEncoder,
     Tile,
     TimePoint,
     Tissue,
@@ -86,6 +88,7 @@ def train(
     time_point: TimePoint = None,
     depth: Depth = None,
     spacing: Spacing = None,
+    resample: Resample = None,
     mpp: Mpp = None,
     slide_mpp: SlideMpp = None,
     tile: Tile = None,
@@ -98,6 +101,7 @@ def train(
     csv_rate: CsvRate = None,
     modalities: Modalities = None,
     record: Record = None,
+    text_encoder: TextEncoder = None,
     use: Use = None,
     task_by: Annotated[
         str | None, typer.Option(help="Draw each task within one group: sex,age_band,site.")

@@ -34,6 +34,12 @@ def render_report(content: ReportContent) -> str:
     """
     words = Words(content.language)
     check_content(content)
+    environment = page_environment(words)
+    return environment.get_template("report.html.j2").render(**page_context(content, words))
+
+
+def page_environment(words: Words) -> jinja2.Environment:
+    """What turns templates into pages: all that is put in is escaped, and texts are ``words``."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -55,7 +61,7 @@ def render_report(content: ReportContent) -> str:
         "marker": marker,
     }
     environment.globals |= {"t": words}
-    return environment.get_template("report.html.j2").render(**page_context(content, words))
+    return environment
 
 
 def write_report(path: Path, content: ReportContent) -> None:

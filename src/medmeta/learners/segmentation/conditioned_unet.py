@@ -10,8 +10,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medmeta.encoders import AbstractEncoder
-from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
-from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_target, check_task_fits
+from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
+from medmeta.learner import (
+    AbstractLearner,
+    TrainingDefaults,
+    Traits,
+    check_target,
+    check_task_fits,
+    task_loss,
+)
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.learners.segmentation._parts import MASKS, in_parts, pixel_encoder
 from medmeta.learners.segmentation._pixels import SCALE, PixelRidge, fit_ridge, random_weights
@@ -22,7 +29,7 @@ class ConditionedUNetConfig(EncodedConfig):
 
     ``width`` features in each of ``levels`` cross-convolution blocks. ``encoder`` gives the
     features of the ridge regression whose answer is shown to the network; ``random_features`` and
-    ``penalty`` are that regression's.
+    ``penalty`` are that regression's. ``focal`` is the focal loss's exponent (0: cross-entropy).
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
@@ -30,6 +37,7 @@ class ConditionedUNetConfig(EncodedConfig):
     levels: int = Field(4, ge=1, le=6)
     random_features: int = Field(48, ge=0, le=1000)
     penalty: float = Field(1e-3, gt=0)
+    focal: float = Field(0.0, ge=0, le=10)
 
 
 class CrossBlock(nn.Module):
@@ -112,6 +120,11 @@ class ConditionedUNet(AbstractLearner):
             return in_parts(lambda part: self._answer(part, ridge, context), queries, pairs)
 
         return predict
+
+    def loss(self, episode: Episode) -> Tensor:
+        """``(T,)``: the query's loss."""
+        answers = self.adapt(episode.support, episode.target)(episode.query.inputs)
+        return task_loss(answers, episode.query.labels, episode.target, focal=self.config.focal)
 
     def _features(self, images: Tensor) -> Tensor:
         found = self.encoder.dense(images.flatten(0, 1))

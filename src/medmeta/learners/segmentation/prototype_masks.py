@@ -37,7 +37,8 @@ class PrototypeMasksConfig(EncodedConfig):
     ``grid``: a prototype is made of each of ``grid`` by ``grid`` parts of a support image that lies
     in the structure by at least ``cover`` (1: one for each structure and image at most), beside the
     one of the whole structure. ``scale`` multiplies the cosines. ``alignment`` weighs the loss of
-    the way back, from the query's answer to the support.
+    the way back, from the query's answer to the support. ``focal`` is the focal loss's exponent (0:
+    cross-entropy).
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
@@ -45,6 +46,7 @@ class PrototypeMasksConfig(EncodedConfig):
     cover: float = Field(0.95, gt=0, le=1)
     scale: float = Field(20.0, gt=0)
     alignment: float = Field(1.0, ge=0)
+    focal: float = Field(0.0, ge=0, le=10)
 
 
 class PrototypeMasks(AbstractLearner):
@@ -79,12 +81,13 @@ class PrototypeMasks(AbstractLearner):
         known = self._features(any_tensor(support.inputs))
         asked = self._features(any_tensor(query.inputs))
         answers = self._nearest(asked, *self._prototypes(known, support.labels, target))
-        loss = task_loss(answers, query.labels, target)
+        focal = self.config.focal
+        loss = task_loss(answers, query.labels, target, focal=focal)
         if not self.config.alignment:
             return loss
         back = self._prototypes(asked, answers.argmax(2).detach(), target)
         return loss + self.config.alignment * task_loss(
-            self._nearest(known, *back), support.labels, target
+            self._nearest(known, *back), support.labels, target, focal=focal
         )
 
     def _features(self, images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medmeta.episode import Episode, Inputs, LabelledSet, Target, any_tensor
 from medmeta.learner import TrainingDefaults, check_task_fits, task_loss
-from medmeta.learners._inner_loop import Weights
+from medmeta.learners._inner_loop import LossOfTask, Weights
 from medmeta.learners._mini_batches import descend_in_batches, mini_batches, together
 from medmeta.learners.baselines.fine_tuning import Initial, starting_weights
 from medmeta.learners.gradient._adapting import (
@@ -30,7 +30,8 @@ class TunedUNetConfig(FixedLayerConfig):
     ``test_steps`` of Adam (without momentum) at ``rate`` within each task, on ``batch`` images.
     ``initial``: from the network's own weights (``learned``), which are trained to mark whatever is
     marked in any task, or from ``fresh`` ones drawn by the task's id. ``max_way`` is the size of
-    the output layer (None: the structures it is first built for).
+    the output layer (None: the structures it is first built for). ``focal`` is the focal loss's
+    exponent (0: cross-entropy).
     """
 
     training_defaults = TrainingDefaults(learning_rate=2e-3, tasks_per_step=4)
@@ -38,6 +39,7 @@ class TunedUNetConfig(FixedLayerConfig):
     rate: float = Field(2e-3, gt=0)
     batch: int | None = Field(4, ge=1)
     initial: Initial = "learned"
+    focal: float = Field(0.0, ge=0, le=10)
 
 
 class TunedUNet(AdaptingLearner):
@@ -84,7 +86,16 @@ class TunedUNet(AdaptingLearner):
         images = any_tensor(whole.inputs)
         answers: Tensor = self.network(images.flatten(0, 1))[:, : episode.target.size]
         answers = answers.reshape(*images.shape[:2], *answers.shape[1:])
-        return task_loss(answers, whole.labels, episode.target)
+        return task_loss(answers, whole.labels, episode.target, focal=self.config.focal)
+
+    def loss_of_task(self, target: Target) -> LossOfTask:
+        """Of weights, inputs ``(S, ...)`` and labels of one task: the mean loss."""
+
+        def loss(weights: Weights, images: Inputs, labels: Tensor) -> Tensor:
+            outputs = self._forward(weights, images, target)
+            return task_loss(outputs[None], labels[None], target, focal=self.config.focal)[0]
+
+        return loss
 
 
 SPEC = whole_network_spec(

@@ -1,0 +1,107 @@
+"""Volumes brought to another grid: that of another file, or voxels of a stated size.
+
+Slices of 8 bits are resampled, which all have one window, by SciPy; nothing is registered. What
+lies beyond a volume is black.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medmeta.data.medical import read_slices, slices_of
+from medmeta.data.nifti import affine_as_shown
+from medmeta.data.preprocess import Preprocessing
+from medmeta.data.scan import Scan
+from medmeta.errors import UnreadableImageError
+
+Slices = list[NDArray[np.uint8]]
+LEAVE_OUT = "leave out the millimetres of --spacing, or say --spacing any."
+_ORDERS = {"nearest": 0, "linear": 1}
+_PLANE_AXES = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
+
+
+def on_grid_of(
+    first: Scan, scan: Scan, numbers: Sequence[int], preprocessing: Preprocessing
+) -> Slices:
+    """A NIfTI scan as it would look in some slices of ``first``, by where both lie in space.
+
+    Raises ``UnreadableImageError`` for colours, or where the two do not overlap.
+    """
+    plane, order = preprocessing.plane, _ORDERS[preprocessing.resample]
+    volume = _grey_volume(scan, preprocessing)
+    ours, theirs = affine_as_shown(first, plane), affine_as_shown(scan, plane)
+    across = np.linalg.inv(theirs) @ ours
+    height, width = _shown_shape(first, plane)
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    found, inside = [], False
+    for number in numbers:
+        at = np.stack([np.full_like(rows, number), rows, columns, np.ones_like(rows)])
+        places = np.einsum("ij,jrc->irc", across[:3], at)
+        found.append(ndimage.map_coordinates(volume, places, order=order, cval=0))
+        edges = np.array(volume.shape).reshape(3, 1, 1)
+        inside = inside or bool(((places >= -0.5) & (places <= edges - 0.5)).all(0).any())
+    if not inside:
+        raise UnreadableImageError(
+            f"{scan.where}: lies beside the modality whose grid it is brought to; register them "
+            "first."
+        )
+    return found
+
+
+def at_spacing(
+    slices: Sequence[NDArray[np.uint8]], scan: Scan, preprocessing: Preprocessing
+) -> NDArray[np.uint8]:
+    """All slices of a scan as ``(C, D, size, size)`` of voxels of the stated size.
+
+    The middle of the volume is the middle of what is given. Linear; first smoothed along the axes
+    that lose voxels, as scikit-image's ``resize`` does. Raises ``UnreadableImageError`` where the
+    size of its voxels is not known, or for colours.
+    """
+    wanted = preprocessing.spacing_mm
+    known = [step for step in steps_as_shown(scan, preprocessing.plane) if step]
+    if wanted is None or len(known) < 3:
+        raise UnreadableImageError(
+            f"{scan.where}: does not say how large its voxels are; {LEAVE_OUT}"
+        )
+    volume = np.stack(_grey(scan, slices)).astype(np.float32)
+    factors = [wanted / step for step in known]
+    if any(factor > 1 for factor in factors):
+        volume = ndimage.gaussian_filter(volume, [max(0.0, (f - 1) / 2) for f in factors])
+    size = (preprocessing.depth, preprocessing.size, preprocessing.size)
+    lines = [
+        (n - 1) / 2 + (np.arange(m) - (m - 1) / 2) * factor
+        for n, m, factor in zip(volume.shape, size, factors, strict=True)
+    ]
+    places = np.stack(np.meshgrid(*lines, indexing="ij"))
+    found = ndimage.map_coordinates(volume, places, order=1, cval=0.0)
+    grey = np.rint(np.clip(found, 0, 255)).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(grey, (preprocessing.channels, *size)))
+
+
+def steps_as_shown(scan: Scan, plane: str) -> tuple[float | None, float | None, float | None]:
+    """Mm between slices, rows and columns as they are shown; None where it is not known."""
+    # Series keep the slices that were taken; NIfTI is cut.
+    axes = _PLANE_AXES[plane if scan.kind == "nifti" else "axial"]
+    between, rows, columns = (scan.spacing[axis] for axis in axes)
+    return abs(between) if between else None, rows, columns
+
+
+def _shown_shape(scan: Scan, plane: str) -> tuple[int, int]:
+    sides = (scan.n_slices, *scan.shape)
+    _, rows, columns = _PLANE_AXES[plane]
+    return sides[rows], sides[columns]
+
+
+def _grey_volume(scan: Scan, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    numbers = range(slices_of(scan, preprocessing))
+    return np.stack(_grey(scan, read_slices(scan, numbers, preprocessing)))
+
+
+def _grey(scan: Scan, slices: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.uint8]]:
+    if any(pixels.ndim != 2 for pixels in slices):
+        raise UnreadableImageError(f"{scan.where}: is in colour, and colours are not resampled.")
+    return slices
