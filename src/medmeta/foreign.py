@@ -31,8 +31,8 @@ def made_outside(name: str, *, allowed: bool, gives: str) -> Any:
     except (Exception, SystemExit) as error:  # it is another's code: anything may come
         raise SettingsError(
             f"{name} cannot be made ({shortly(error)}); write it as "
-            f"external:package.module:factory, where factory() gives {gives}, and have the module in "
-            "the current folder or installed."
+            f"external:package.module:factory, where factory() gives {gives}, and have the module "
+            "in the current folder or installed."
         ) from error
 
 

@@ -28,6 +28,8 @@ class Colours(HandMadeEncoder):
     channel's values.
     """
 
+    middle: Tensor
+
     def __init__(self, options: ColoursOptions, input_spec: InputSpec, norm: Norm) -> None:
         super().__init__("colours", input_spec)
         self.bins = options.bins

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -30,12 +31,16 @@ class Spectrum(HandMadeEncoder):
     each. Rings and wedges of the spectrum as texture: Weszka, Dyer and Rosenfeld 1976.
     """
 
+    places: Tensor
+    counts: Tensor
+    window: Tensor
+
     def __init__(self, options: SpectrumOptions, input_spec: InputSpec, norm: Norm) -> None:
         super().__init__("spectrum", input_spec)
         place = _places(input_spec.size, options.rings, options.directions)
-        places, counts = place.flatten().unique(return_inverse=True, return_counts=True)[1:]
-        self.register_buffer("places", places, persistent=False)
-        self.register_buffer("counts", counts.float(), persistent=False)
+        _, places, counts = np.unique(place.numpy(), return_inverse=True, return_counts=True)
+        self.register_buffer("places", torch.from_numpy(places.ravel()), persistent=False)
+        self.register_buffer("counts", torch.from_numpy(counts).float(), persistent=False)
         height, width = input_spec.size
         window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
         self.register_buffer("window", window, persistent=False)
@@ -48,7 +53,8 @@ class Spectrum(HandMadeEncoder):
         strength = (torch.fft.fft2(grey).abs() + FAINTEST).log().flatten(2)
         sums = strength.new_zeros(*strength.shape[:2], len(self.counts))
         sums.index_add_(2, self.places, strength)
-        return (sums / self.counts).flatten(1)
+        means: Tensor = sums / self.counts
+        return means.flatten(1)
 
 
 def _places(size: tuple[int, ...], rings: int, directions: int) -> Tensor:

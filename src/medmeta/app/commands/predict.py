@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from medmeta.app.commands.masks import InMm, MaskFormat, Overlays, Tiles, Uncertainty, mark
+from medmeta.app.commands.masks import (
+    InMm,
+    MaskFormat,
+    Measure,
+    Overlays,
+    Tiles,
+    Uncertainty,
+    mark,
+)
 from medmeta.app.commands.options import AllowExternal, AsJson, ExpectSha256, Group, SkipBad
 from medmeta.app.terminal import check_out, emit_json, percent, say, show_table, waiting
 from medmeta.errors import SettingsError
