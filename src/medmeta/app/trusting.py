@@ -17,6 +17,7 @@ from medmeta.data.manifest_table import MANIFEST_SUFFIXES
 from medmeta.data.source import Source
 from medmeta.data.sources import survey
 from medmeta.errors import DataError, SettingsError
+from medmeta.evaluation.cores import is_light, on_one_core
 from medmeta.learner import AbstractLearner
 from medmeta.storage import parsed_json, read_json, write_json
 from medmeta.trust.agreement import agreement, codes_of, majority, reader_columns
@@ -101,7 +102,8 @@ def trusted(
     told = about(source)
     if told.names != predictor.class_names:  # classes without an image were left out
         told = replace(told, names=predictor.class_names)
-    found = assess(predictor.task, told, prior=prior, seed=seed % 2**31)
+    with on_one_core(is_light(predictor.task.learner, len(source))):
+        found = assess(predictor.task, told, prior=prior, seed=seed % 2**31)
     card = {**predictor.card, "trust": found.to_dict()}
     if predictor.task.procedure is not None:
         card["choice"] = {**card["choice"], "nested": True}

@@ -21,6 +21,7 @@ from medmeta.data.source import Source
 from medmeta.data.standardise import Levels
 from medmeta.episode import LabelledSet, Target
 from medmeta.errors import CheckpointError, SamplingError, SettingsError
+from medmeta.evaluation.cores import is_light, on_one_core
 from medmeta.input_parts import IMAGE, RECORD
 from medmeta.learner import Settled, adapt_task
 from medmeta.learners import configuration
@@ -112,7 +113,7 @@ def adapt(
         torch.tensor([seed]),
         torch.from_numpy(support.groups)[None],
     )
-    with torch.no_grad():
+    with torch.no_grad(), on_one_core(is_light(learner, len(support))):
         settled = learner.settled(task, target, seconds=seconds)
         adapted = replace(adapt_task(settled.learner, task, target), procedure=settled.procedure)
     card = {**card, **_choice_in_card(card, settled)}

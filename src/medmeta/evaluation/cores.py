@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
 import torch
 
+from medmeta.learner import AbstractLearner
+
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 PROCESSOR = torch.device("cpu")
 MOST_THREADS = 8  # each holds a batch's feature maps
+FEW_IMAGES = 100
 
 
 def side_by_side(
@@ -56,3 +60,28 @@ def side_by_side(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(cores)  # also for threads that are yet to come
+
+
+@contextmanager
+def on_one_core(wanted: bool = True) -> Iterator[None]:
+    """Within it torch keeps to one core, where that is ``wanted``: right for many small pieces.
+
+    Threads that share a piece of a few hundred numbers wait for each other longer than they work,
+    above all where something else runs on a core.
+
+    >>> with on_one_core():
+    ...     torch.get_num_threads()
+    1
+    """
+    cores = torch.get_num_threads()
+    if wanted:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(cores)
+
+
+def is_light(learner: AbstractLearner, n_images: int) -> bool:
+    """Whether learning a task is many small pieces: a head on the embeddings of a few images."""
+    return learner.traits.has_head and n_images <= FEW_IMAGES
