@@ -7,10 +7,11 @@ lies beyond a volume is black.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medmeta.data.medical import read_slices, slices_of
 from medmeta.data.nifti import affine_as_shown
@@ -41,7 +42,7 @@ def on_grid_of(
     for number in numbers:
         at = np.stack([np.full_like(rows, number), rows, columns, np.ones_like(rows)])
         places = np.einsum("ij,jrc->irc", across[:3], at)
-        found.append(ndimage.map_coordinates(volume, places, order=order, cval=0))
+        found.append(_ndimage().map_coordinates(volume, places, order=order, cval=0))
         edges = np.array(volume.shape).reshape(3, 1, 1)
         inside = inside or bool(((places >= -0.5) & (places <= edges - 0.5)).all(0).any())
     if not inside:
@@ -70,14 +71,14 @@ def at_spacing(
     volume = np.stack(_grey(scan, slices)).astype(np.float32)
     factors = [wanted / step for step in known]
     if any(factor > 1 for factor in factors):
-        volume = ndimage.gaussian_filter(volume, [max(0.0, (f - 1) / 2) for f in factors])
+        volume = _ndimage().gaussian_filter(volume, [max(0.0, (f - 1) / 2) for f in factors])
     size = (preprocessing.depth, preprocessing.size, preprocessing.size)
     lines = [
         (n - 1) / 2 + (np.arange(m) - (m - 1) / 2) * factor
         for n, m, factor in zip(volume.shape, size, factors, strict=True)
     ]
     places = np.stack(np.meshgrid(*lines, indexing="ij"))
-    found = ndimage.map_coordinates(volume, places, order=1, cval=0.0)
+    found = _ndimage().map_coordinates(volume, places, order=1, cval=0.0)
     grey = np.rint(np.clip(found, 0, 255)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(grey, (preprocessing.channels, *size)))
 
@@ -105,3 +106,10 @@ def _grey(scan: Scan, slices: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[n
     if any(pixels.ndim != 2 for pixels in slices):
         raise UnreadableImageError(f"{scan.where}: is in colour, and colours are not resampled.")
     return slices
+
+
+def _ndimage() -> ModuleType:
+    """SciPy's filters; imported only where something is resampled, for it takes a while."""
+    from scipy import ndimage
+
+    return cast(ModuleType, ndimage)

@@ -67,7 +67,8 @@ def _in_one_graph(support: LabelledSet, target: Target) -> Predictor:
     def predict(inputs: Inputs) -> Tensor:
         queries = at_least_single(any_tensor(inputs))
         squares = squared_distances(scale.apply(queries.double()), centroids)
-        return (-0.5 * squares / queries.shape[-1] ** 0.5).to(queries.dtype)
+        logits: Tensor = -0.5 * squares / queries.shape[-1] ** 0.5
+        return logits.to(queries.dtype)
 
     return predict
 
