@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from medmeta.data.mask_sources import open_mask_source
 from medmeta.data.mask_volumes import read_volume_mask
 from medmeta.data.mask_writers import write_nifti_mask, write_segmentation
 from medmeta.data.medical import find_scans
@@ -182,3 +183,36 @@ def test_contours_off_the_grid_are_refused(tmp_path: Path, contour: list[float],
     scan = _series(tmp_path / "ct")
     with pytest.raises(DataError, match=said):
         read_volume_mask(_structures(tmp_path / "rt.dcm", [contour]), scan, AS_IS)
+
+
+def test_slices_that_are_marked_are_learned_from(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    values = np.random.default_rng(0).integers(0, 99, (16, 16, 20)).astype(np.int16)
+    label = np.zeros((16, 16, 20), dtype=np.uint8)
+    label[4:9, 4:9, 1:5] = 1  # near the lower end, far from the middle half
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "set" / "images" / "v.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(label, affine), tmp_path / "set" / "masks" / "v.nii.gz")
+    for slices, wanted in ((1, [3]), (2, [2, 4]), (4, [1, 2, 3, 4]), (6, [1, 2, 3, 4, 7, 12])):
+        shape = Preprocessing(size=16, channels=1, slices=slices)
+        source = open_mask_source(tmp_path / "set", preprocessing=shape, cache=tmp_path / "cache")
+        assert source.index.array_rows.tolist() == wanted
+        assert source.masks is not None
+        marked = source.gather_masks(np.arange(len(source))).any((1, 2)).tolist()
+        assert marked == [1 <= number <= 4 for number in wanted]
+        scan = _found(tmp_path / "set" / "images" / "v.nii.gz")
+        for row, number in enumerate(wanted):
+            (shown,) = read_nifti_slices(scan, [number]).pixels
+            np.testing.assert_array_equal(source.gather(np.array([row]))[0, 0], shown)
+    label[:] = 0  # the same slices as of any volume, and not those of the cache
+    nibabel.save(nibabel.Nifti1Image(label, affine), tmp_path / "set" / "masks" / "v.nii.gz")
+    plain = Preprocessing(size=16, channels=1)
+    empty = open_mask_source(tmp_path / "set", preprocessing=plain, cache=tmp_path / "cache")
+    assert empty.index.array_rows.tolist() == [10]
+
+
+def _found(path: Path) -> Scan:
+    scan = scan_nifti(path, root=path.parent)
+    assert isinstance(scan, Scan)
+    return scan

@@ -86,7 +86,8 @@ class SourceIndex:
     where no row lies in a DICOM or NIfTI file; else they say of each row in which, None for a
     picture, and ``array_rows`` which slice of it, once the source's slices were chosen. ``texts``
     are the entries of columns that records are made of; ``parts`` of each row the files of its
-    modalities, where a source has several.
+    modalities, where a source has several. ``chosen`` are the slices that are used of each row's
+    scan; empty, or None, where the preprocessing says which.
     """
 
     name: str
@@ -106,6 +107,7 @@ class SourceIndex:
     texts: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
     parts: tuple[tuple[Path | Scan | None, ...], ...] = ()
     structures: tuple[str, ...] = ()
+    chosen: tuple[tuple[int, ...] | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.file_sizes)
@@ -146,4 +148,5 @@ class SourceIndex:
             scans=tuple(self.scans[i] for i in rows) if self.scans else (),
             texts={name: tuple(t[i] for i in rows) for name, t in self.texts.items()},
             parts=tuple(self.parts[i] for i in rows) if self.parts else (),
+            chosen=tuple(self.chosen[i] for i in rows) if self.chosen else (),
         )

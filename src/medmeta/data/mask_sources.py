@@ -20,7 +20,7 @@ from medmeta.data.mask_shape import UNLABELLED, prepare_mask
 from medmeta.data.mask_volumes import read_volume_mask
 from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing
-from medmeta.data.slices import as_slices
+from medmeta.data.slices import as_slices, spread_slices, used_slices
 from medmeta.data.source import Source
 from medmeta.data.sources import ScannedSource, read_scanned, row_name
 from medmeta.errors import DataError
@@ -84,7 +84,8 @@ def open_mask_source(
             raise DataError(_listed(pairs, bad))
         pairs = pairs.without(bad)
         own, structures = _structures(pairs, read)
-        index = replace(pairs.found.index, structures=tuple(structures))
+        chosen = _marked_slices(pairs.found.index, read, own, preprocessing)
+        index = replace(pairs.found.index, structures=tuple(structures), chosen=chosen)
         found = replace(pairs.found, index=index)
         masks = _prepared(as_slices(index, preprocessing), read, own, structures, preprocessing)
     source = read_scanned(
@@ -226,6 +227,29 @@ def _structures(pairs: _Pairs, masks: list[_Mask]) -> tuple[dict[int, str], list
     except DataError as error:
         raise DataError(f"{pairs.found.path}: {error}") from None
     return own, [*own.values(), *(name for name in told if name not in own.values())]
+
+
+def _marked_slices(
+    index: SourceIndex,
+    masks: list[_Mask],
+    own: Mapping[int, str],
+    preprocessing: Preprocessing,
+) -> tuple[tuple[int, ...] | None, ...]:
+    """Of each scan the slices to use: those that its mask marks, evenly; others only fill up."""
+    if not index.scans:
+        return ()
+    chosen: list[tuple[int, ...] | None] = []
+    for scan, mask in zip(index.scans, masks, strict=True):
+        if scan is None:
+            chosen.append(None)
+            continue
+        values = list(own if mask.names is None else mask.names)
+        marked = np.flatnonzero(np.isin(mask.numbers, values).any((1, 2))).tolist()
+        usual = [n for n in used_slices(scan, preprocessing) if n not in marked]
+        first = spread_slices(len(marked), min(preprocessing.slices, len(marked)))
+        more = spread_slices(len(usual), min(preprocessing.slices - len(first), len(usual)))
+        chosen.append(tuple(sorted([*(marked[i] for i in first), *(usual[i] for i in more)])))
+    return tuple(chosen)
 
 
 def _prepared(

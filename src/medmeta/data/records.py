@@ -173,8 +173,8 @@ class RecordSchema(BaseModel):
                 found.append(f"{column.name}: not known of any labelled patient, and not used.")
             elif column.kind == "category":
                 there = (support[learned, part] > 0).any(0)
-                wanted = (asked[told, part] > 0).any(0) & ~there
-                names = [n for n, w in zip(column.categories, wanted.tolist(), strict=True) if w]
+                wanted = np.flatnonzero((asked[told, part] > 0).any(0) & ~there)
+                names = [column.categories[place] for place in wanted.tolist()]
                 if names:
                     which = ", ".join(names)
                     found.append(

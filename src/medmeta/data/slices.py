@@ -108,7 +108,8 @@ def as_slices(index: SourceIndex, preprocessing: Preprocessing, *, depth: int = 
             first = int(index.array_rows[row]) * depth
             chosen.append([first + n for n in chosen_slices(depth, preprocessing.slices)])
         elif scan is not None:
-            chosen.append(list(used_slices(scan, preprocessing)))
+            own = index.chosen[row] if index.chosen else None
+            chosen.append(list(own or used_slices(scan, preprocessing)))
         else:
             chosen.append([int(index.array_rows[row])])
     rows = np.repeat(np.arange(len(index)), [len(numbers) for numbers in chosen])
@@ -120,7 +121,8 @@ def as_slices(index: SourceIndex, preprocessing: Preprocessing, *, depth: int = 
         else scan.files[number]
         for path, scan, number in zip(part.paths, part.scans, numbers.tolist(), strict=True)
     ) if part.scans else part.paths  # fmt: skip
-    return replace(part, array_rows=numbers, paths=paths, others={**part.others, "volume": volumes})
+    others = {**part.others, "volume": volumes}
+    return replace(part, array_rows=numbers, paths=paths, others=others, chosen=())
 
 
 def _volumes(index: SourceIndex, depth: int) -> list[str | None]:

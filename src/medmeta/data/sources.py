@@ -158,7 +158,7 @@ def read_scanned(
     for problem in spacing_problems(found.index, preprocessing):
         raise DataError(f"{path}: {problem.what}")
     index = as_slices(as_slides(found.index, preprocessing), preprocessing, depth=depth)
-    key = store_key((path.resolve(), *_files(found)), preprocessing)
+    key = store_key((path.resolve(), *_files(found)), preprocessing, chosen=found.index.chosen)
     decode = _decoder(found, index, preprocessing)
     store = open_store(key, len(index), preprocessing, decode, cache=cache, progress=progress)
     if store.bad and not skip_bad:

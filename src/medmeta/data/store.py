@@ -62,13 +62,18 @@ def default_cache() -> Path:
     return Path(given).expanduser() if given else Path.home() / ".cache" / "medmeta"
 
 
-def store_key(files: Sequence[Path], preprocessing: Preprocessing) -> str:
+def store_key(
+    files: Sequence[Path], preprocessing: Preprocessing, *, chosen: Sequence[object] = ()
+) -> str:
     """A digest of what a store is made from: paths, sizes, times of change, preprocessing.
 
-    A file that has gone meanwhile counts with its name alone.
+    A file that has gone meanwhile counts with its name alone. ``chosen``: which slices, where the
+    preprocessing does not say.
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{_FORMAT_VERSION} {preprocessing.model_dump_json()}\n".encode())
+    if chosen:
+        digest.update(f"{tuple(chosen)}\n".encode())
     for file in files:
         digest.update(os.fsencode(file) + b"\0")
         try:
