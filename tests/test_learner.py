@@ -10,8 +10,9 @@ import torch.nn.functional as F
 
 from medmeta.episode import InputSpec, Target
 from medmeta.errors import UnsupportedTaskError
-from medmeta.learner import Traits, check_input_fits, check_task_fits, task_loss
+from medmeta.learner import Traits, check_input_fits, check_task_fits
 from medmeta.mask_loss import soft_dice_loss
+from medmeta.task_loss import task_loss
 from tests.contract.negative_controls import Honest
 
 

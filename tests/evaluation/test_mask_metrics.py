@@ -8,8 +8,8 @@ import torch
 
 from medmeta.episode import Target
 from medmeta.evaluation.mask_metrics import centreline_dice, mask_metrics, overlap, surfaces
-from medmeta.learner import task_loss
 from medmeta.mask_loss import soft_dice_loss
+from medmeta.task_loss import task_loss
 
 
 def test_overlap_by_hand() -> None:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from medmeta.check_tasks import TaskMaker
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import Episode, InputSpec, Target
-from medmeta.learner import AbstractLearner, HeadedLearner, adapt_task, task_loss
+from medmeta.learner import AbstractLearner, HeadedLearner, adapt_task
 from medmeta.learners import EmbeddingLearner, build_learner
 from medmeta.learners.metric.prototypical import PrototypicalConfig, PrototypicalHead
+from medmeta.task_loss import task_loss
 
 IMAGE, TARGET = InputSpec(3, (16, 16)), Target("classes", 3)
 EPISODE = TaskMaker(IMAGE, TARGET).episode(2, n_shot=2, n_query=2, seed=0)

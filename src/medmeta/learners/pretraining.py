@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from medmeta.episode import Episode, LabelledSet, Predictor, Target
 from medmeta.errors import UnsupportedTaskError
-from medmeta.learner import AbstractLearner, task_loss
+from medmeta.learner import AbstractLearner
 from medmeta.learners._embedding import EmbeddingLearner
+from medmeta.task_loss import task_loss
 
 Classifier = Literal["linear", "cosine"]
 

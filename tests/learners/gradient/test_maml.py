@@ -12,9 +12,9 @@ from torch.func import functional_call
 
 from medmeta.episode import Episode, InputSpec, LabelledSet, Target
 from medmeta.errors import SettingsError, UnsupportedTaskError
-from medmeta.learner import task_loss
 from medmeta.learners import build_learner
 from medmeta.learners.gradient.maml import MAML, MAMLConfig
+from medmeta.task_loss import task_loss
 from medmeta.tasks import TaskMap, preferring
 from tests.learners.gradient.tiny_tasks import episode
 

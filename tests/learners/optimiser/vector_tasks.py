@@ -7,8 +7,9 @@ from torch import nn
 
 from medmeta.check_tasks import TaskMaker
 from medmeta.episode import InputSpec, Target
-from medmeta.learner import AbstractLearner, task_loss
+from medmeta.learner import AbstractLearner
 from medmeta.learners.gradient.maml import MAML, MAMLConfig
+from medmeta.task_loss import task_loss
 
 TARGET = Target("classes", 3)
 TASKS = TaskMaker(InputSpec(8, ()), TARGET)

@@ -10,13 +10,14 @@ from pydantic import Field
 from torch import Tensor
 
 from medmeta.episode import Episode, Inputs, LabelledSet, Predictor, Target, TargetKind, any_tensor
-from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits, task_loss
+from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
 from medmeta.learners._inner_loop import LossOfTask, Weights, descend, descend_tasks
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig
 from medmeta.learners.classical._choice import Choice
 from medmeta.learners.classical._support_scale import SupportScale
 from medmeta.learners.gradient._learned_rates import LearnedRates
+from medmeta.task_loss import task_loss
 from medmeta.tasks import map_tasks
 
 DEFAULT_RATE: dict[str, float] = {"classes": 2.0, "values": 0.3}

@@ -20,7 +20,7 @@ from medmeta.encoders import (
 )
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target
 from medmeta.errors import SettingsError, UnsupportedTaskError
-from medmeta.learner import AbstractLearner, Traits, check_task_fits, task_loss
+from medmeta.learner import AbstractLearner, Traits, check_task_fits
 from medmeta.learners._inner_loop import (
     LossOfTask,
     Update,
@@ -29,6 +29,7 @@ from medmeta.learners._inner_loop import (
     trainable_weights,
 )
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
+from medmeta.task_loss import task_loss
 from medmeta.tasks import TaskMap, map_tasks
 
 DEFAULT_RATE = {"classes": 0.4, "masks": 0.1, "values": 0.01}

@@ -11,11 +11,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
-from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, task_loss
+from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
 from medmeta.learners._class_sums import class_means
 from medmeta.learners._inner_loop import LossOfWeights, Update, Weights, descend
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
+from medmeta.task_loss import task_loss
 
 LEAST_SPREAD = 1e-3  # keeps the gradient of a spread's logarithm below a thousand
 MOST_GROWTH = 2.0  # of a spread's exponent: latents that run away would overflow it

@@ -17,11 +17,11 @@ from medmeta.learner import (
     Traits,
     check_target,
     check_task_fits,
-    task_loss,
 )
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.learners.segmentation._parts import MASKS, in_parts, pixel_encoder
 from medmeta.learners.segmentation._pixels import SCALE, PixelRidge, fit_ridge, random_weights
+from medmeta.task_loss import task_loss
 
 
 class ConditionedUNetConfig(EncodedConfig):

@@ -22,10 +22,10 @@ from medmeta.learner import (
     Traits,
     check_target,
     check_task_fits,
-    task_loss,
 )
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.learners.segmentation._parts import MASKS, in_parts, pixel_encoder
+from medmeta.task_loss import task_loss
 
 NOTHING = -1e4  # the logit of a prototype that is not there
 EPSILON = 1e-6

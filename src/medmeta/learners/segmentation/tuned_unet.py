@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medmeta.episode import Episode, Inputs, LabelledSet, Target, any_tensor
-from medmeta.learner import TrainingDefaults, check_task_fits, task_loss
+from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._inner_loop import LossOfTask, Weights
 from medmeta.learners._mini_batches import descend_in_batches, mini_batches, together
 from medmeta.learners.baselines.fine_tuning import Initial, starting_weights
@@ -21,6 +21,7 @@ from medmeta.learners.gradient._adapting import (
     whole_network_spec,
 )
 from medmeta.learners.gradient.reptile import fresh_adam
+from medmeta.task_loss import task_loss
 from medmeta.tasks import map_tasks
 
 

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medmeta.episode import Episode, Inputs, LabelledSet, Predictor, Target, any_tensor
-from medmeta.learner import AbstractLearner, Traits, task_loss
+from medmeta.learner import AbstractLearner, Traits
 from medmeta.learners._class_sums import class_means
 from medmeta.learners.baselines._features import FeatureConfig, FeatureScaling, Transform
 from medmeta.learners.metric.prototypical import squared_distances
+from medmeta.task_loss import task_loss
 
 TRAINING_SCALE = 10.0
 
