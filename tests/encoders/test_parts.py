@@ -52,7 +52,7 @@ def test_finding_the_sizes_leaves_the_encoder_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("name", "spec", "parts"),
     [
-        ("conv4", SPEC, ["learned", "hand_made"]),
+        ("conv4", SPEC, ["learned", "shape", "grain", "spectrum", "colours"]),
         ("hog_colour", SPEC, ["hand_made"]),
         ("conv4", InputSpec(2, (64,)), ["learned"]),
         ("conv4", InputSpec(1, (16, 16, 16)), ["learned"]),

@@ -34,8 +34,8 @@ AVERAGED = 5
 class Candidate:
     """One way to learn a task: a head with its penalty on parts that are prepared.
 
-    >>> Candidate.read("learned+hand_made/standardised/ridge/1").parts
-    ('learned', 'hand_made')
+    >>> Candidate.read("learned+shape/standardised/ridge/1").parts
+    ('learned', 'shape')
     """
 
     parts: tuple[str, ...]
@@ -79,7 +79,7 @@ class Candidate:
 def _unreadable(name: str) -> SettingsError:
     return SettingsError(
         f"{name!r} is no candidate; write parts/preparation/head/penalty, such as "
-        "learned+hand_made/standardised/ridge/1."
+        "learned+shape/standardised/ridge/1."
     )
 
 
