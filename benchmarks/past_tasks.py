@@ -240,9 +240,14 @@ def _check_same(work: Path, learner: HeadedLearner, tasks: int) -> str:
     """Refuse a work folder of another encoder; the encoder's digest."""
     weights = tensors_to_bytes(learner.state_dict())
     digest = hashlib.sha256(weights).hexdigest()
-    note, told = work / "made_with.txt", f"{digest} {tasks}"
+    names = [c.name for c in candidates_of(tuple(_head(learner).sizes), "classes")]
+    every = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    note, told = work / "made_with.txt", f"{digest} {tasks} {every}"
     if note.is_file() and note.read_text("utf-8") != told:
-        raise SystemExit(f"{work} holds tasks of another model or number; name an empty --work.")
+        raise SystemExit(
+            f"{work} holds tasks of another model, number or list of candidates; name an "
+            "empty --work."
+        )
     note.write_text(told, "utf-8")
     return digest
 

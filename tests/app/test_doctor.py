@@ -56,6 +56,7 @@ def test_a_healthy_machine() -> None:
         "deidentify",
         "features",
         "parquet",
+        "search",
         "slides",
         "tensorboard",
     }

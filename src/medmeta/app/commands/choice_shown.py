@@ -22,7 +22,8 @@ def show_choice(choice: Mapping[str, Any]) -> None:
     say(f"Chosen: {choice['why']}")
     say(choice["how"])
     if choice.get("nested"):
-        say("The estimate below was made with the choice made again in every fold.")
+        longer = ", among the fixed candidates alone" if choice.get("further") else ""
+        say(f"The estimate below was made with the choice made again in every fold{longer}.")
 
 
 def choice_rows(choice: Mapping[str, Any]) -> list[tuple[str, str, str]]:

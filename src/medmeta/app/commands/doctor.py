@@ -23,6 +23,7 @@ from medmeta.version import __version__
 EXTRAS = {
     "deidentify": ("dicom-anonymizer", "medmeta data deidentify"),
     "features": ("scikit-image", "the encoder hog_colour"),
+    "search": ("optuna", "longer searches of adapt --budget"),
     "parquet": ("pyarrow", "Parquet manifests"),
     "slides": ("openslide-python", "slides and tiled TIFF"),
     "tensorboard": ("tensorboard", "medmeta train --tensorboard"),

@@ -32,6 +32,8 @@ def notes_and_warnings(
     """What a reader must know of a predictor's data and of the images asked."""
     notes: list[str] = []
     warnings: list[str] = []
+    if choice := card.get("choice"):
+        notes.append(_choice_in_words(choice, words))
     if not card["support"].get("patients_known"):
         warnings.append(words.plain("note.patients"))
     if unknown := unknown_in_training(card["model"], words):
@@ -62,6 +64,17 @@ def notes_and_warnings(
     colour = words.plain("note.colour" if size["channels"] == 3 else "note.grey")
     notes.append(words.plain("note.shape", shape=f"{size['size']}×{size['size']}", colour=colour))
     return notes, warnings
+
+
+def _choice_in_words(choice: Mapping[str, Any], words: Words) -> str:
+    """What was chosen for the task, from how many, or why nothing was compared."""
+    if choice["tried"]:
+        again = words.plain("note.choice_again") if choice.get("nested") else ""
+        return words.plain(
+            "note.choice", chosen=choice["chosen"], tried=choice["tried"], again=again
+        )
+    told = "note.choice_past" if choice["candidates"] else "note.choice_default"
+    return words.plain("note.choice_fixed", chosen=choice["chosen"], of=words.plain(told))
 
 
 def unknown_in_training(model: Mapping[str, Any], words: Words) -> str:

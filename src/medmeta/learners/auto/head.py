@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from pydantic import Field
@@ -17,6 +18,7 @@ from medmeta.learners._spec import HeadConfig
 from medmeta.learners.auto.candidates import Candidate, candidates_of, default_of
 from medmeta.learners.auto.choosing import Choice
 from medmeta.learners.auto.fitting import fit
+from medmeta.learners.auto.longer import LEAST_SECONDS, further_candidates
 from medmeta.learners.auto.past import past_tasks
 from medmeta.learners.auto.searching import Search, candidates_for, parts_of, search
 from medmeta.learners.auto.telling import record_of, record_of_default
@@ -99,14 +101,21 @@ class AutoHead(AbstractLearner):
             choice = Choice(members=(default_of(tuple(self.sizes)).name,), temperatures=(1.0,))
             return self._settled(choice, record_of_default(choice, wanted))
         until = None if seconds is None else started + seconds
+        further = 0
+        if seconds is not None and seconds > LEAST_SECONDS:
+            assert until is not None
+            more, further = further_candidates(wanted, embedded, until=until)
+            wanted = replace(wanted, candidates=(*wanted.candidates, *more))
+            until = None  # what was found stays, and the rest is quick
         (found,) = search(wanted, embedded, until=until)
         took = time.perf_counter() - started
         record = record_of(
-            found, wanted, seconds=took, budget=seconds, n_examples=support.n_examples
-        )
+            found, wanted, seconds=took, budget=seconds, n_examples=support.n_examples,
+            further=further,
+        )  # fmt: skip
         tried = len(found.candidates)
         again = self.config.model_copy(update={"tried": tried})
-        procedure = self if tried == len(wanted.candidates) else self._with(again)
+        procedure = self if tried >= len(wanted.candidates) else self._with(again)
         return self._settled(found.choice, record, procedure)
 
     def learn_source(self, embeddings: Tensor) -> None:

@@ -86,13 +86,20 @@ class PastTasks(Settings):
     def name_of(self, candidate: Candidate, parts: Sequence[str]) -> str:
         """What a candidate of some ``parts`` is called here.
 
-        Where the table has other parts, its own take their places: all for all, learned for one.
+        Where the table has other parts, its own take their places: all for all, learned for one;
+        and of other penalties the nearest.
         """
         if candidate.name in self.candidates or not self.candidates:
             return candidate.name
-        own = Candidate.read(self.candidates[0]).parts
-        places = own if candidate.parts == tuple(parts) and len(parts) > 1 else own[:1]
-        return replace(candidate, parts=places).name
+        known = [Candidate.read(name) for name in self.candidates[:-1]]
+        if candidate.parts not in {one.parts for one in known}:
+            own = known[0].parts
+            places = own if candidate.parts == tuple(parts) and len(parts) > 1 else own[:1]
+            candidate = replace(candidate, parts=places)
+        alike = [one for one in known if replace(one, penalty=candidate.penalty) == candidate]
+        aim = math.log(candidate.penalty or 1.0)
+        near = min(alike, key=lambda c: abs(math.log(c.penalty or 1.0) - aim), default=candidate)
+        return near.name
 
     def weights_at(self, shot: float) -> Weights:
         """The weights for a number of images per class, between those that were fitted."""

@@ -63,7 +63,7 @@ def search(search: Search, support: LabelledSet, *, until: float | None = None) 
     Where the clock passes ``until``, what is left is not tried.
     """
     found: list[Found] = []
-    for part in _pieces(support, search):
+    for part in pieces(support, search):
         rounds = draw_rounds(part, search.target)
         alone = rounds is None and part.n_tasks > 1  # some of them can be compared, perhaps
         for tasks in [part.tasks(t, t + 1) for t in range(part.n_tasks)] if alone else [part]:
@@ -72,7 +72,7 @@ def search(search: Search, support: LabelledSet, *, until: float | None = None) 
     return found
 
 
-def _pieces(support: LabelledSet, search: Search) -> Iterator[LabelledSet]:
+def pieces(support: LabelledSet, search: Search) -> Iterator[LabelledSet]:
     """As many tasks as are compared at once, of no more images than are."""
     some = support
     if support.n_examples > MOST_COMPARED:

@@ -13,7 +13,13 @@ NO_SEARCH = "the fixed default: no search was asked for."
 
 
 def record_of(
-    found: Found, search: Search, *, seconds: float, budget: float | None, n_examples: int
+    found: Found,
+    search: Search,
+    *,
+    seconds: float,
+    budget: float | None,
+    n_examples: int,
+    further: int = 0,
 ) -> dict[str, Any]:
     """What was tried with which figures, what was chosen and why, and in what time.
 
@@ -38,7 +44,8 @@ def record_of(
         "kind": search.target.kind,
         "chosen": found.choice.name,
         "why": _reason(found, search),
-        "how": _how(found, search, tried, n_examples),
+        "how": _how(found, search, tried, n_examples) + _longer(further),
+        "further": further,
         "candidates": rows,
         "tried": tried,
         "of": len(search.candidates),
@@ -87,6 +94,12 @@ def _reason(found: Found, search: Search) -> str:
         return f"{what} is the simplest of those that are as good as the best (within {TIE:g})."
     told = " and past tasks like this one" if search.table.cells else ""
     return f"{what} is expected to do best by images held out{told}."
+
+
+def _longer(further: int) -> str:
+    if not further:
+        return ""
+    return f" Among them are the best of {further} others, with penalties that were searched for."
 
 
 def _how(found: Found, search: Search, tried: int, n_examples: int) -> str:
