@@ -33,15 +33,23 @@ def seconds_of(budget: str | None) -> float:
 
 
 def learner_on(
-    model: LoadedModel, learner: str | None, head: str | None, *, is_default: bool
+    model: LoadedModel,
+    learner: str | None,
+    head: str | None,
+    *,
+    is_default: bool,
+    has_options: bool = False,
 ) -> str | None:
-    """The learner to put on a model's encoder; None for the model's own.
+    """The learner to put on a model's encoder; None for the model's own, with its own options.
 
     Without a name it is the one that chooses where the model is the one in the box
-    (``is_default``), and a run's own elsewhere. Raises ``SettingsError`` for two names.
+    (``is_default``), and a run's own elsewhere. Raises ``SettingsError`` for two names, and for
+    options (``has_options``) of none.
     """
     if learner and head and learner != head:
         raise SettingsError(f"--learner {learner} and --head {head} are two; name one.")
     named = learner or head or (AUTOMATIC if is_default else None)
-    own = named == AUTOMATIC and model.card["learner"] == AUTOMATIC
+    if has_options and named is None:
+        raise SettingsError("--set goes with --learner: a run's own learner keeps its options.")
+    own = named == AUTOMATIC and model.card["learner"] == AUTOMATIC and not has_options
     return None if own else named

@@ -184,7 +184,10 @@ def with_head(
             "run of 'medmeta pretrain' or of a learner that is a head itself "
             f"({', '.join(names_on_encoders())}), or leave out --head."
         )
-    return build_on(encoder, name, options, input_spec, target)
+    built = build_on(encoder, name, options, input_spec, target)
+    if learner.traits.name == name and not learner.traits.trainable:
+        built.load_state_dict(learner.state_dict())  # what it knows of source data
+    return built
 
 
 def encoder_of(learner: AbstractLearner) -> AbstractEncoder:

@@ -139,9 +139,7 @@ def adapt(
         return
     if loaded.card["target"]["kind"] == "masks":
         raise SettingsError("this run marks structures; say --task segmentation.")
-    head = learner_on(loaded, learner, head, is_default=model is None)
-    if set_ and head is None:
-        raise SettingsError("--set goes with --learner: a run's own learner keeps its options.")
+    head = learner_on(loaded, learner, head, is_default=model is None, has_options=bool(set_))
     trained = loaded.card.get("standardise")
     opened = open_support(
         support,
