@@ -113,9 +113,17 @@ def test_series_come_back_as_segmentations_of_their_patient(place: Path, tmp_pat
 
 def test_it_is_measured_on_tasks(place: Path) -> None:
     words = ("evaluate", place / "run", "--source", place / "mine", "--shot", "1", "--query", "2")
-    ended = medmeta(*words, "--episodes", "4", "--json")
+    ended = medmeta(*words, "--episodes", "4", "--distances", "--json")
     assert ended.code == 0, ended
     (row,) = ended.json()
+    (found,) = row["structures"].values()
+    assert found["dice"]["mean"] == pytest.approx(row["summary"]["dice"]["mean"])  # there is one
+    assert found["dice"]["tasks"] == 4
+    assert found["hd95"]["mean"] >= 0
+    assert 0 <= found["surface_dice"]["mean"] <= 1
+    shown = medmeta(*words, "--episodes", "4")
+    assert "By structure" in shown.out + shown.err
+    assert "HD95" not in shown.out + shown.err
     assert row["protocol"]["kind"] == "masks"
     assert row["summary"]["dice"]["mean"] > 0.5
     told = medmeta("inspect", place / "run")

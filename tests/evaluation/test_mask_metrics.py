@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from medmeta.episode import Target
-from medmeta.evaluation.mask_metrics import centreline_dice, mask_metrics, overlap, surfaces
+from medmeta.evaluation.mask_metrics import (
+    centreline_dice,
+    mask_metrics,
+    overlap,
+    structure_metrics,
+    surfaces,
+)
 from medmeta.mask_loss import soft_dice_loss
 from medmeta.task_loss import task_loss
 
@@ -84,6 +90,24 @@ def test_distances_by_hand() -> None:
     assert np.isnan(found["hd95"][1, 0])
     assert found["surface_dice"].tolist() == [[1.0], [1.0]]
     assert surfaces(given, truth, 2, tolerance=0.5)["surface_dice"][0, 0] < 1
+
+
+def test_structures_apart() -> None:
+    pytest.importorskip("monai", reason="the extra segmentation")
+    truth = np.zeros((2, 2, 12, 12), dtype=int)  # two tasks of two queries
+    truth[0, 0, 2:6, 2:6] = 1
+    truth[0, 0, 8:12, 8:12] = 2
+    given = truth.copy()
+    given[0, 0] = np.roll(truth[0, 0], 1, axis=1)
+    found = structure_metrics(given, truth, 3, distances=True)
+    assert found["dice"].shape == (2, 2)
+    # Structure 1 moved by one of four columns, and neither anywhere in the second query.
+    assert found["dice"][0, 0] == pytest.approx((0.75 + 1) / 2)
+    assert found["hd95"][0, 0] == pytest.approx(1.0)  # where it is not defined, it does not count
+    assert found["surface_dice"][0, 0] == pytest.approx(1.0)
+    assert found["dice"][1].tolist() == [1, 1]
+    assert np.isnan(found["hd95"][1]).all()
+    assert found["centreline_dice"][1].tolist() == [1, 1]
 
 
 def test_centre_lines() -> None:

@@ -103,7 +103,10 @@ def evaluate_model(
         encoded = encoded_source([one.learner for one, _ in plan.asked], fresh, progress)
         for one, protocol in plan.asked:
             told = told_by(one.called(fresh.name), protocol, progress)
-            found = evaluate(one.learner, fresh, protocol, encoded=encoded, progress=told)
+            found = evaluate(
+                one.learner, fresh, protocol, encoded=encoded, distances=request.distances,
+                progress=told,
+            )  # fmt: skip
             rows.append(_row(model, plan, found, raw.get(protocol), one.head))
             if model.run is not None:
                 save_evaluation(model.run, rows[-1])

@@ -37,7 +37,8 @@ class EvaluationRequest(Settings):
     ``heads`` are measured on the run's encoder in place of its own learner, each with its options
     in ``head_options`` by its name. ``split`` takes only those images that the source itself says
     are of it; ``standardise`` brings grey levels together by a column (docs/patients-and-sites.md);
-    ``near_duplicates`` looks for pictures that are nearly the same, and says how many.
+    ``near_duplicates`` looks for pictures that are nearly the same, and says how many;
+    ``distances`` measures surfaces and centre lines of masks.
     """
 
     way: str | None = None
@@ -54,6 +55,7 @@ class EvaluationRequest(Settings):
     split: str = ""
     standardise: str = ""
     near_duplicates: bool = False
+    distances: bool = False
 
 
 @dataclass(frozen=True)

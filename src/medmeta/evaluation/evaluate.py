@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -32,6 +32,7 @@ class Evaluation:
     ``records`` are columns over tasks; ``confusion`` ``(K, K)`` counts true class (row) against
     answer over all tasks' queries, classes as in ``class_names`` (empty for values);
     ``calibration_error`` is pooled over all queries. Both leave out answers that are no numbers.
+    ``structures``: of masks, figures by structure over the tasks that asked for it.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Evaluation:
     confusion: NDArray[np.int64]
     calibration_error: float
     dropped: dict[str, int]
+    structures: Mapping[str, Mapping[str, Summary]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, without the per-task records."""
@@ -55,6 +57,10 @@ class Evaluation:
             "confusion": self.confusion.tolist(),
             "calibration_error": None if error != error else error,
             "dropped": self.dropped,
+            "structures": {
+                structure: {name: s.to_dict() for name, s in found.items()}
+                for structure, found in self.structures.items()
+            },
         }
 
     def records_csv(self) -> str:
@@ -74,21 +80,25 @@ def evaluate(
     *,
     device: torch.device | str = "cpu",
     encoded: EncodedSource | None = None,
+    distances: bool = False,
     progress: Progressed | None = None,
 ) -> Evaluation:
     """Measure a learner on ``protocol.episodes`` tasks of a source.
 
     A learner with a head encodes each image that the tasks use once (as far as memory is kept for
     them). ``encoded`` are the source's embeddings of an earlier call, by the same encoder: for
-    another protocol or another head. Whether queries helped each other stands in the result's
-    protocol as the learner's traits have it, whatever was asked for. Raises ``SettingsError`` for a
+    another protocol or another head. ``distances``: of masks, also how far their surfaces are
+    apart, and centre lines. Whether queries helped each other stands in the result's protocol as
+    the learner's traits have it, whatever was asked for. Raises ``SettingsError`` for a
     protocol without end or embeddings of another source, ``SamplingError`` where the source cannot
     give such tasks, ``UnsupportedTaskError`` where the learner does not take them.
     """
     protocol = protocol.model_copy(update={"transductive": learner.traits.transductive})
     _check_ends(protocol)
     sampler = TaskSampler([source], protocol)
-    return evaluate_drawn(learner, sampler, device=device, encoded=encoded, progress=progress)
+    return evaluate_drawn(
+        learner, sampler, device=device, encoded=encoded, distances=distances, progress=progress
+    )
 
 
 def evaluate_drawn(
@@ -97,6 +107,7 @@ def evaluate_drawn(
     *,
     device: torch.device | str = "cpu",
     encoded: EncodedSource | None = None,
+    distances: bool = False,
     progress: Progressed | None = None,
 ) -> Evaluation:
     """Measure a learner on the tasks of a sampler with one source, as ``evaluate`` does.
@@ -120,7 +131,7 @@ def evaluate_drawn(
             answers = from_embeddings(headed.head, sampler, held)
         else:
             answers = from_images(learner, sampler, device)
-        return _measured(answers, source, sampler, progress)
+        return _measured(answers, source, sampler, progress, distances=distances)
 
 
 def _check_ends(protocol: Protocol) -> None:
@@ -133,10 +144,12 @@ def _measured(
     source: Source,
     sampler: TaskSampler,
     progress: Progressed | None,
+    *,
+    distances: bool,
 ) -> Evaluation:
     protocol = sampler.protocol
     names = source.index.class_names if protocol.kind == "classes" else ()
-    tally, done = Tally(names, protocol.episodes), 0
+    tally, done = Tally(names, protocol.episodes, distances=distances), 0
     for part in answers:
         tally.add(part.draws, part.n_shot, part.outputs, part.labels)
         done += len(part.draws)
@@ -155,4 +168,11 @@ def _measured(
         confusion=tally.confusion,
         calibration_error=tally.calibration_error,
         dropped=sampler.dropped.get(source.name, {}),
+        structures={
+            structure: {
+                name: summarise(np.array(values), higher_is_better=HIGHER_IS_BETTER[name])
+                for name, values in held.items()
+            }
+            for structure, held in sorted(tally.structures.items())
+        },
     )

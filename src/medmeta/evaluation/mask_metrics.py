@@ -48,14 +48,41 @@ def overlap(predicted: Labels, truth: Labels, size: int) -> dict[str, Array]:
 
 def mask_metrics(predicted: Labels, truth: Labels, size: int) -> dict[str, Array]:
     """Means over queries and structures of ``T`` tasks, each ``(T,)``; ``(T, Q, H, W)`` given."""
+    return {name: _mean(v, (1, 2)) for name, v in overlap(predicted, truth, size).items()}
+
+
+def structure_metrics(
+    predicted: Labels, truth: Labels, size: int, *, distances: bool = False
+) -> dict[str, Array]:
+    """The same of each structure, ``(T, size - 1)``: means over queries where it is defined.
+
+    ``distances``: also HD95 and surface Dice in pixels, and clDice of centre lines.
+    """
     each = overlap(predicted, truth, size)
-    means: dict[str, Array] = {}
-    for name, values in each.items():
-        known = ~np.isnan(values)
-        sums = np.where(known, values, 0).sum((1, 2))
-        counts = known.sum((1, 2))
-        means[name] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    return means
+    if distances:
+        tasks = range(len(truth))
+        apart = [surfaces(predicted[t], truth[t], size) for t in tasks]
+        each |= {name: np.stack([one[name] for one in apart]) for name in ("hd95", "surface_dice")}
+        each["centreline_dice"] = np.array(
+            [
+                [
+                    [
+                        centreline_dice((given == k) & (wanted >= 0), wanted == k)
+                        for k in range(1, size)
+                    ]
+                    for given, wanted in zip(predicted[t], truth[t], strict=True)
+                ]
+                for t in tasks
+            ]
+        )
+    return {name: _mean(values, 1) for name, values in each.items()}
+
+
+def _mean(values: Array, axes: int | tuple[int, ...]) -> Array:
+    """Means of what is defined; NaN where nothing is."""
+    known = ~np.isnan(values)
+    sums, counts = np.where(known, values, 0).sum(axes), known.sum(axes)
+    return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), np.nan))
 
 
 def surfaces(

@@ -18,6 +18,9 @@ HIGHER_IS_BETTER = {
     "dice": True,
     "iou": True,
     "area_error": False,
+    "hd95": False,
+    "surface_dice": True,
+    "centreline_dice": True,
 }
 FLOOR = 1e-12
 CALIBRATION_BINS = 15

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.episodes.sampler import TaskDraw
-from medmeta.evaluation.mask_metrics import mask_metrics
+from medmeta.evaluation.mask_metrics import mask_metrics, structure_metrics
 from medmeta.evaluation.metrics import (
     CALIBRATION_BINS,
     answered_right,
@@ -24,11 +24,16 @@ class Tally:
     """Per-task records of tasks ``0`` to ``n_tasks - 1``, and what is counted over all of them.
 
     ``class_names`` are the source's, empty for values. ``records`` are columns over tasks;
-    ``confusion`` ``(K, K)`` counts true class (row) against answer.
+    ``confusion`` ``(K, K)`` counts true class (row) against answer. Of masks, ``structures`` holds
+    by name what was measured in each task that asked for it; with ``distances``, of surfaces too.
     """
 
-    def __init__(self, class_names: tuple[str, ...], n_tasks: int) -> None:
+    def __init__(
+        self, class_names: tuple[str, ...], n_tasks: int, *, distances: bool = False
+    ) -> None:
         self.n_tasks = n_tasks
+        self.distances = distances
+        self.structures: dict[str, dict[str, list[float]]] = {}
         self.records: dict[str, NDArray[np.float64]] = {}
         self.confusion = np.zeros((len(class_names), len(class_names)), dtype=np.int64)
         self._code = {name: i for i, name in enumerate(class_names)}
@@ -52,6 +57,7 @@ class Tally:
         given, wanted = answers.cpu().numpy(), labels.cpu().numpy()
         if masks:
             columns |= mask_metrics(given, wanted, outputs.shape[2])
+            self._count_structures(draws, given, wanted, outputs.shape[2])
         elif self._code:
             probabilities = softmax(given)
             columns |= class_metrics(probabilities, wanted)
@@ -63,6 +69,20 @@ class Tally:
             if name not in self.records:
                 self.records[name] = np.full(self.n_tasks, np.nan)
             self.records[name][tasks] = column
+
+    def _count_structures(
+        self,
+        draws: Sequence[TaskDraw],
+        given: NDArray[np.int64],
+        wanted: NDArray[np.int64],
+        size: int,
+    ) -> None:
+        found = structure_metrics(given, wanted, size, distances=self.distances)
+        for task, draw in enumerate(draws):
+            for place, name in enumerate(draw.classes[1:]):
+                held = self.structures.setdefault(name, {figure: [] for figure in found})
+                for figure, values in found.items():
+                    held[figure].append(float(values[task, place]))
 
     def _count(
         self,

@@ -14,6 +14,7 @@ from medmeta.app.commands.asked_model import (
     head_options,
     untrained,
 )
+from medmeta.app.commands.masks import show_structures
 from medmeta.app.commands.options import (
     AllowExternal,
     AsJson,
@@ -115,6 +116,9 @@ def evaluate(
     ] = None,
     split: Split = None,
     standardise: Standardise = None,
+    distances: Annotated[
+        bool, typer.Option("--distances", help="Of masks: surfaces and centre lines too.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the table as JSON here.")] = None,
     skip_bad: SkipBad = False,
     drop_small: DropSmall = False,
@@ -139,7 +143,7 @@ def evaluate(
     from medmeta.settings import validated
 
     wanted = {"way": way, "shots": tuple(shot or (1, 5)), "query": query, "episodes": episodes}
-    more = {"drop_small": drop_small, "baselines": baselines, "seed": seed}
+    more = {"drop_small": drop_small, "baselines": baselines, "seed": seed, "distances": distances}
     data = {"split": split or "", "standardise": standardise or "", "near_duplicates": True}
     heads = {"heads": tuple(head or ()), "head_options": head_options(head, set_)}
     request = validated(
@@ -158,14 +162,9 @@ def evaluate(
             check_nothing_set(learner, encoder, [] if head else set_, shape)
             model = load_model(run, expected_sha256=expect_sha256, allow_external=allow_external)
         model = model.reading(
-            window=window,
-            slices=slices,
-            plane=plane,
-            time_point=time_point,
-            spacing=spacing,
-            csv_rate=csv_rate,
-            slide_mpp=slide_mpp,
-        )
+            window=window, slices=slices, plane=plane, time_point=time_point, spacing=spacing,
+            csv_rate=csv_rate, slide_mpp=slide_mpp,
+        )  # fmt: skip
         if shift:
             _shifted(model, source or [], request, shift, out, skip_bad=skip_bad, as_json=as_json)
             return
@@ -296,5 +295,6 @@ def _show(rows: list[EvaluatedSource]) -> None:
          "raw ridge"],
         table,
     )  # fmt: skip
+    show_structures([row.evaluation for row in rows])
     for note in dict.fromkeys(f"{r.evaluation.source}: {n}" for r in rows for n in r.notes):
         say(note)

@@ -23,6 +23,7 @@ from medmeta.errors import SettingsError
 if TYPE_CHECKING:
     from medmeta.app.mask_files import WrittenMask
     from medmeta.app.models import LoadedModel
+    from medmeta.evaluation.evaluate import Evaluation
 
 CLASSIFICATION, SEGMENTATION = "classification", "segmentation"
 
@@ -179,20 +180,47 @@ def _tell(
     say(f"{len(rows)} masks and their table are in {out}")
 
 
+COLUMNS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd95": "HD95",
+    "surface_dice": "surface Dice",
+    "size_error": "size error",
+    "area_error": "size error",
+    "centreline_dice": "clDice",
+}
+
+
 def _show_measured(found: list[dict[str, Any]]) -> None:
     """Against the truth, by structure; lengths in mm where the size of pixels is known."""
-
-    def shown(figure: dict[str, float | None]) -> str:
-        mean, low, high = (figure[key] for key in ("mean", "low", "high"))
-        if mean is None:
-            return "–"
-        between = "" if low is None else f" [{low:.2f}, {high:.2f}]"
-        return f"{mean:.2f}{between}"
-
-    names = ("dice", "iou", "hd95", "surface_dice", "size_error", "centreline_dice")
-    table = [[row["structure"], row["images"], *(shown(row[n]) for n in names)] for row in found]
-    header = ["structure", "images", "Dice", "IoU", "HD95", "surface Dice", "size error", "clDice"]
+    names = [name for name in COLUMNS if name in found[0]]
+    table = [
+        [row["structure"], row["images"], *(_interval(**row[name]) for name in names)]
+        for row in found
+    ]
+    header = ["structure", "images", *(COLUMNS[name] for name in names)]
     show_table("Against the truth [95 % interval]", header, table)
+
+
+def show_structures(evaluations: list[Evaluation]) -> None:
+    """What was measured of masks, by structure; nothing of classes and values."""
+    table, names = [], dict[str, str]()
+    for one in evaluations:
+        for structure, found in one.structures.items():
+            names = {name: COLUMNS[name] for name in found}
+            told = (_interval(s.mean, s.low, s.high) for s in found.values())
+            n = next(iter(found.values())).tasks
+            table.append([one.source, structure, one.protocol.n_shot[0], n, *told])
+    if table:
+        header = ["source", "structure", "shot", "tasks", *names.values()]
+        show_table("By structure [95 % interval of the mean over tasks]", header, table)
+
+
+def _interval(mean: float | None, low: float | None, high: float | None) -> str:
+    if mean is None or mean != mean:
+        return "–"
+    between = "" if low is None or high is None or low != low else f" [{low:.2f}, {high:.2f}]"
+    return f"{mean:.2f}{between}"
 
 
 def _row(row: WrittenMask) -> dict[str, Any]:
