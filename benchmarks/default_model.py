@@ -176,7 +176,7 @@ class Bench:
         embeddings = held.of(np.arange(len(given)))
         codes = given.index.labels.codes  # type: ignore[union-attr]
         enough = np.flatnonzero(np.bincount(codes[codes >= 0]) >= max(SHOTS) + N_QUERY)
-        ridge = self._on_box(default_of(self.parts).name)
+        ridge = self._on_box(default_of(self.parts, "classes").name)
         mean, half = accuracy_from_all_images(ridge.head, embeddings, given, enough.tolist())
         self._row("all images", given.name, 0, mean, mean - half, mean + half, way=len(enough))
 

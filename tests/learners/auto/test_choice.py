@@ -166,7 +166,7 @@ def test_the_loss_counts_classes_alike() -> None:
 
 def test_no_budget_takes_the_default_without_looking() -> None:
     settled = head().settled(planted(), TWO, seconds=0)
-    assert list(settled.options["choice"]["members"]) == [default_of(tuple(SIZES)).name]
+    assert list(settled.options["choice"]["members"]) == [default_of(tuple(SIZES), "classes").name]
     assert settled.procedure is None
     assert settled.record["tried"] == 0
 
@@ -195,12 +195,32 @@ def test_many_images_are_solved_by_the_numbers_of_an_embedding() -> None:
     """Ridge by numbers and by images is one ridge."""
     support = planted(shot=40, noise=1.0)
     embeddings = {name: part[0] for name, part in parts_of(_numbers(support), SIZES).items()}
-    choice = Choice(members=(default_of(tuple(SIZES)).name,), temperatures=(1.0,))
+    ridge = "learned+hand_made/standardised/ridge/0.1"
+    choice = Choice(members=(ridge,), temperatures=(1.0,))
     by_images = fit(choice, embeddings, support.labels[0], TWO, {})(embeddings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("medmeta.learners.auto.fitting.MANY", 10)
         by_numbers = fit(choice, embeddings, support.labels[0], TWO, {})(embeddings)
     torch.testing.assert_close(by_numbers, by_images, atol=1e-4, rtol=1e-4)
+
+
+def test_a_committee_is_the_mean_of_the_probabilities_of_its_members() -> None:
+    support, asked = planted(), planted(seed=4)
+    known = {name: part[0] for name, part in parts_of(_numbers(support), SIZES).items()}
+    queries = {name: part[0] for name, part in parts_of(_numbers(asked), SIZES).items()}
+
+    def likely(name: str) -> Tensor:
+        choice = Choice(members=(name,), temperatures=(1.0,))
+        return fit(choice, known, support.labels[0], TWO, {})(queries).softmax(-1)
+
+    whole, alone = "learned+hand_made/standardised", "hand_made/standardised"
+    members = [
+        likely(f"{parts}/{head}")
+        for parts in (whole, alone)
+        for head in ("ridge/0.1", "lda/0.1", "kernel/0.3")
+    ]
+    found = likely(f"{whole}/committee/0")
+    torch.testing.assert_close(found, torch.stack(members).mean(0), atol=1e-5, rtol=1e-5)
 
 
 def test_values_are_chosen_for_too() -> None:

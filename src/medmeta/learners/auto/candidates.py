@@ -19,11 +19,16 @@ HEADS: dict[TargetKind, dict[str, tuple[float, ...]]] = {
         "ridge": (1.0, 0.1, 0.01),
         "logistic": (0.1, 0.01),
         "kernel": (0.3, 0.03),
+        "committee": (0.0,),
     },
     "values": {"ridge": (10.0, 1.0, 0.1, 0.01), "kernel": (1.0, 0.1)},
 }
 """Heads by kind of target, the simplest first, each with its penalties, the strongest first."""
-HEAD_NAMES = ("centroid", "lda", "ridge", "logistic", "kernel")
+COMMITTEE = "committee"
+HEAD_NAMES = ("centroid", "lda", "ridge", "logistic", "kernel", COMMITTEE)
+WITHOUT_PENALTY = ("centroid", COMMITTEE)
+IN_COMMITTEE = (("ridge", 0.1), ("lda", 0.1), ("kernel", 0.3))
+"""Heads whose probabilities a committee averages, each on all its parts and without the learned."""
 TOGETHER = "+"
 LEARNED = "learned"
 AVERAGE = "average"
@@ -69,7 +74,7 @@ class Candidate:
             not known
             or not math.isfinite(found)
             or found < 0
-            or (found == 0) != (head == "centroid")
+            or (found == 0) != (head in WITHOUT_PENALTY)
         ):
             raise _unreadable(name)
         prepared: Preparation = "plain" if preparation == "plain" else "standardised"
@@ -100,7 +105,7 @@ def candidates_of(parts: Sequence[str], kind: TargetKind) -> tuple[Candidate, ..
         for candidate in _on(single, kind)
         if candidate.preparation == "standardised" and candidate.head in ("lda", "ridge")
     ]
-    first = default_of(parts)
+    first = default_of(parts, kind)
     return (first, *(candidate for candidate in every if candidate != first))
 
 
@@ -111,10 +116,30 @@ def _on(subset: tuple[str, ...], kind: TargetKind) -> list[Candidate]:
         for preparation in reversed(PREPARATIONS)
         for head, penalties in HEADS[kind].items()
         for penalty in (penalties if preparation == "standardised" else penalties[:1])
-        if preparation == "standardised" or head not in ("lda", "kernel")
+        if preparation == "standardised" or head not in ("lda", "kernel", COMMITTEE)
     ]
 
 
-def default_of(parts: Sequence[str]) -> Candidate:
-    """What is taken where nothing is searched: ridge on all parts, standardised."""
-    return Candidate(tuple(parts), "standardised", "ridge", 0.1)
+def members_of(candidate: Candidate) -> tuple[Candidate, ...]:
+    """What a committee is made of; any other candidate is made of itself.
+
+    >>> one = Candidate.read("learned+shape/standardised/committee/0")
+    >>> [member.name for member in members_of(one)][2:4]
+    ['learned+shape/standardised/kernel/0.3', 'shape/standardised/ridge/0.1']
+    """
+    if candidate.head != COMMITTEE:
+        return (candidate,)
+    without = tuple(part for part in candidate.parts if part != LEARNED)
+    subsets = dict.fromkeys(parts for parts in (candidate.parts, without) if parts)
+    return tuple(
+        Candidate(parts, candidate.preparation, head, penalty)
+        for parts in subsets
+        for head, penalty in IN_COMMITTEE
+    )
+
+
+def default_of(parts: Sequence[str], kind: TargetKind) -> Candidate:
+    """What is taken where nothing is searched: a committee on all parts, of values ridge."""
+    if kind == "values":
+        return Candidate(tuple(parts), "standardised", "ridge", 0.1)
+    return Candidate(tuple(parts), "standardised", COMMITTEE, 0.0)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from medmeta.episode import Target
-from medmeta.learners.auto.candidates import Candidate, Preparation
+from medmeta.learners.auto.candidates import Candidate, Preparation, members_of
 from medmeta.learners.auto.choosing import Choice
-from medmeta.learners.auto.comparing import wanted_of
+from medmeta.learners.auto.comparing import together, wanted_of
 from medmeta.learners.auto.preparing import Scale, gaussian
 from medmeta.learners.auto.solving import SCALES, solve, solve_values
 from medmeta.learners.heads._class_blocks import solving_precision
@@ -73,23 +73,30 @@ def fit(
     """
     answers = []
     for name, temperature in zip(choice.members, choice.temperatures, strict=True):
-        candidate = Candidate.read(name)
-        prepared = Prepared.of(embeddings, candidate, variances)
-        answers.append((prepared, _member(candidate, prepared, labels, target), temperature))
+        members = members_of(Candidate.read(name))
+        fitted = [_fitted(one, embeddings, labels, target, variances) for one in members]
+        answers.append((fitted, temperature))
 
     def answer(queries: Mapping[str, Tensor]) -> Tensor:
         found = [
-            member(prepared.queries(queries)) * temperature
-            for prepared, member, temperature in answers
+            together([member(queries) for member in fitted]) * temperature
+            for fitted, temperature in answers
         ]
-        if len(found) == 1:
-            return found[0]
-        if target.kind == "values":
-            return torch.stack(found).mean(0)
-        likely = torch.stack(found).log_softmax(-1)
-        return likely.logsumexp(0) - math.log(len(found))
+        return torch.stack(found).mean(0) if target.kind == "values" else together(found)
 
     return answer
+
+
+def _fitted(
+    candidate: Candidate,
+    embeddings: Mapping[str, Tensor],
+    labels: Tensor,
+    target: Target,
+    variances: Mapping[str, Tensor],
+) -> Answer:
+    prepared = Prepared.of(embeddings, candidate, variances)
+    member = _member(candidate, prepared, labels, target)
+    return lambda queries: member(prepared.queries(queries))
 
 
 def _member(

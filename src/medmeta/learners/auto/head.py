@@ -15,7 +15,7 @@ from medmeta.errors import SettingsError
 from medmeta.learner import AbstractLearner, Settled, Traits, check_task_fits
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig
-from medmeta.learners.auto.candidates import Candidate, candidates_of, default_of
+from medmeta.learners.auto.candidates import Candidate, candidates_of
 from medmeta.learners.auto.choosing import Choice
 from medmeta.learners.auto.fitting import fit
 from medmeta.learners.auto.longer import LEAST_SECONDS, further_candidates
@@ -98,7 +98,7 @@ class AutoHead(AbstractLearner):
         embedded = _plain(support)
         wanted = self._search(target, embedded)
         if seconds == 0:
-            choice = Choice(members=(default_of(tuple(self.sizes)).name,), temperatures=(1.0,))
+            choice = Choice(members=(wanted.candidates[0].name,), temperatures=(1.0,))
             return self._settled(choice, record_of_default(choice, wanted))
         until = None if seconds is None else started + seconds
         further = 0

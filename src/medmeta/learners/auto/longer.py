@@ -8,7 +8,7 @@ from typing import Any
 
 from medmeta.episode import LabelledSet, any_tensor
 from medmeta.errors import MissingExtraError
-from medmeta.learners.auto.candidates import HEADS, PREPARATIONS, TOGETHER, Candidate
+from medmeta.learners.auto.candidates import COMMITTEE, HEADS, PREPARATIONS, TOGETHER, Candidate
 from medmeta.learners.auto.comparing import compare, draw_rounds
 from medmeta.learners.auto.searching import Search, parts_of, pieces
 from medmeta.learners.classical._estimators import task_seed
@@ -51,7 +51,9 @@ def further_candidates(
 
 
 def _drawn(trial: Any, subsets: Sequence[str], search: Search) -> Candidate:
-    head = trial.suggest_categorical("head", list(HEADS[search.target.kind]))
+    head = trial.suggest_categorical(
+        "head", [h for h in HEADS[search.target.kind] if h != COMMITTEE]
+    )
     parts = trial.suggest_categorical("parts", list(subsets))
     preparation = trial.suggest_categorical("preparation", list(PREPARATIONS))
     penalty = 0.0 if head == "centroid" else trial.suggest_float("penalty", *PENALTIES, log=True)
