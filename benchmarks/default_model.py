@@ -37,6 +37,7 @@ from medmeta.learners import EmbeddingLearner, build_learner
 from medmeta.learners.auto.candidates import LEARNED, candidates_of, default_of
 from medmeta.learners.auto.choosing import Choice
 from medmeta.learners.auto.head import AutoConfig, AutoHead
+from medmeta.training.checkpoint import WEIGHTS
 from page_tables import kept_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,7 +205,7 @@ class Bench:
         row = {
             "method": method, "source": name, "shot": shot, "accuracy": round(mean, 2),
             "low": round(low, 2), "high": round(high, 2), "seed": SEED, "n_query": N_QUERY,
-            "model": self.box.sha256, "command": "python benchmarks/default_model.py", **more,
+            "weights": self.box.card["sha256"][WEIGHTS], "command": "python benchmarks/default_model.py", **more,
         }  # fmt: skip
         print(method, name, shot, row["accuracy"], flush=True)
         write_rows(self.asked.out, PAGE, [row])
