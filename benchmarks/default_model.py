@@ -205,7 +205,8 @@ class Bench:
         row = {
             "method": method, "source": name, "shot": shot, "accuracy": round(mean, 2),
             "low": round(low, 2), "high": round(high, 2), "seed": SEED, "n_query": N_QUERY,
-            "weights": self.box.card["sha256"][WEIGHTS], "command": "python benchmarks/default_model.py", **more,
+            "weights": self.box.card["sha256"][WEIGHTS],
+            "command": "python benchmarks/default_model.py", **more,
         }  # fmt: skip
         print(method, name, shot, row["accuracy"], flush=True)
         write_rows(self.asked.out, PAGE, [row])
