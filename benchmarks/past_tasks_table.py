@@ -108,9 +108,22 @@ def table_of(cells: Cells, *, made_with: dict[str, str]) -> PastTasks:
         )
         weights = _fitted(cells, columns, table)
         table = table.model_copy(update={"weights": weights})
+    table = _with_margin(cells, columns, table)
     return table.model_copy(update={"checked": _checked(cells, columns, table)})
 
 
+def _with_margin(cells: Cells, columns: Sequence[Columns], table: PastTasks) -> PastTasks:
+    """The largest margin that is as good as the best on past tasks: when in doubt, the default."""
+    tried = [table.model_copy(update={"margin": margin}) for margin in MARGINS]
+    found = [_checked(cells, columns, one)["auto"] for one in tried]
+    print(dict(zip(MARGINS, found, strict=True)))
+    return next(
+        o for o, a in reversed(list(zip(tried, found, strict=True))) if a >= max(found) - SAME
+    )
+
+
+MARGINS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
+SAME = 0.0005
 Columns = tuple[Array, Array, Array]
 """Held-out loss and accuracy, and true accuracy ``(T, C + 1)``."""
 
@@ -180,7 +193,7 @@ def _checked(cells: Cells, columns: Sequence[Columns], table: PastTasks) -> dict
     fixed: dict[str, list[Array]] = {}
     for cell, (loss, accuracy, truth) in zip(cells.cells, columns, strict=True):
         scores = _scores(table, cell, _prior(table, cells.names, cell), loss, accuracy)
-        places = [_picked(own) for own in scores]
+        places = [_picked(own, table.margin) for own in scores]
         chosen.setdefault(cell.source, []).append(float(truth[range(len(truth)), places].mean()))
         fixed.setdefault(cell.source, []).append(truth.mean(0))
     by_source = np.array([np.mean(rows, axis=0) for rows in fixed.values()])
@@ -194,8 +207,10 @@ def _checked(cells: Cells, columns: Sequence[Columns], table: PastTasks) -> dict
     }
 
 
-def _picked(scores: Array) -> int:
-    """The best, but for ties, which go to what is not the average."""
+def _picked(scores: Array, margin: float) -> int:
+    """The default, unless of the best more is expected; ties go to what is not the average."""
     best = int(scores.argmax())
+    if margin and scores[0] >= scores[best] - margin:
+        return 0
     alone = int(scores[:-1].argmax())
     return alone if scores[alone] >= scores[best] - TIE else best

@@ -112,9 +112,15 @@ def _best(scores: Tensor) -> Tensor:
     return order[:, :AVERAGED]
 
 
-def pick(scores: Scores, task: int, candidates: Sequence[Candidate]) -> int:
-    """The simplest of a task's candidates that are as good as the best; the average is the last."""
+def pick(scores: Scores, task: int, candidates: Sequence[Candidate], *, margin: float = 0.0) -> int:
+    """The default, the first candidate, unless of another more is expected, by the ``margin``.
+
+    Else, or without a margin, the simplest of those that are as good as the best; the average is
+    the last.
+    """
     expected = scores.expected[task]
+    if margin and expected[0] >= expected.max() - margin:
+        return 0
     near = (expected >= expected.max() - TIE).nonzero()[:, 0].tolist()
     alone = [place for place in near if place < len(candidates)]
     return min(alone, key=lambda i: candidates[i].simplicity) if alone else len(candidates)

@@ -53,10 +53,13 @@ class Weights(Settings):
 class PastTasks(Settings):
     """The table of past tasks, with the names of its candidates; ``average`` is the last.
 
-    ``checked``: mean accuracies on past tasks whose own source was left out of the table.
+    ``margin``: how much more must be expected of another candidate than of the default for it to be
+    taken; what is expected is not certain. ``checked``: mean accuracies on past tasks whose own
+    source was left out of the table.
     """
 
     made_with: dict[str, str] = Field(default_factory=dict)
+    margin: float = Field(0.0, ge=0)
     checked: dict[str, float] = Field(default_factory=dict)
     candidates: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = ()

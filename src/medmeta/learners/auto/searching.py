@@ -116,7 +116,7 @@ def _searched(
     )  # fmt: skip
     found = []
     for t in range(support.n_tasks):
-        place = pick(scores, t, candidates)
+        place = pick(scores, t, candidates, margin=0.0 if features is None else search.table.margin)
         if compared is None and search.target.kind == "values":
             place = 0
         choice = chosen(scores, t, candidates, place)

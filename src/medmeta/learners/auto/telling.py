@@ -90,6 +90,11 @@ def _reason(found: Found, search: Search) -> str:
         return f"{what} {past}; no image can be held out here to see for itself."
     expected = found.scores.expected[0]
     best = int(expected.argmax())
+    if found.place == 0 and found.place != best and search.table.margin:
+        return (
+            f"{what} is the default, and of no other so much more is expected "
+            f"({100 * search.table.margin:g} points) that it would be surer."
+        )
     if found.place != best and float(expected[best]) > float(expected[found.place]):
         return f"{what} is the simplest of those that are as good as the best (within {TIE:g})."
     told = " and past tasks like this one" if search.table.cells else ""
