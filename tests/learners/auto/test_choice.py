@@ -19,6 +19,7 @@ from medmeta.learners.auto.choosing import Choice, Scores, pick
 from medmeta.learners.auto.comparing import compare, draw_rounds, scored
 from medmeta.learners.auto.fitting import fit
 from medmeta.learners.auto.head import AutoConfig, AutoHead
+from medmeta.learners.auto.past import PastTasks
 from medmeta.learners.auto.searching import parts_of
 
 SIZES = {"learned": 6, "hand_made": 4}
@@ -45,7 +46,11 @@ def head(**options: object) -> AutoHead:
 
 
 @pytest.mark.parametrize("carries", SIZES)
-def test_the_part_that_carries_the_class_is_chosen(carries: str) -> None:
+def test_the_part_that_carries_the_class_is_chosen(
+    carries: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what is held out alone: nothing is known of past tasks."""
+    monkeypatch.setattr("medmeta.learners.auto.head.past_tasks", PastTasks)
     settled = head().settled(planted(carries=carries), TWO)
     members = [Candidate.read(name) for name in settled.options["choice"]["members"]]
     assert {member.parts for member in members} == {(carries,)}
@@ -221,6 +226,18 @@ def test_a_committee_is_the_mean_of_the_probabilities_of_its_members() -> None:
     ]
     found = likely(f"{whole}/committee/0")
     torch.testing.assert_close(found, torch.stack(members).mean(0), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("more", "place"), [(0.11, 0), (0.13, 5)])
+def test_the_default_is_kept_unless_more_than_the_margin_is_expected(
+    more: float, place: int
+) -> None:
+    candidates = candidates_of(tuple(SIZES), "classes")
+    blank = torch.zeros(1, len(candidates) + 1, dtype=torch.double)
+    expected = blank.clone()
+    expected[0, 5] = more
+    scores = Scores(blank, expected, blank, blank, torch.ones(1, 1), torch.tensor([[0]]))
+    assert pick(scores, 0, candidates, margin=0.12) == place
 
 
 def test_values_are_chosen_for_too() -> None:
