@@ -213,6 +213,7 @@ class _Choice(Card):
     """What a learner chose for a predictor's task, and from what."""
 
     chosen: str
+    in_words: str
     why: str
     how: str
     candidates: list[_Candidate] = []

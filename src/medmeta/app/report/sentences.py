@@ -68,13 +68,12 @@ def notes_and_warnings(
 
 def _choice_in_words(choice: Mapping[str, Any], words: Words) -> str:
     """What was chosen for the task, from how many, or why nothing was compared."""
+    chosen = choice["in_words"] if words.language == "en" else choice["chosen"]
     if choice["tried"]:
         again = words.plain("note.choice_again") if choice.get("nested") else ""
-        return words.plain(
-            "note.choice", chosen=choice["chosen"], tried=choice["tried"], again=again
-        )
+        return words.plain("note.choice", chosen=chosen, tried=choice["tried"], again=again)
     told = "note.choice_past" if choice["candidates"] else "note.choice_default"
-    return words.plain("note.choice_fixed", chosen=choice["chosen"], of=words.plain(told))
+    return words.plain("note.choice_fixed", chosen=chosen, of=words.plain(told))
 
 
 def unknown_in_training(model: Mapping[str, Any], words: Words) -> str:

@@ -26,6 +26,14 @@ HEADS: dict[TargetKind, dict[str, tuple[float, ...]]] = {
 """Heads by kind of target, the simplest first, each with its penalties, the strongest first."""
 COMMITTEE = "committee"
 HEAD_NAMES = ("centroid", "lda", "ridge", "logistic", "kernel", COMMITTEE)
+CALLED = {
+    "centroid": "the nearest centroid",
+    "lda": "a linear discriminant",
+    "ridge": "ridge regression",
+    "logistic": "logistic regression",
+    "kernel": "a Gaussian kernel",
+    COMMITTEE: "a committee of ridge regression, a linear discriminant and a Gaussian kernel",
+}
 WITHOUT_PENALTY = ("centroid", COMMITTEE)
 IN_COMMITTEE = (("ridge", 0.1), ("lda", 0.1), ("kernel", 0.3))
 """Heads whose probabilities a committee averages, each on all its parts and without the learned."""
@@ -53,6 +61,18 @@ class Candidate:
         """By which it stands in tables and cards."""
         parts = TOGETHER.join(self.parts)
         return f"{parts}/{self.preparation}/{self.head}/{self.penalty:.6g}"
+
+    @property
+    def words(self) -> str:
+        """For people who do not read tables of candidates.
+
+        >>> Candidate.read("learned+shape/plain/ridge/0.1").words
+        'ridge regression (penalty 0.1) on learned and shape'
+        """
+        *first, last = self.parts
+        parts = f"{', '.join(first)} and {last}" if first else last
+        penalty = f" (penalty {self.penalty:g})" if self.penalty else ""
+        return f"{CALLED[self.head]}{penalty} on {parts}"
 
     @property
     def simplicity(self) -> tuple[float, ...]:

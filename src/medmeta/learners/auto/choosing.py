@@ -39,10 +39,16 @@ class Choice(Settings):
 
     @property
     def name(self) -> str:
-        """In words."""
+        """As in tables and cards."""
         if len(self.members) == 1:
             return self.members[0]
         return f"{AVERAGE} of {', '.join(self.members)}"
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        told = [Candidate.read(name).words for name in self.members]
+        return told[0] if len(told) == 1 else f"the average of {len(told)}: {'; '.join(told)}"
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def record_of(
     return {
         "kind": search.target.kind,
         "chosen": found.choice.name,
+        "in_words": found.choice.words,
         "why": _reason(found, search),
         "how": _how(found, search, tried, n_examples) + _longer(further),
         "further": further,
@@ -62,7 +63,8 @@ def record_of_default(choice: Choice, search: Search) -> dict[str, Any]:
     return {
         "kind": search.target.kind,
         "chosen": choice.name,
-        "why": f"{choice.name} is {NO_SEARCH}",
+        "in_words": choice.words,
+        "why": f"{_begun(choice.words)} is {NO_SEARCH}",
         "how": "No candidates were compared.",
         "candidates": [],
         "tried": 0,
@@ -75,6 +77,10 @@ def record_of_default(choice: Choice, search: Search) -> dict[str, Any]:
     }
 
 
+def _begun(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
 def _number(value: Any) -> float | None:
     number = float(value)
     return round(number, 6) if math.isfinite(number) else None
@@ -82,7 +88,7 @@ def _number(value: Any) -> float | None:
 
 def _reason(found: Found, search: Search) -> str:
     name = AVERAGE if found.place == len(found.candidates) else found.choice.name
-    what = "The average of the best few" if name == AVERAGE else name
+    what = "The average of the best few" if name == AVERAGE else _begun(found.choice.words)
     if found.rounds is None and search.target.kind == "values":
         return f"{what} is the default: with so few images nothing can be held out."
     if found.rounds is None:
