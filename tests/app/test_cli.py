@@ -21,7 +21,9 @@ from tests.app._typed import medmeta
 GROUP = typer.main.get_command(cli.app)
 assert isinstance(GROUP, click.Group)
 DATA = ["inspect", "catalogue", "download", "deidentify"]
-COMMANDS = [[name] for name in GROUP.commands if name != "data"] + [["data", n] for n in DATA]
+MODELS = ["list", "describe", "verify", "pack", "bring", "export"]
+COMMANDS = [[name] for name in GROUP.commands if name not in ("data", "models")]
+COMMANDS += [["data", name] for name in DATA] + [["models", name] for name in MODELS]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
