@@ -15,6 +15,7 @@ from medmeta.app.support import open_support
 from medmeta.app.trusting import trusted
 from medmeta.app.workbench import adapt, load_predictor
 from medmeta.errors import SettingsError
+from medmeta.learners.auto import searching
 from medmeta.storage import CARD, read_json
 from tests.app._typed import WEIRD, folder, medmeta, picture, refused
 
@@ -52,7 +53,7 @@ def test_loading_answers_the_same_and_searches_nothing(
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("folds were drawn")
 
-    monkeypatch.setattr("medmeta.learners.auto.searching.draw_rounds", fail)
+    monkeypatch.setattr(searching, "draw_rounds", fail)
     loaded = load_predictor(chosen)
     np.testing.assert_array_equal(loaded.predict(asked).outputs, expected)
 
@@ -72,7 +73,6 @@ def test_a_card_whose_choice_is_none_is_refused(chosen: Path, tmp_path: Path) ->
 def test_the_estimate_chooses_again_in_every_fold(
     run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medmeta.learners.auto import searching
 
     model = load_model(run)
     support = open_support(workplace / "mine", model.preprocessing).source

@@ -14,6 +14,8 @@ from torch import Tensor
 from medmeta.episode import InputSpec, LabelledSet, Target
 from medmeta.errors import SettingsError
 from medmeta.learners import build_learner
+from medmeta.learners.auto import fitting, searching
+from medmeta.learners.auto import head as auto_head
 from medmeta.learners.auto.candidates import Candidate, candidates_of, default_of
 from medmeta.learners.auto.choosing import Choice, Scores, pick
 from medmeta.learners.auto.comparing import compare, draw_rounds, scored
@@ -50,7 +52,7 @@ def test_the_part_that_carries_the_class_is_chosen(
     carries: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By what is held out alone: nothing is known of past tasks."""
-    monkeypatch.setattr("medmeta.learners.auto.head.past_tasks", PastTasks)
+    monkeypatch.setattr(auto_head, "past_tasks", PastTasks)
     settled = head().settled(planted(carries=carries), TWO)
     members = [Candidate.read(name) for name in settled.options["choice"]["members"]]
     assert {member.parts for member in members} == {(carries,)}
@@ -90,7 +92,7 @@ def test_what_is_frozen_compares_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("folds were drawn")
 
-    monkeypatch.setattr("medmeta.learners.auto.searching.draw_rounds", fail)
+    monkeypatch.setattr(searching, "draw_rounds", fail)
     settled.learner.adapt(planted(), TWO)
     with pytest.raises(AssertionError, match="folds were drawn"):
         head().adapt(planted(), TWO)
@@ -204,7 +206,7 @@ def test_many_images_are_solved_by_the_numbers_of_an_embedding() -> None:
     choice = Choice(members=(ridge,), temperatures=(1.0,))
     by_images = fit(choice, embeddings, support.labels[0], TWO, {})(embeddings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medmeta.learners.auto.fitting.MANY", 10)
+        patch.setattr(fitting, "MANY", 10)
         by_numbers = fit(choice, embeddings, support.labels[0], TWO, {})(embeddings)
     torch.testing.assert_close(by_numbers, by_images, atol=1e-4, rtol=1e-4)
 
