@@ -9,7 +9,9 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-PINNED: dict[str, str] = {}
+PINNED: dict[str, str] = {
+    "medmeta-base": "4b5b0892d3c3dc808ea0e7841c842aa1c15a03ff2cccda7a0d8a5131bc0ec2ca",
+}
 """Name of the folder and SHA-256 of its ``card.json``."""
 
 MOST_BYTES = 8 * 10**6
