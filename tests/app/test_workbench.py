@@ -82,7 +82,7 @@ def test_another_head(run: Path, workplace: Path, tmp_path: Path) -> None:
     refused(*given, "rige", says="Did you mean 'ridge'")
     refused(*given, "maml", says=("maml is not a head", "ridge"))
     refused(*given, "ridge", "--set", "regularization=1", says="did you mean regularisation")
-    refused(*given[:-1], "--set", "a=1", says="--head")
+    refused(*given[:-1], "--set", "a=1", says="--learner")
     refused(*given[:-1], "--seed", "-1", says="--seed")
     refused(*given[:-1], "--seed", 2**64, says="--seed")
     assert not out.exists()
