@@ -47,7 +47,7 @@ def model_of(state: Path, data: Path, *, collections: bool) -> LoadedModel:
     held = tensors_from_bytes(parts[STATE], where=state / STATE)
     weights = {k.removeprefix("average."): v for k, v in held.items() if k.startswith("average.")}
     _learned(model).load_state_dict(weights)
-    seen = [open_source(data / f"{HANDWRITING[0]}.npz", preprocessing=IMAGES)]
+    seen = [_background(data / f"{HANDWRITING[0]}.npz")]
     if collections:
         seen += [open_source(data / f"{one[0]}.npz", preprocessing=IMAGES) for one in ALLOWED]
     hashes = np.unique(np.concatenate([source.hashes for source in seen]))
@@ -56,6 +56,14 @@ def model_of(state: Path, data: Path, *, collections: bool) -> LoadedModel:
     made["training"] = {"steps": card["steps"], "seed": card["seed"], "script": "pretrain.py"}
     beside = {PACKED_SEEN: hashes_to_bytes(hashes)}
     return LoadedModel(model.learner, made, None, "", beside)
+
+
+def _background(path: Path) -> Source:
+    """Omniglot's background characters; the others were never looked at."""
+    with np.load(path, allow_pickle=False) as held:
+        names, evaluation = held["class_names"], held["class_is_evaluation"]
+    kept = [str(name) for name, other in zip(names, evaluation, strict=True) if not other]
+    return open_source(path, preprocessing=IMAGES).with_classes(kept)
 
 
 def learn_variances(model: LoadedModel, sources: list[Source]) -> None:

@@ -12,6 +12,7 @@ from medmeta.app.report.numbers import Share
 from medmeta.app.report.words import SPACE
 
 UNKNOWN = "–"
+MOST_LISTED = 20
 
 
 def percent(value: float | None, digits: int = 0) -> str:
@@ -57,7 +58,11 @@ def share_text(share: Share) -> str:
 
 
 def cell_text(value: Any) -> str:
-    """Any value in a table's cell."""
+    """Any value in a table's cell; of a long list the first few, and how many more there are.
+
+    >>> cell_text([0.5, None, "a"]), cell_text(range(100)).endswith("18, 19, … (+80)")
+    ('0.5, –, a', True)
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return UNKNOWN
     if isinstance(value, bool):
@@ -69,7 +74,9 @@ def cell_text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{k}: {cell_text(v)}" for k, v in value.items())
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(cell_text(item) for item in value)
+        items = [cell_text(item) for item in value]
+        more = len(items) - MOST_LISTED
+        return ", ".join(items) if more <= 1 else f"{', '.join(items[:MOST_LISTED])}, … (+{more})"
     return str(value)
 
 
