@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 PINNED: dict[str, str] = {
-    "medmeta-base": "4b5b0892d3c3dc808ea0e7841c842aa1c15a03ff2cccda7a0d8a5131bc0ec2ca",
+    "medmeta-base": "cc88cf9befb01347f5c4527184de6f8c22b4dc794e848b3def8469e9ca93d670",
 }
 """Name of the folder and SHA-256 of its ``card.json``."""
 
