@@ -48,7 +48,7 @@ def test_help_names_every_command() -> None:
     [
         (["evalute"], "Did you mean 'evaluate'?"),
         (["train"], "missing option '--out'"),
-        (["adapt", "x", "--out", "y"], "missing option '--model'"),
+        (["adapt", "x"], "missing option '--out'"),
         (["predict"], "missing argument 'PREDICTOR'"),
         (["learners", "mamml"], "Did you mean 'maml'"),
         (["train", "--out", "x", "--sorce", "y"], "'--source'"),
