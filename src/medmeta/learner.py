@@ -35,10 +35,10 @@ class Traits:
     the support does not matter. ``label_equivariant``: relabelling the classes permutes the
     logits. ``differentiable``: logits have a gradient with respect to the support. ``targets`` and
     ``input_kinds``: what it takes. ``has_head``: it is an encoder with a learner over embeddings
-    (``HeadedLearner``). ``maps_tasks``: it lifts one task over the batch by ``map_tasks``, and in
-    training too no task touches another, so that a batch may be cut up. ``one_graph``: learning
-    and answering are one graph of torch's operators for any number of classes and images, as ONNX
-    can hold it. ``name``: what messages
+    (``HeadedLearner``). ``chooses``: ``settled`` makes choices about a task. ``maps_tasks``: it
+    lifts one task over the batch by ``map_tasks``, and in training too no task touches another, so
+    that a batch may be cut up. ``one_graph``: learning and answering are one graph of torch's
+    operators for any number of classes and images, as ONNX can hold it. ``name``: what messages
     call it, by the registry; empty where it is not registered.
     """
 
@@ -51,6 +51,7 @@ class Traits:
     targets: frozenset[TargetKind] = frozenset({"classes"})
     input_kinds: frozenset[str] = frozenset({"image"})
     has_head: bool = False
+    chooses: bool = False
     maps_tasks: bool = False
     one_graph: bool = False
     name: str = ""

@@ -17,7 +17,7 @@ from medmeta.data.manifest import Asked
 from medmeta.data.mask_sources import open_mask_source
 from medmeta.data.patients import unknown_patients
 from medmeta.data.preprocess import Preprocessing
-from medmeta.data.records import RecordSchema
+from medmeta.data.records import RecordSchema, refuse_personal
 from medmeta.data.sentences import permit
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source, scan
@@ -147,6 +147,7 @@ def with_record(request: AnyRequest) -> AnyRequest:
                 "the patient's record."
             )
         return request
+    refuse_personal(names)
     asked = Asked(
         modalities=request.preprocessing.modalities,
         spacing="any",

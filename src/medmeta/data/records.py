@@ -71,6 +71,16 @@ class RecordColumn(BaseModel):
         return rows
 
 
+def refuse_personal(names: Sequence[str]) -> None:
+    """Raise ``SettingsError`` for a column that says who the patient is."""
+    for name in names:
+        if is_personal(name):
+            raise SettingsError(
+                f"--record {name}: such a column tells who the patient is, and is not learned "
+                "from; leave it out."
+            )
+
+
 class RecordSchema(BaseModel):
     """The columns of a record in their order; part of every protocol and saved predictor.
 
@@ -95,12 +105,8 @@ class RecordSchema(BaseModel):
         says who the patient is, or for an encoder where no column is free text.
         """
         columns = []
+        refuse_personal(names)
         for name in names:
-            if is_personal(name):
-                raise SettingsError(
-                    f"--record {name}: such a column tells who the patient is, and is not learned "
-                    "from; leave it out."
-                )
             entries = [t for source in sources for t in source.get(name, ()) if t is not None]
             if not entries:
                 raise DataError(

@@ -72,6 +72,8 @@ class EmbeddingLearner(HeadedLearner):
         self, support: LabelledSet, target: Target, *, seconds: float | None = None
     ) -> Settled:
         """The head's choices, made on the embedded support."""
+        if not self.head.traits.chooses:
+            return Settled(self)
         embedded = support.with_inputs(self.encode(support.inputs))
         found = self.head.settled(embedded, target, seconds=seconds)
         return Settled(self) if found.learner is self.head else found.within(self._with_head)

@@ -54,6 +54,7 @@ class AutoHead(AbstractLearner):
             _check_parts(config.choice, self.sizes)
         self.traits = Traits(
             trainable=False,
+            chooses=config.choice is None,
             differentiable=False,
             order_free=False,
             label_equivariant=False,
