@@ -65,10 +65,15 @@ def source(data: Path, name: str) -> Source:
     return found
 
 
+def classes_of(given: Source) -> list[int]:
+    """Those that have images enough for ten shots, by number."""
+    codes = given.index.labels.codes  # type: ignore[union-attr]
+    return np.flatnonzero(np.bincount(codes[codes >= 0]) >= max(SHOTS) + N_QUERY).tolist()
+
+
 def protocol(given: Source, shot: int, tasks: int) -> Protocol:
     """All classes that have images enough for ten shots, so that all shots are of one task."""
-    codes = given.index.labels.codes  # type: ignore[union-attr]
-    enough = int((np.bincount(codes[codes >= 0]) >= max(SHOTS) + N_QUERY).sum())
+    enough = len(classes_of(given))
     return Protocol(
         sources=(given.name,),
         n_way=(enough, enough),
@@ -175,10 +180,9 @@ class Bench:
         held = EncodedSource(self.auto, given, budget=2**30)
         held.hold(np.arange(len(given)))
         embeddings = held.of(np.arange(len(given)))
-        codes = given.index.labels.codes  # type: ignore[union-attr]
-        enough = np.flatnonzero(np.bincount(codes[codes >= 0]) >= max(SHOTS) + N_QUERY)
+        enough = classes_of(given)
         ridge = self._on_box(default_of(self.parts, "classes").name)
-        mean, half = accuracy_from_all_images(ridge.head, embeddings, given, enough.tolist())
+        mean, half = accuracy_from_all_images(ridge.head, embeddings, given, enough)
         self._row("all images", given.name, 0, mean, mean - half, mean + half, way=len(enough))
 
     def _write(

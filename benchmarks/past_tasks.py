@@ -34,7 +34,7 @@ from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import SamplingError
-from medmeta.evaluation.encoded import EncodedSource, answering
+from medmeta.evaluation.encoded import EncodedSource
 from medmeta.learner import HeadedLearner
 from medmeta.learners.auto.candidates import candidates_of
 from medmeta.learners.auto.choosing import Choice
@@ -43,6 +43,7 @@ from medmeta.learners.auto.fitting import fit
 from medmeta.learners.auto.head import AutoHead
 from medmeta.learners.auto.past import TABLE, task_features
 from medmeta.learners.auto.searching import parts_of, task_kernels
+from medmeta.modes import answering
 from medmeta.storage import save_folder, write_json
 from medmeta.training.checkpoint import WEIGHTS, tensors_to_bytes
 from past_tasks_table import CellData, Cells, table_of

@@ -31,10 +31,11 @@ from medmeta.episodes.pools import class_pools
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.evaluation.answers import Answers, from_embeddings
-from medmeta.evaluation.encoded import EncodedSource, answering
+from medmeta.evaluation.encoded import EncodedSource
 from medmeta.evaluation.metrics import answered_right, softmax
 from medmeta.learner import HeadedLearner
 from medmeta.learners import build_learner
+from medmeta.modes import answering
 from medmeta.storage import write_json
 from page_tables import replace_between
 

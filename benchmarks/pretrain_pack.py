@@ -29,13 +29,12 @@ from medmeta.episode import Target
 from medmeta.evaluation.encoded import EncodedSource
 from medmeta.learner import HeadedLearner
 from medmeta.learners.auto.candidates import LEARNED
-from medmeta.learners.auto.head import AutoHead
 from medmeta.storage import load_folder
 from medmeta.training.checkpoint import tensors_from_bytes
+from past_tasks import learn_variances
 from pretrain import ENCODER, STATE
 from pretrain_banks import ALLOWED, HANDWRITING, SIZE
 
-OF_STATISTICS = 300
 IMAGES = Preprocessing(channels=3, size=SIZE)
 
 
@@ -66,20 +65,6 @@ def _background(path: Path) -> Source:
     return open_source(path, preprocessing=IMAGES).with_classes(kept)
 
 
-def learn_variances(model: LoadedModel, sources: list[Source]) -> None:
-    """Give the head the features' variances within sources, the mean over them."""
-    learner = model.learner
-    assert isinstance(learner, HeadedLearner)
-    assert isinstance(learner.head, AutoHead)
-    chance, found = np.random.default_rng(5), []
-    for source in sources:
-        held = EncodedSource(learner, source, budget=2**30)
-        rows = np.sort(chance.permutation(len(source))[:OF_STATISTICS])
-        held.hold(rows)
-        found.append(held.of(rows).double().var(0, correction=0))
-    learner.head.variances.copy_(torch.stack(found).mean(0))
-
-
 def _learned(model: LoadedModel) -> AbstractEncoder:
     """The network within the mean over an image and its mirror image."""
     parts = getattr(model.learner, "encoder", None)
@@ -101,7 +86,12 @@ def main() -> None:
     model = model_of(asked.state, asked.data, collections=not asked.first_part)
     names = [one[0] for one in ALLOWED]
     sources = [open_source(asked.data / f"{name}.npz", preprocessing=IMAGES) for name in names]
-    learn_variances(model, [*sources, *synthetic_sources(size=SIZE, channels=3, seed=11)])
+    sources += synthetic_sources(size=SIZE, channels=3, seed=11)
+    assert isinstance(model.learner, HeadedLearner)
+    learn_variances(
+        model.learner,
+        {s.name: EncodedSource(model.learner, s, budget=2**30) for s in sources},
+    )
     about = None if asked.about is None else read_about(asked.about)
     packed = pack(model, asked.out, about=about)
     print(f"{packed.folder}: {packed.n_bytes / 1e6:.2f} MB, card {packed.sha256}")

@@ -93,17 +93,19 @@ class Settled:
 
     ``record``: as JSON, what there was to choose from, what was chosen and why. ``procedure``
     chooses again by other images, where the support had a part in the choice.
+    ``support_embeddings``: what the support was encoded to on the way, for ``adapt_task``.
     """
 
     learner: AbstractLearner
     options: dict[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     procedure: AbstractLearner | None = None
+    support_embeddings: Tensor | None = None
 
     def within(self, wrap: Callable[[AbstractLearner], AbstractLearner]) -> Settled:
         """The same of what wraps this learner."""
         again = self.procedure and wrap(self.procedure)
-        return replace(self, learner=wrap(self.learner), procedure=again)
+        return replace(self, learner=wrap(self.learner), procedure=again, support_embeddings=None)
 
 
 class HeadedLearner(AbstractLearner):
@@ -158,8 +160,14 @@ class AdaptedTask:
     procedure: AbstractLearner | None = None
 
 
-def adapt_task(learner: AbstractLearner, support: LabelledSet, target: Target) -> AdaptedTask:
-    """Adapt, and keep what was encoded on the way.
+def adapt_task(
+    learner: AbstractLearner,
+    support: LabelledSet,
+    target: Target,
+    *,
+    embeddings: Tensor | None = None,
+) -> AdaptedTask:
+    """Adapt, and keep what was encoded on the way; ``embeddings`` of the support where known.
 
     Raises ``UnsupportedTaskError`` where the learner does not take such a task, or where a class
     has no image.
@@ -170,7 +178,8 @@ def adapt_task(learner: AbstractLearner, support: LabelledSet, target: Target) -
     if not learner.traits.has_head:
         return AdaptedTask(learner, support, target, learner.adapt(support, target))
     headed = cast(HeadedLearner, learner)
-    embeddings = headed.encode(support.inputs)
+    if embeddings is None:
+        embeddings = headed.encode(support.inputs)
     head_predictor = headed.head.adapt(support.with_inputs(embeddings), target)
     return AdaptedTask(
         learner,

@@ -105,6 +105,8 @@ def test_one_image_of_each_class_is_said(run: Path, tmp_path: Path) -> None:
     ended = medmeta(*words, "--out", tmp_path / "p")
     assert ended.code == 0, ended
     assert "cross-validation is impossible" in ended.err
+    assert "made again in every fold" not in ended.err  # there was none
+    assert "nested" not in read_json(tmp_path / "p" / CARD)["choice"]
 
 
 def test_one_class_is_refused(run: Path, tmp_path: Path) -> None:

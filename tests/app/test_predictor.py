@@ -51,6 +51,11 @@ def test_the_support_is_encoded_once(encoded: list[int]) -> None:
     assert encoded == [N_SUPPORT, 5, 5]
 
 
+def test_the_support_is_encoded_once_where_choices_are_made_too(encoded: list[int]) -> None:
+    predictor("auto")
+    assert encoded == [N_SUPPORT]
+
+
 @pytest.mark.parametrize("learner", ["prototypical", "maml"])
 def test_nearest_by_the_plain_formula(learner: str) -> None:
     task = predictor(learner)

@@ -13,10 +13,11 @@ from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import SettingsError
 from medmeta.evaluation import answers, encoded
-from medmeta.evaluation.encoded import EncodedSource, answering, encodes_apart
+from medmeta.evaluation.encoded import EncodedSource, encodes_apart
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner, HeadedLearner, Traits
 from medmeta.learners import build_learner
+from medmeta.modes import answering
 
 N = 40
 SIZE = 8  # bytes of an embedding of FirstPixels

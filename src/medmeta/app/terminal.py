@@ -228,6 +228,13 @@ def check_place(path: Path) -> None:
         raise SettingsError(f"--out {path} cannot be written: {parent} is no folder to write in.")
 
 
+def check_new(out: Path) -> None:
+    """Refuse a folder that is there already, or that cannot be; raises ``SettingsError``."""
+    if out.exists() or out.is_symlink():
+        raise SettingsError(f"{out} is already there; choose another --out or remove it.")
+    check_place(out)
+
+
 @contextmanager
 def waiting() -> Iterator[Waiting]:
     """Progress for the length of a block."""

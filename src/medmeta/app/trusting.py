@@ -105,7 +105,7 @@ def trusted(
     with on_one_core(is_light(predictor.task.learner, len(source))):
         found = assess(predictor.task, told, prior=prior, seed=seed % 2**31)
     card = {**predictor.card, "trust": found.to_dict()}
-    if predictor.task.procedure is not None:
+    if predictor.task.procedure is not None and found.estimate.folds:
         card["choice"] = {**card["choice"], "nested": True}
     return replace(predictor, card=card)
 

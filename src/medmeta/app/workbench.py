@@ -115,7 +115,8 @@ def adapt(
     )
     with torch.no_grad(), on_one_core(is_light(learner, len(support))):
         settled = learner.settled(task, target, seconds=seconds)
-        adapted = replace(adapt_task(settled.learner, task, target), procedure=settled.procedure)
+        adapted = adapt_task(settled.learner, task, target, embeddings=settled.support_embeddings)
+        adapted = replace(adapted, procedure=settled.procedure)
     card = {**card, **_choice_in_card(card, settled)}
     return SavedPredictor(adapted, card, pixels, support.beside)
 

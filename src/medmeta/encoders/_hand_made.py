@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medmeta.encoders._interface import AbstractEncoder
+from medmeta.encoders._interface import VectorEncoder
 from medmeta.episode import InputSpec
 from medmeta.errors import MissingExtraError, SettingsError
 
@@ -21,7 +21,7 @@ MIDDLE = 0.625  # radius of the middle disc, of half a side
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
-class HandMadeEncoder(AbstractEncoder):
+class HandMadeEncoder(VectorEncoder):
     """Features of each image by itself; nothing is learned, and there is no gradient.
 
     A subclass sets ``embedding_size`` and writes ``features``. Raises ``SettingsError`` where
@@ -39,14 +39,10 @@ class HandMadeEncoder(AbstractEncoder):
     def features(self, shares: Tensor) -> Tensor:
         """Float32 images in 0 to 1, ``(N, C, H, W)``, to ``(N, embedding_size)``."""
 
-    def stages(self, inputs: Tensor) -> list[Tensor]:
-        """The features ``(N, embedding_size, 1)``, the only stage."""
+    def embed(self, inputs: Tensor) -> Tensor:
+        """The features ``(N, embedding_size)``."""
         features: Tensor = OutsideTorch.apply(inputs, self._scaled)  # type: ignore[no-untyped-call]
-        return [features[:, :, None]]
-
-    def summarise(self, feature_map: Tensor) -> Tensor:
-        """Drop the one position."""
-        return feature_map.flatten(1)
+        return features
 
     def _scaled(self, images: Tensor) -> Tensor:
         shares = ((images.float() - DARKEST) / (BRIGHTEST - DARKEST)).clamp(0, 1)
@@ -105,6 +101,20 @@ def middle_disc(size: tuple[int, ...]) -> Tensor:
     lines = [torch.linspace(-1, 1, side) for side in size]
     y, x = torch.meshgrid(*lines, indexing="ij")
     return torch.hypot(y, x) < MIDDLE
+
+
+def share_histograms(values: Tensor, bins: int) -> Tensor:
+    """Of each channel, square roots of the shares of values in each bin between 0 and 1.
+
+    ``(N, C, n)`` to ``(N, C × bins)``; a channel's has length 1.
+
+    >>> share_histograms(torch.tensor([[[0.1, 0.2, 0.3, 1.0]]]), 4)
+    tensor([[0.7071, 0.5000, 0.0000, 0.5000]])
+    """
+    places = (values * bins).long().clamp(max=bins - 1)
+    counts = values.new_zeros(*values.shape[:2], bins)
+    counts.scatter_add_(2, places, torch.ones_like(values))
+    return (counts / values.shape[2]).sqrt().flatten(1)
 
 
 def to_length_one(features: Tensor, size: int) -> Tensor:

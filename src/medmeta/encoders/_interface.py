@@ -62,6 +62,22 @@ class AbstractEncoder(nn.Module, ABC):
         return torch.cat([stage.flatten(2).mean(2) for stage in self.stages(inputs)], dim=1)
 
 
+class VectorEncoder(AbstractEncoder):
+    """An encoder without feature maps: what it gives is a vector, its only stage."""
+
+    @abstractmethod
+    def embed(self, inputs: Any) -> Tensor:
+        """Inputs to embeddings ``(N, embedding_size)``."""
+
+    def stages(self, inputs: Any) -> list[Tensor]:
+        """The embedding ``(N, embedding_size, 1)``, the only stage."""
+        return [self.embed(inputs)[:, :, None]]
+
+    def summarise(self, feature_map: Tensor) -> Tensor:
+        """Drop the one position."""
+        return feature_map.flatten(1)
+
+
 IMAGES = frozenset({"image"})
 SPATIAL = frozenset({"signal", "image", "volume"})
 

@@ -6,7 +6,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medmeta.encoders._hand_made import HandMadeEncoder, brightness, middle_disc, to_length_one
+from medmeta.encoders._hand_made import (
+    HandMadeEncoder,
+    brightness,
+    middle_disc,
+    share_histograms,
+    to_length_one,
+)
 from medmeta.encoders._interface import EncoderSpec, Norm
 from medmeta.episode import InputSpec
 from medmeta.settings import Settings
@@ -40,16 +46,11 @@ class Colours(HandMadeEncoder):
     def features(self, shares: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, embedding_size)``."""
         seen = _opponent(shares) if shares.shape[1] == 3 else shares
-        parts = [self._histograms(seen[:, :, mask]) for mask in (self.middle, ~self.middle)]
+        parts = [
+            share_histograms(seen[:, :, mask], self.bins) for mask in (self.middle, ~self.middle)
+        ]
         joined = torch.cat(parts, dim=1) / (2 * seen.shape[1]) ** 0.5
         return to_length_one(joined, self.embedding_size)
-
-    def _histograms(self, values: Tensor) -> Tensor:
-        """``(N, C, n)`` in 0 to 1 to ``(N, C × bins)``."""
-        places = (values * self.bins).long().clamp(0, self.bins - 1)
-        counts = values.new_zeros(*values.shape[:2], self.bins)
-        counts.scatter_add_(2, places, torch.ones_like(values))
-        return (counts / values.shape[2]).sqrt().flatten(1)
 
 
 def _opponent(shares: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from medmeta.encoders._interface import AbstractEncoder
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
 from medmeta.foreign import PREFIX, made_outside, shortly
+from medmeta.modes import answering
 from medmeta.settings import Settings
 
 __all__ = ["PREFIX", "ExternalEncoder", "ExternalOptions", "import_external"]
@@ -120,18 +121,12 @@ def _check_fit(options: ExternalOptions, input_spec: InputSpec) -> None:
 
 def _tried(encoder: ExternalEncoder, input_spec: InputSpec) -> object:
     """What a module gives for two blank images in evaluation mode; its own modes are kept."""
-    module = encoder.module
-    modes = {part: part.training for part in module.modules()}
+    module, blank = encoder.module, input_spec.blank(2)
     try:
-        blank = input_spec.blank(2)
-        with torch.no_grad():
-            module.eval()
+        with answering(module):
             return module(encoder._as_it_takes(blank) if isinstance(blank, Tensor) else blank)
     except Exception as error:  # it is another's code: anything may come
         raise _refusal(f"fails ({shortly(error)})", input_spec) from error
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def _found(output: object) -> str:

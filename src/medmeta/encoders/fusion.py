@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders._interface import AbstractEncoder, EncoderConfig, EncoderSpec, Norm
+from medmeta.encoders._interface import (
+    AbstractEncoder,
+    EncoderConfig,
+    EncoderSpec,
+    Norm,
+    VectorEncoder,
+)
 from medmeta.encoders._present import Present, forgotten_some
 from medmeta.episode import Inputs, InputSpec
 from medmeta.errors import SettingsError
@@ -38,7 +44,7 @@ class FusionOptions(Settings):
     drop: float = Field(0.25, ge=0, lt=1)
 
 
-class Fusion(AbstractEncoder):
+class Fusion(VectorEncoder):
     """An image ``(N, C, *space)`` with ``present`` ``(N, M)`` or ``record`` ``(N, R)``, as one.
 
     Modalities that are not ``present`` are blanked, and the network is told which. Gated, each
@@ -63,8 +69,8 @@ class Fusion(AbstractEncoder):
         self.gate = GatedUnit(sizes, options.width) if _gated(options, parts) else None
         self.embedding_size = sum(sizes) + (options.width if self.gate is not None else 0)
 
-    def stages(self, inputs: Inputs) -> list[Tensor]:
-        """The embedding ``(N, embedding_size, 1)``, the one stage that all have in common."""
+    def embed(self, inputs: Inputs) -> Tensor:
+        """What the encoders give, and the gate's mixture of it: ``(N, embedding_size)``."""
         given = self._given(inputs)
         embedded = [
             F.normalize(encoder(given[name]), dim=1, eps=1e-6) * LENGTH
@@ -72,11 +78,7 @@ class Fusion(AbstractEncoder):
         ]
         if self.gate is not None:
             embedded.append(self.gate(*embedded))
-        return [torch.cat(embedded, dim=1)[:, :, None]]
-
-    def summarise(self, feature_map: Tensor) -> Tensor:
-        """Drop the one position."""
-        return feature_map.flatten(1)
+        return torch.cat(embedded, dim=1)
 
     def _given(self, inputs: Inputs) -> dict[str, Tensor]:
         """What each encoder is given; in training some of it is hidden."""

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medmeta.encoders._hand_made import HandMadeEncoder, skimage_feature
+from medmeta.encoders._hand_made import HandMadeEncoder, share_histograms, skimage_feature
 from medmeta.encoders._interface import EncoderSpec, Norm
 from medmeta.episode import InputSpec
 from medmeta.settings import Settings
@@ -52,7 +52,7 @@ class HogColour(HandMadeEncoder):
 
     def features(self, shares: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, embedding_size)``."""
-        parts = (self._gradients(shares), self._histograms(shares))
+        parts = (self._gradients(shares), share_histograms(shares.flatten(2), self.bins))
         scaled = [part * scale for part, scale in zip(parts, self.scales, strict=True)]
         return torch.cat(scaled, dim=1)
 
@@ -69,13 +69,6 @@ class HogColour(HandMadeEncoder):
             for image in np.ascontiguousarray(images.permute(0, 2, 3, 1).cpu().numpy())
         ]
         return torch.from_numpy(np.stack(found)).to(images)
-
-    def _histograms(self, images: Tensor) -> Tensor:
-        pixels = images.flatten(2)
-        places = (pixels * self.bins).long().clamp(max=self.bins - 1)
-        counts = pixels.new_zeros(*pixels.shape[:2], self.bins)
-        counts.scatter_add_(2, places, torch.ones_like(pixels))
-        return (counts / pixels.shape[2]).sqrt().flatten(1)
 
 
 SPEC = EncoderSpec(

@@ -10,7 +10,13 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from medmeta.encoders._interface import AbstractEncoder, EncoderConfig, EncoderSpec, Norm
+from medmeta.encoders._interface import (
+    AbstractEncoder,
+    EncoderConfig,
+    EncoderSpec,
+    Norm,
+    VectorEncoder,
+)
 from medmeta.episode import InputSpec
 from medmeta.settings import Settings
 
@@ -41,7 +47,7 @@ class JoinedOptions(Settings):
         return parts
 
 
-class Joined(AbstractEncoder):
+class Joined(VectorEncoder):
     """The embeddings of several encoders of the same images, joined: ``(N, sum of sizes)``.
 
     Each image is standardised for itself, so that nothing of it depends on the others: every part
@@ -60,15 +66,11 @@ class Joined(AbstractEncoder):
         self.standardise = options.standardise
         self.embedding_size = sum(part.embedding_size for part in parts)
 
-    def stages(self, inputs: Tensor) -> list[Tensor]:
-        """The embedding ``(N, embedding_size, 1)``, the one stage that all have in common."""
+    def embed(self, inputs: Tensor) -> Tensor:
+        """The parts of equal length, joined: ``(N, embedding_size)``."""
         length = math.sqrt(self.embedding_size / len(self.parts))
         parts = [self._standardised(part(inputs), length) for part in self.parts]
-        return [torch.cat(parts, dim=1)[:, :, None]]
-
-    def summarise(self, feature_map: Tensor) -> Tensor:
-        """Drop the one position."""
-        return feature_map.flatten(1)
+        return torch.cat(parts, dim=1)
 
     def pooled_stages(self, inputs: Tensor) -> Tensor:
         """The pooled stages of every part, joined as they are."""

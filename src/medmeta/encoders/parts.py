@@ -18,9 +18,11 @@ from medmeta.encoders._interface import (
     EncoderConfig,
     EncoderSpec,
     Norm,
+    VectorEncoder,
 )
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
+from medmeta.modes import answering
 from medmeta.settings import Settings
 
 LEARNED, HAND_MADE = "learned", "hand_made"
@@ -49,7 +51,7 @@ class PartsOptions(Settings):
     )
 
 
-class Parts(AbstractEncoder):
+class Parts(VectorEncoder):
     """The embeddings of several encoders of the same inputs, raw, one after the other.
 
     What has weights and maps over space gives the means of all its stages: early ones say more of
@@ -76,13 +78,9 @@ class Parts(AbstractEncoder):
             first += size
         return found
 
-    def stages(self, inputs: Any) -> list[Tensor]:
-        """The embedding ``(N, embedding_size, 1)``, the one stage that all have in common."""
-        return [torch.cat([self._of(name, inputs) for name in self.parts], dim=1)[:, :, None]]
-
-    def summarise(self, feature_map: Tensor) -> Tensor:
-        """Drop the one position."""
-        return feature_map.flatten(1)
+    def embed(self, inputs: Any) -> Tensor:
+        """The embeddings of all parts, ``(N, embedding_size)``."""
+        return torch.cat([self._of(name, inputs) for name in self.parts], dim=1)
 
     def _of(self, name: str, inputs: Any) -> Tensor:
         part = self.parts[name]
@@ -96,19 +94,10 @@ class Parts(AbstractEncoder):
         assert isinstance(part, AbstractEncoder)
         if not self.pooled[name]:
             return part.embedding_size
-        modes = {module: module.training for module in part.modules()}
-        try:
-            with torch.no_grad():
-                return int(self._of_evaluated(part, input_spec).shape[1])
-        finally:
-            for module, training in modes.items():
-                module.training = training
-
-    def _of_evaluated(self, part: AbstractEncoder, input_spec: InputSpec) -> Tensor:
-        weight = next(part.parameters())
         blank = input_spec.blank(2)
         assert isinstance(blank, Tensor)
-        return part.eval().pooled_stages(blank.to(weight))
+        with answering(part):
+            return part.pooled_stages(blank.to(next(part.parameters()))).shape[1]
 
 
 def beside_hand_made(encoder: AbstractEncoder, input_spec: InputSpec) -> Parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, cat, nn
 
-from medmeta.encoders._interface import AbstractEncoder, EncoderSpec, Norm
+from medmeta.encoders._interface import EncoderSpec, Norm, VectorEncoder
 from medmeta.episode import InputSpec
 from medmeta.settings import Settings
 
@@ -16,7 +16,7 @@ class TabularOptions(Settings):
     width: int = Field(64, ge=0, le=4096)
 
 
-class Tabular(AbstractEncoder):
+class Tabular(VectorEncoder):
     """A record ``(N, C)`` to ``(N, width)`` by two layers, beside which the record itself stands.
 
     What is in the record as it is (a class that one number tells) need not be learned, and what
@@ -38,16 +38,12 @@ class Tabular(AbstractEncoder):
         )
         self.embedding_size = size + width
 
-    def stages(self, inputs: Tensor) -> list[Tensor]:
-        """The embedding ``(N, embedding_size, 1)``, the only stage."""
+    def embed(self, inputs: Tensor) -> Tensor:
+        """The record beside what was learned of it, ``(N, embedding_size)``."""
         if self.layers is None:
-            return [inputs[:, :, None]]
+            return inputs
         learned: Tensor = self.layers(inputs)
-        return [cat([learned, inputs], dim=1)[:, :, None]]
-
-    def summarise(self, feature_map: Tensor) -> Tensor:
-        """Drop the one position."""
-        return feature_map.flatten(1)
+        return cat([learned, inputs], dim=1)
 
 
 SPEC = EncoderSpec(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from medmeta.episode import map_inputs
 from medmeta.episodes.loader import pixel_view
 from medmeta.evaluation.cores import side_by_side
 from medmeta.learner import AbstractLearner, HeadedLearner
+from medmeta.modes import answering
 from medmeta.spans import span
 
 Progressed = Callable[[int, int], None]
@@ -142,16 +143,3 @@ def encodes_apart(learner: AbstractLearner) -> bool:
     headed = cast(HeadedLearner, learner)
     by_head = headed.head.traits.transductive
     return not headed.coupled and (by_head or not headed.traits.transductive)
-
-
-@contextmanager
-def answering(learner: AbstractLearner) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards each module is in its own mode again."""
-    modes = {module: module.training for module in learner.modules()}
-    learner.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes.items():  # a part may have been frozen by itself
-            module.training = training

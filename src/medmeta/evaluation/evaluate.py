@@ -18,11 +18,12 @@ from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import SettingsError
 from medmeta.evaluation.answers import Answers, from_embeddings, from_images
-from medmeta.evaluation.encoded import EncodedSource, Progressed, answering, encodes_apart
+from medmeta.evaluation.encoded import EncodedSource, Progressed, encodes_apart
 from medmeta.evaluation.intervals import Summary, summarise
 from medmeta.evaluation.metrics import HIGHER_IS_BETTER
 from medmeta.evaluation.tally import Tally
 from medmeta.learner import AbstractLearner, HeadedLearner, check_task_fits
+from medmeta.modes import answering
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ class EmbeddingLearner(HeadedLearner):
             return Settled(self)
         embedded = support.with_inputs(self.encode(support.inputs))
         found = self.head.settled(embedded, target, seconds=seconds)
-        return Settled(self) if found.learner is self.head else found.within(self._with_head)
+        settled = Settled(self) if found.learner is self.head else found.within(self._with_head)
+        return replace(settled, support_embeddings=any_tensor(embedded.inputs))
 
     def _with_head(self, head: AbstractLearner) -> AbstractLearner:
         (kind,) = self.traits.input_kinds

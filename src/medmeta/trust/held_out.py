@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.episode import Inputs, LabelledSet, Predictor, any_tensor, map_inputs
-from medmeta.evaluation.encoded import answering, encodes_apart
+from medmeta.evaluation.encoded import encodes_apart
 from medmeta.learner import AbstractLearner, AdaptedTask, HeadedLearner
+from medmeta.modes import answering
 from medmeta.tasks import preferring
 
 Array = NDArray[np.float64]

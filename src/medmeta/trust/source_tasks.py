@@ -15,8 +15,9 @@ from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskDraw, TaskSampler
 from medmeta.errors import SamplingError
-from medmeta.evaluation.encoded import EncodedSource, answering, encodes_apart
+from medmeta.evaluation.encoded import EncodedSource, encodes_apart
 from medmeta.learner import AbstractLearner, AdaptedTask, HeadedLearner
+from medmeta.modes import answering
 from medmeta.trust.calibration import LEAST_SPREAD, fit_calibration
 from medmeta.trust.folds import draw_folds, number_of_folds
 from medmeta.trust.held_out import held_out_outputs, is_cheap

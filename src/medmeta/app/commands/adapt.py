@@ -33,7 +33,7 @@ from medmeta.app.commands.options import (
 )
 from medmeta.app.commands.predict import predict
 from medmeta.app.commands.spread import SpreadCommand
-from medmeta.app.terminal import check_place, command_line, emit_json, say, show_facts
+from medmeta.app.terminal import check_new, command_line, emit_json, say, show_facts
 from medmeta.errors import SettingsError
 
 DEFAULT_MODEL = "medmeta-base"  # in the box
@@ -117,9 +117,7 @@ def adapt(
     seconds = seconds_of(budget)
     if task not in (CLASSIFICATION, SEGMENTATION):
         raise SettingsError(f"--task {task}: choose {CLASSIFICATION} or {SEGMENTATION}.")
-    if out.exists() or out.is_symlink():
-        raise SettingsError(f"{out} is already there; choose another --out or remove it.")
-    check_place(out)
+    check_new(out)
     keep_freed_memory()
     place = model or Path(DEFAULT_MODEL)
     loaded = load_model(place, expected_sha256=expect_sha256, allow_external=allow_external)

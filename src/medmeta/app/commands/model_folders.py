@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medmeta.app.commands.options import AllowExternal, AsJson
-from medmeta.app.terminal import check_place, command_line, emit_json, say, show_facts
+from medmeta.app.terminal import check_new, command_line, emit_json, say, show_facts
 from medmeta.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -89,13 +89,6 @@ def bring(
     model = untrained(learner, encoder, set_ or [], shape, allow_external=allow_external)
     packed = make(model, out, about=words, half=False, most_bytes=None)
     show_packed(packed, as_json=as_json)
-
-
-def check_new(out: Path) -> None:
-    """Raise ``SettingsError`` where something is there already, or cannot be."""
-    if out.exists() or out.is_symlink():
-        raise SettingsError(f"{out} is already there; choose another --out or remove it.")
-    check_place(out)
 
 
 def show_packed(packed: Packed, *, as_json: bool) -> None:

@@ -119,10 +119,6 @@ class AutoHead(AbstractLearner):
         procedure = self if tried >= len(wanted.candidates) else self._with(again)
         return self._settled(found.choice, record, procedure)
 
-    def learn_source(self, embeddings: Tensor) -> None:
-        """Keep the variances of source data ``(N, D)``: what a task's own are shrunk towards."""
-        self.variances.copy_(embeddings.double().var(0, correction=0))
-
     def _settled(
         self, choice: Choice, record: dict[str, object], procedure: AbstractLearner | None = None
     ) -> Settled:

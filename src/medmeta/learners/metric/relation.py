@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from medmeta.learners._class_sums import class_means
 from medmeta.learners._embedding import EmbeddingLearner
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
+from medmeta.modes import answering
 
 
 class RelationConfig(EncodedConfig):
@@ -137,13 +137,8 @@ class RelationHead(AbstractLearner):
 
 def _map_shape(encoder: AbstractEncoder, input_spec: InputSpec) -> tuple[int, ...]:
     """Shape of the last feature map of a blank image; the encoder's modes are kept."""
-    modes = {part: part.training for part in encoder.modules()}
-    try:
-        with torch.no_grad():
-            last = encoder.eval().stages(input_spec.blank(1))[-1]
-    finally:
-        for part, training in modes.items():
-            part.training = training
+    with answering(encoder):
+        last = encoder.stages(input_spec.blank(1))[-1]
     return tuple(last.shape[1:])
 
 
