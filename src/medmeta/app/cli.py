@@ -106,7 +106,7 @@ def _root(
 
     Start with *medmeta quickstart*, or with your own images:
 
-    medmeta adapt my_images --model RUN --out my_predictor
+    medmeta adapt my_images --out my_predictor
     """
 
 
