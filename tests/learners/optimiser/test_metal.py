@@ -17,6 +17,7 @@ from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.learners import build_learner
 from medmeta.learners.gradient.maml import MAML, MAMLConfig
 from medmeta.learners.optimiser.metal import METAL, METALConfig, normalised, stratified_folds
+from medmeta.learners.optimiser.metal import root_mean_square as root_mean_square_of_layer
 from medmeta.tasks import TaskMap, preferring
 from tests.learners.gradient.tiny_tasks import (
     TARGET,
@@ -70,7 +71,8 @@ def one_by_one(learner: METAL, images: Tensor, labels: Tensor, steps: int) -> di
             ]
             hidden = torch.relu(torch.stack(rows) @ first_layer.T + net.of_layer.bias)
             proposal = torch.tanh(hidden @ net.output.weight[0] + net.output.bias)
-            step = alpha * (gradient + beta * proposal.reshape(weight.shape))
+            unit = gradient.square().mean().sqrt() if config.proposal_unit == "gradient" else 1.0
+            step = alpha * (gradient + beta * unit * proposal.reshape(weight.shape))
             weights = {**weights, name: weight - step}
     return weights
 
@@ -97,11 +99,12 @@ def cross_validated(learner: METAL, tasks: Episode, steps: int) -> Tensor:
 
 @pytest.mark.parametrize("task_map", ["loop", "vmap"])
 @pytest.mark.parametrize("inner_checkpoint", [False, True])
-@pytest.mark.parametrize("folds", [2, 3])
+@pytest.mark.parametrize(("folds", "unit"), [(2, "one"), (3, "one"), (2, "gradient")])
 def test_loss_and_gradient_are_those_of_a_reimplementation(
-    folds: int, inner_checkpoint: bool, task_map: TaskMap
+    folds: int, unit: str, inner_checkpoint: bool, task_map: TaskMap
 ) -> None:
-    learner = tiny(inner_steps=2, folds=folds, inner_checkpoint=inner_checkpoint)
+    options = {"inner_steps": 2, "folds": folds, "inner_checkpoint": inner_checkpoint}
+    learner = tiny(proposal_unit=unit, **options)
     tasks = episode()
     wanted = cross_validated(learner, tasks, 2)
     with preferring(task_map):
@@ -143,19 +146,20 @@ def test_it_begins_as_maml() -> None:
     torch.testing.assert_close(*answers)
 
 
-def test_one_step_by_hand() -> None:
+@pytest.mark.parametrize(("unit", "proposed"), [("one", 0.5), ("gradient", 0.5 * 8)])
+def test_one_step_by_hand(unit: Any, proposed: float) -> None:
     """(2w - 3)² has gradient -8 at w = 1/2; the proposal's tanh is 1/2 by its bias alone."""
     net = nn.Linear(1, 1, bias=False)
     nn.init.constant_(net.weight, 0.5)
     target = Target("values", 1)
-    config = METALConfig(inner_rate=0.1, proposal_weight=3.0)
+    config = METALConfig(inner_rate=0.1, proposal_weight=3.0, proposal_unit=unit)
     learner = METAL(net, config, target=target, max_way=1, input_kind="vector")
     nn.init.constant_(learner.meta_network.output.bias, math.atanh(0.5))
     with torch.no_grad():
         learner.log_factors.copy_(torch.tensor([2.0, 1 / 3]).log())  # α = 0.2, β = 1
     support = LabelledSet(torch.tensor([[[2.0]]]), torch.tensor([[[3.0]]]), torch.zeros(1))
     answer = learner.adapt(support, target)(torch.ones(1, 1, 1))
-    assert answer.item() == pytest.approx(0.5 - 0.2 * (-8 + 1 * 0.5))
+    assert answer.item() == pytest.approx(0.5 - 0.2 * (-8 + 1 * proposed))
 
 
 def test_first_order_leaves_the_answers_and_changes_the_gradient() -> None:
@@ -180,6 +184,13 @@ def test_signals_do_not_depend_on_the_scale_of_gradients_and_weights() -> None:
     torch.testing.assert_close(shared[[0, 3, 4]], other[[0, 3, 4]], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(own.square().mean(0), torch.ones(2), rtol=1e-4, atol=0)
     torch.testing.assert_close((other - shared)[1:3], torch.tensor([1.0, 2 / 3]))
+
+
+def test_where_there_is_no_gradient_a_proposal_in_its_unit_is_nothing() -> None:
+    nothing = torch.zeros(3, requires_grad=True)
+    size = root_mean_square_of_layer(nothing)
+    assert size.item() == pytest.approx(0, abs=1e-15)
+    assert torch.autograd.grad(size, nothing)[0].abs().max() == 0
 
 
 def test_signals_of_nothing_are_finite() -> None:

@@ -33,6 +33,8 @@ class METALConfig(DescentConfig):
 
     ``inner_rate`` is α, on the mean cross-entropy of the images adapted to (None: as of maml);
     ``proposal_weight`` is β. Both are where learning begins, or fixed with ``learn_rates=false``.
+    ``proposal_unit``: what a proposal of 1 is, ``one``, or the root mean square of the layer's
+    ``gradient``, so that proposals shrink with the gradients they correct.
     ``hidden``: size of the meta-network. ``train_on`` ``folds``: support and query together are
     split in ``folds`` stratified parts, and the loss is that on each part after adapting to the
     others; ``query``: the loss on the query after adapting to the support, as of maml.
@@ -44,6 +46,7 @@ class METALConfig(DescentConfig):
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
     proposal_weight: float = Field(0.01, ge=0)
+    proposal_unit: Literal["one", "gradient"] = "one"
     learn_rates: bool = True
     hidden: int = Field(128, ge=1, le=4096)
     train_on: Literal["folds", "query"] = "folds"
@@ -125,8 +128,11 @@ class METAL(AdaptingLearner):
         weights, memory = state
         after = {}
         for name, weight in weights.items():
-            proposal = self.meta_network(weight, gradients[name], loss)
-            after[name] = weight - rate * (gradients[name] + share * proposal)
+            gradient = gradients[name]
+            proposal = self.meta_network(weight, gradient, loss)
+            if self.config.proposal_unit == "gradient":
+                proposal = proposal * root_mean_square(gradient)
+            after[name] = weight - rate * (gradient + share * proposal)
         return after, memory
 
     def _of_the_rule(self) -> tuple[Tensor, ...]:
@@ -166,6 +172,15 @@ def normalised(weight: Tensor, gradient: Tensor, loss: Tensor) -> tuple[Tensor, 
     size = (own.square().mean(0) + SMALL**2).sqrt()
     signals = [loss[None] / (1 + loss), -size.log() / math.log(SMALL), own.mean(0) / size]
     return own / size, torch.cat(signals)
+
+
+def root_mean_square(numbers: Tensor) -> Tensor:
+    """Of all numbers of a layer, with a derivative at zero too.
+
+    >>> root_mean_square(torch.tensor([3.0, -3.0]))
+    tensor(3.0000)
+    """
+    return (numbers.square().mean() + torch.finfo(numbers.dtype).tiny).sqrt()
 
 
 def stratified_folds(labels: Tensor, folds: int) -> Iterator[tuple[Tensor, Tensor]]:
