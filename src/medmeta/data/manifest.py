@@ -115,8 +115,9 @@ def row_errors(path: Path, problems: Sequence[Problem]) -> ManifestError:
     """One error that names the first ten rows and counts the rest."""
     lines = [f"  {p.where}: {p.what}" for p in problems[:_SHOWN]]
     more = len(problems) - _SHOWN
+    rows = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
     return ManifestError(
-        f"{path}: {len(problems)} rows cannot be used (row 1 is the header):\n"
+        f"{path}: {rows} cannot be used (row 1 is the header):\n"
         + "\n".join(lines)
         + (f"\n  and {more} more" if more > 0 else "")
         + "\nMend or remove them, or leave them out with --skip-bad."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from medmeta.app.terminal import (
-    check_place,
+    check_new,
     command_line,
     emit_json,
     say,
@@ -131,9 +131,7 @@ def mark(
 
     if form not in get_args(Format):
         raise SettingsError(f"--format {form}: choose {', '.join(get_args(Format))}.")
-    if out.exists() or out.is_symlink():
-        raise SettingsError(f"--out {out} is already there; choose another folder or remove it.")
-    check_place(out)
+    check_new(out)
     loaded = load_mask_predictor(
         predictor, expected_sha256=expect_sha256, allow_external=allow_external
     )
