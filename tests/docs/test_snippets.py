@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.docs.loaded_process import HAS_SERVER, run_medmeta
 from tests.docs.snippets import Snippet, snippets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,15 +52,18 @@ def run_command(where: str, command: str) -> None:
     }
     words = shlex.split(command, comments=True)
     through_shell = bool(SHELL_WORDS & set(words))
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command] if through_shell else words,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    if HAS_SERVER and words[0] == "medmeta" and not through_shell:
+        done = run_medmeta(words[1:], environment, seconds=SECONDS)
+    else:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command] if through_shell else words,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
     if done.returncode != 0:
         pytest.fail(
             f"{where}: `{command}` ended with {done.returncode}\n{done.stdout}{done.stderr}"
@@ -133,3 +137,20 @@ def test_failures_name_page_and_line() -> None:
         run_python(page, Snippet(1, "python", ">>> 1 + 1\n3\n", None), {})
     with pytest.raises(pytest.fail.Exception, match="ended with 3"):
         run_command("page.md:1", "bash -c 'exit 3'")
+    with pytest.raises(pytest.fail.Exception, match=r"page.md:2: .* ended with 2\n.*no_such_file"):
+        run_command("page.md:2", "medmeta report no_such_file")
+
+
+@pytest.mark.skipif(not HAS_SERVER, reason="needs forks of loaded libraries")
+def test_a_command_in_a_loaded_process_is_one_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = subprocess.run(
+        [Path(sys.executable).parent / "medmeta", "learners", "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    forked = run_medmeta(["learners", "--json"], dict(os.environ), seconds=SECONDS)
+    assert (forked.returncode, forked.stdout) == (0, plain.stdout)
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_medmeta(["quickstart", "--out", "q"], dict(os.environ), seconds=0.5)
