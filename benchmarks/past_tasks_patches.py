@@ -1,4 +1,4 @@
-"""More past tasks: what lies within a structure against what lies beside it, from images with masks.
+"""More past tasks: what lies within a structure, and what beside it, from images with masks.
 
     python benchmarks/past_tasks_patches.py --masks shared/data/segmentation/multi_tasks.npz \
         --out FOLDER

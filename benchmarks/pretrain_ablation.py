@@ -4,8 +4,8 @@
 
 All are the first part of ``benchmarks/pretrain.py`` (no collection is trained on), as many steps,
 batches of the same pictures where the variant has them, and averaged weights; asked are the
-development tasks. ``untrained`` is the network as it was drawn. A variant that is there already is not
-trained again; written to ``docs/pretrain_ablation.json``.
+development tasks. ``untrained`` is the network as it was drawn. A variant that is there already is
+not trained again; written to ``docs/pretrain_ablation.json``.
 """
 
 from __future__ import annotations
