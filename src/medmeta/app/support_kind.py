@@ -51,10 +51,11 @@ def kind_of(support: Path, box: Preprocessing, given: Mapping[str, Any]) -> Supp
         return None  # whoever reads it says so
     valued = index.values is not None
     scans = [scan for scan in index.scans if scan is not None]
-    if scans and len(scans) == len(index) and all(scan.kind == SIGNAL for scan in scans):
-        return _of_signals(index, given, valued=valued)
-    if scans and len(scans) == len(index) and all(scan.n_slices > 1 for scan in scans):
-        if given.get("slices") is None:
+    if scans and len(scans) == len(index):
+        if all(scan.kind == SIGNAL for scan in scans):
+            return _of_signals(index, given, valued=valued)
+        whole = all(scan.n_slices > 1 and scan.kind in ("dicom", "nifti") for scan in scans)
+        if whole and given.get("slices") is None:
             return _of_volumes(given, valued=valued)
     if not valued:
         return None

@@ -31,8 +31,8 @@ class EachModalityOptions(Settings):
 class EachModality(VectorEncoder):
     """The embeddings of all modalities side by side; those that are missing are zeros.
 
-    So an encoder that was trained on pictures serves for any number of modalities. Of a mapping with
-    an ``image`` ``(N, C × M, *space)`` and ``present`` ``(N, M)``.
+    So an encoder that was trained on pictures serves for any number of modalities. Of a mapping
+    with an ``image`` ``(N, C × M, *space)`` and ``present`` ``(N, M)``.
     """
 
     def __init__(

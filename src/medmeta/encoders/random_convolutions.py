@@ -31,9 +31,9 @@ class RandomConvolutions(VectorEncoder):
     """Of each kernel its largest answer and the share of time in which it answers.
 
     ROCKET (Dempster, Petitjean and Webb 2020): lengths, weights, biases and dilations are drawn as
-    there; a kernel looks at some leads of a signal ``(N, C, L)``. Kernels of one length and dilation
-    are one convolution. Here the largest answer is compressed (the sign times log1p), since support
-    sets are too small to see how far it spreads.
+    there; a kernel looks at some leads of a signal ``(N, C, L)``. Kernels of one length and
+    dilation are one convolution. Here the largest answer is compressed (the sign times log1p),
+    since support sets are too small to see how far it spreads.
     """
 
     def __init__(
