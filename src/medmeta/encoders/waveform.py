@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -39,11 +40,12 @@ class Waveform(VectorEncoder):
         self.samples = samples
         finest = math.log2(max(2, samples // 2))
         steps = torch.arange(1, samples // 2 + 1).log2() / finest * options.bands
-        _, places = steps.long().clamp(max=options.bands - 1).unique(return_inverse=True)
+        bands = steps.long().clamp(max=options.bands - 1)
+        _, found = np.unique(bands.numpy(), return_inverse=True)  # without those that hold none
+        places = torch.from_numpy(found)
         self.register_buffer("places", places, persistent=False)
         self.register_buffer("counts", places.bincount().float(), persistent=False)
-        bands = len(self.counts)
-        self.embedding_size = input_spec.channels * (2 * len(SHARES) + 2 * bands)
+        self.embedding_size = input_spec.channels * 2 * (len(SHARES) + len(self.counts))
 
     def embed(self, inputs: Tensor) -> Tensor:
         """``(N, C, L)`` to ``(N, embedding_size)``."""
