@@ -2,9 +2,9 @@
 
     python benchmarks/box_parts.py --state runs/base/step-001200 --out docs/box_parts.json
 
-On the development tasks of the pre-training (three ways, five shots, 200 tasks of each collection), by
-its ridge: each part alone, all without it, all together; the stages of the network; with and
-without the mirror image and a crop; averaged weights and those of the last step.
+On the development tasks of the pre-training (three ways, five shots, 200 tasks of each
+collection), by its ridge: each part alone, all without it, all together; the last stage of the
+network alone; with and without the mirror image and a crop; averaged weights and the last ones.
 """
 
 from __future__ import annotations
