@@ -122,7 +122,7 @@ def _with_margin(cells: Cells, columns: Sequence[Columns], table: PastTasks) -> 
     )
 
 
-MARGINS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
+MARGINS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16, 0.2)
 SAME = 0.0005
 Columns = tuple[Array, Array, Array]
 """Held-out loss and accuracy, and true accuracy ``(T, C + 1)``."""

@@ -143,7 +143,7 @@ class Pretraining:
         for group in self.optimiser.param_groups:
             group["lr"] = RATE * _share_of_rate(self.step, self.steps)
         self.network.train()
-        losses = self.network.losses(pictures, labels)
+        losses = self._losses(pictures, labels)
         total = sum(loss * len(labels[name]) for name, loss in losses.items())
         self.optimiser.zero_grad()
         (total / len(pictures)).backward()  # type: ignore[union-attr]
@@ -154,6 +154,9 @@ class Pretraining:
             if value.is_floating_point():
                 self.average[name].lerp_(value, 1 - keep)
         return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _losses(self, pictures: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self.network.losses(pictures, labels)
 
     def _batch(self, chance: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         shares = FIRST if self.step < self.first_steps else SECOND

@@ -39,9 +39,13 @@ class Bank:
     def batch(self, n: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
         """``n`` pictures in 0 to 1, each class as likely as any other, with their labels."""
         classes = torch.randint(self.n_classes, (n,), generator=chance)
+        return self.pictures_of(classes, chance), classes
+
+    def pictures_of(self, classes: Tensor, chance: torch.Generator) -> Tensor:
+        """A picture in 0 to 1 of each of the classes ``(n,)``."""
         first, count = self._places
-        rows = first[classes] + (torch.rand(n, generator=chance) * count[classes]).long()
-        return self.pixels[rows].float() / 255, classes
+        rows = first[classes] + (torch.rand(len(classes), generator=chance) * count[classes]).long()
+        return self.pixels[rows].float() / 255
 
     @property
     def _places(self) -> tuple[Tensor, Tensor]:
@@ -68,7 +72,11 @@ class DrawnBank:
         families = torch.randint(self.n_classes // FAMILY, (-(-n // 4),), generator=chance)
         members = torch.stack([torch.randperm(FAMILY, generator=chance)[:4] for _ in families])
         classes = (families[:, None] * FAMILY + members).flatten()[:n]
-        return draw(self.programs.of(classes), size=SIZE, chance=chance), classes
+        return self.pictures_of(classes, chance), classes
+
+    def pictures_of(self, classes: Tensor, chance: torch.Generator) -> Tensor:
+        """A picture in 0 to 1 of each of the classes ``(n,)``."""
+        return draw(self.programs.of(classes), size=SIZE, chance=chance)
 
 
 def collection(path: Path, name: str, licence: str, turn: float) -> Bank:

@@ -17,7 +17,7 @@ class Settings(BaseModel):
     Flags, TOML files, web forms and saved cards all come from its fields.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

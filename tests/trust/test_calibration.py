@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
@@ -16,6 +17,7 @@ from medmeta.trust.calibration import (
     reliability,
 )
 from medmeta.trust.folds import draw_folds
+from medmeta.trust.posterior import Posterior
 from medmeta.trust.prior import TrustPrior
 
 WIDE = TrustPrior(temperature_spread=50.0)
@@ -108,3 +110,38 @@ def test_chance_alone_is_taken_off() -> None:
 
 def test_nothing_to_judge() -> None:
     assert reliability(np.zeros((0, 2)), np.zeros(0, np.int64)).ece is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_most_likely_place_is_the_one_that_scipy_finds(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    n, k = int(random.integers(2, 60)), int(random.integers(2, 7))
+    labels = random.integers(0, k, n)
+    logits = random.normal(0, (0.3, 2.0, 8.0)[seed % 3], (n, k))
+    logits[np.arange(n), labels] += (0.0, 1.0, 10.0)[seed // 4]
+    asked = Posterior(logits, np.eye(k)[labels], 1.0, random.normal(), 0.5, 0.1)
+
+    def cost(place: np.ndarray) -> tuple[float, np.ndarray]:
+        bias = place[1:] - place[1:].mean()
+        value, slope, _ = asked.expanded(np.concatenate([place[:1], bias]))
+        return value, np.concatenate([slope[:1], slope[1:] - slope[1:].mean()])
+
+    start = np.concatenate([[np.clip(asked.centre, -2.0, 4.0)], np.zeros(k)])
+    options = {"ftol": 1e-16, "gtol": 1e-10, "maxiter": 5000}
+    wanted = minimize(cost, start, jac=True, method="L-BFGS-B", options=options).x
+    found, bias = asked.most_likely()
+    assert found == pytest.approx(wanted[0], abs=1e-5)
+    np.testing.assert_allclose(bias, wanted[1:] - wanted[1:].mean(), atol=1e-5)
+
+
+def test_slopes_and_curvatures_are_those_of_differences() -> None:
+    random = np.random.default_rng(0)
+    asked = Posterior(random.normal(0, 2, (9, 4)), np.eye(4)[random.integers(0, 4, 9)],
+                      0.5, 0.3, 0.7, 0.1)  # fmt: skip
+    place, little = random.normal(0, 0.1, 5), 1e-5
+    _, slope, bend = asked.expanded(place)
+    moves = little * np.eye(5)
+    values = [asked.expanded(place + m)[0] - asked.expanded(place - m)[0] for m in moves]
+    slopes = [asked.expanded(place + m)[1] - asked.expanded(place - m)[1] for m in moves]
+    np.testing.assert_allclose(slope, np.array(values) / (2 * little), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(bend, np.array(slopes) / (2 * little), rtol=1e-5, atol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.covariance import LedoitWolf
+from sklearn.covariance import ledoit_wolf_shrinkage as by_scikit_learn
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
@@ -21,6 +22,7 @@ from medmeta.trust.novelty import (
     Shrunk,
     held_out_scores,
     judge,
+    ledoit_wolf_shrinkage,
     novelty_rule,
 )
 from medmeta.trust.shortcuts import ridge_answers, shortcuts
@@ -53,6 +55,15 @@ def test_the_distance_is_that_of_a_shrunk_covariance() -> None:
     found = Shrunk(points, one).distances(points)
     theirs = LedoitWolf().fit(points).mahalanobis(points)
     assert np.corrcoef(found, theirs)[0, 1] == pytest.approx(1.0, abs=1e-9)
+
+
+def test_the_shrinkage_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(6)
+    for n, d in ((3, 1), (4, 300), (30, 7), (30, 1200)):
+        points = random.normal(0, random.uniform(0.5, 2, d), (n, d))
+        points -= points.mean(0)
+        wanted = by_scikit_learn(points, assume_centered=True)
+        assert ledoit_wolf_shrinkage(points) == pytest.approx(wanted, rel=1e-9, abs=1e-12)
 
 
 def test_limits_hold_for_ordinary_images_and_strange_ones_pass_them() -> None:

@@ -13,13 +13,15 @@ from medmeta.episode import InputSpec
 from medmeta.errors import CheckpointError
 
 Count = Annotated[int, Field(ge=1)]
-_FROM_LISTS = ConfigDict(extra="allow", strict=False, allow_inf_nan=False)  # JSON has no tuples
+_FROM_LISTS = ConfigDict(  # JSON has no tuples
+    extra="allow", strict=False, allow_inf_nan=False, defer_build=True
+)
 
 
 class Card(BaseModel):
     """Base of cards: what is named must be right, what else is there is kept."""
 
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class _Encoder(Card):

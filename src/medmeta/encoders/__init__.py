@@ -7,6 +7,7 @@ from medmeta.encoders import (
     border,
     colours,
     conv4,
+    each_modality,
     filters,
     fusion,
     hog_colour,
@@ -14,11 +15,13 @@ from medmeta.encoders import (
     local_patterns,
     parts,
     pixels,
+    random_convolutions,
     resnet,
     slicewise,
     spectrum,
     tabular,
     unet,
+    waveform,
 )
 from medmeta.encoders._dense import DenseEncoder, dense_encoder
 from medmeta.encoders._dimensions import convolution_of, max_pool
@@ -42,7 +45,7 @@ from medmeta.encoders.external import (
     import_external,
 )
 from medmeta.encoders.mirrored import MirrorAveraged
-from medmeta.encoders.parts import Parts, beside_hand_made
+from medmeta.encoders.parts import Parts, PartsOptions, beside_hand_made
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError, UnknownNameError
 from medmeta.settings import validated
@@ -75,6 +78,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         border.SPEC,
         colours.SPEC,
         conv4.SPEC,
+        each_modality.SPEC,
         filters.SPEC,
         fusion.SPEC,
         hog_colour.SPEC,
@@ -83,11 +87,13 @@ ENCODERS: dict[str, EncoderSpec] = {
         parts.SPEC,
         pixels.SPEC,
         *basic_resnet.SPECS,
+        random_convolutions.SPEC,
         resnet.SPEC,
         slicewise.SPEC,
         spectrum.SPEC,
         tabular.SPEC,
         unet.SPEC,
+        waveform.SPEC,
     )
 }
 
@@ -125,13 +131,19 @@ def resolved(config: EncoderConfig, input_spec: InputSpec) -> EncoderConfig:
     """
     kind = input_spec.kind
     name = DEFAULTS.get(kind, "conv4") if config.name == AUTO else config.name
-    if kind != "mapping" or name == fusion.SPEC.name:
-        return config.model_copy(update={"name": name})
-    if config.name == AUTO:
+    if kind != "mapping" or config.name == AUTO or _takes_mappings(config):
         return config.model_copy(update={"name": name})
     return EncoderConfig(
         name=fusion.SPEC.name, norm=config.norm, options={"image": config.model_dump()}
     )
+
+
+def _takes_mappings(config: EncoderConfig) -> bool:
+    """Whether an encoder looks at all that a mapping holds; parts do where each of them does."""
+    if config.name == parts.SPEC.name:
+        inner = validated(PartsOptions, config.options, where=f"encoder {config.name}").parts
+        return all(_takes_mappings(one) for one in inner.values())
+    return config.name in ENCODERS and ENCODERS[config.name].takes == {"mapping"}
 
 
 def _registered(

@@ -129,5 +129,10 @@ def _build(
 
 
 SPEC = EncoderSpec(
-    "parts", "several encoders side by side, each with its own place", PartsOptions, _build, _parts
+    "parts",
+    "several encoders side by side, each with its own place",
+    PartsOptions,
+    _build,
+    _parts,
+    takes=SPATIAL | {"vector", "mapping"},
 )

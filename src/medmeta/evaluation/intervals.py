@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from medmeta.errors import DataError
 
@@ -39,6 +38,8 @@ def summarise(values: NDArray[np.float64], *, higher_is_better: bool = True) -> 
     >>> summarise(np.array([1.0, 3.0])).mean
     2.0
     """
+    from scipy.special import stdtrit  # here: it takes a while to import
+
     known = np.sort(values[~np.isnan(values)])
     n = len(known)
     if n == 0:

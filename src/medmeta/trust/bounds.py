@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtri
 
+from medmeta.trust.incomplete_beta import beta_quantile
 from medmeta.trust.results import Figure, defined
 
 Array = NDArray[np.float64]
@@ -26,8 +27,8 @@ def exact_share(right: float, n: float, *, level: float = LEVEL) -> Figure:
     if not n > 0:
         return Figure()
     right, tail = min(max(right, 0.0), n), (1 - level) / 2
-    low = float(betaincinv(right, n - right + 1, tail)) if right > 0 else 0.0
-    high = float(betaincinv(right + 1, n - right, 1 - tail)) if right < n else 1.0
+    low = beta_quantile(right, n - right + 1, tail) if right > 0 else 0.0
+    high = beta_quantile(right + 1, n - right, 1 - tail) if right < n else 1.0
     return Figure(right / n, low, high)
 
 
@@ -111,7 +112,7 @@ def area_interval(area: float, positive: float, negative: float) -> Figure:
     """
     if area != area or positive < 1 or negative < 1:
         return Figure(defined(area))
-    z = float(ndtri(0.5 + LEVEL / 2))
+    z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
     tried = np.linspace(0, 1, 2001)
     m = (positive + negative) / 2 - 1
     spread = 1 + m * (1 - tried) / (2 - tried) + m * tried / (1 + tried)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import log_softmax, ndtr
 
 from medmeta.evaluation.metrics import calibration_error, class_metrics, softmax
+from medmeta.trust.posterior import Posterior
 from medmeta.trust.prior import TrustPrior
 from medmeta.trust.results import Bin, Calibration, Reliability, defined
 
@@ -17,7 +18,6 @@ BINS = 10
 BIAS_SPREAD = 0.1  # of the prior on a class's bias: few images must not move it far
 LEAST_SPREAD = 0.5  # source tasks are of classes the encoder knows; others may differ as much
 USUAL_GAP = 2.0  # of logits over temperature, where no source tasks tell better: odds of 7 to 1
-_BOUNDS = 12.0  # of the logarithm of a temperature
 
 
 def calibrated(logits: Array, temperature: float, bias: Array | tuple[float, ...]) -> Array:
@@ -40,28 +40,18 @@ def fit_calibration(
     """
     scale = _scale(logits)
     repeats, _, k = logits.shape
-    scaled, truth = logits.reshape(-1, k) / scale, np.tile(labels, repeats)
     held = prior.log_temperature
     centre = -np.log(USUAL_GAP) if held is None else held - np.log(scale)
-    spread = max(prior.temperature_spread, LEAST_SPREAD)
-    own = np.eye(k)[truth]
-
-    def cost(parameters: Array) -> tuple[float, Array]:
-        t, bias = parameters[0], parameters[1:] - parameters[1:].mean()
-        z = scaled * np.exp(-t) + bias
-        log_p = log_softmax(z, axis=1)
-        gap = (np.exp(log_p) - own) / repeats
-        by_bias = gap.sum(0) + bias / BIAS_SPREAD**2
-        value = -(log_p * own).sum() / repeats + (t - centre) ** 2 / (2 * spread**2)
-        value += np.square(bias).sum() / (2 * BIAS_SPREAD**2)
-        by_t = -(gap * scaled).sum() * np.exp(-t) + (t - centre) / spread**2
-        by_bias = by_bias - by_bias.mean() if with_bias else np.zeros(k)
-        return float(value), np.concatenate([[by_t], by_bias])
-
-    start = np.concatenate([[np.clip(centre, -2.0, 4.0)], np.zeros(k)])
-    limits = [(-_BOUNDS, _BOUNDS)] + [(-3.0, 3.0)] * k
-    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=limits).x
-    return float(np.exp(found[0]) * scale), np.asarray(found[1:] - found[1:].mean())
+    posterior = Posterior(
+        logits.reshape(-1, k) / scale,
+        np.eye(k)[np.tile(labels, repeats)],
+        1 / repeats,
+        float(centre),
+        max(prior.temperature_spread, LEAST_SPREAD),
+        BIAS_SPREAD,
+    )
+    log_temperature, bias = posterior.most_likely(with_bias=with_bias)
+    return float(np.exp(log_temperature) * scale), bias
 
 
 def _scale(logits: Array) -> float:
@@ -135,7 +125,7 @@ def debiased_error(confidence: Array, right: NDArray[np.bool_], n_bins: int = BI
         shrunk = (share * n + 0.5) / (n + 1)  # a bin all right or all wrong has chance in it too
         error = float(np.sqrt(shrunk * (1 - shrunk) / n))
         folded = error * np.sqrt(2 / np.pi) * np.exp(-(gap**2) / (2 * error**2))
-        folded += gap * (2 * ndtr(gap / error) - 1)
+        folded += gap * (math.erf(gap / error / math.sqrt(2)))
         plain += gap * n / len(right)
         expected += float(folded) * n / len(right)
     return max(0.0, 2 * plain - expected)

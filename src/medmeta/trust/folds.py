@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
+
+from medmeta.trust.splitting import stratified, stratified_by_group
 
 MOST_FOLDS = 10
 _ATTEMPTS = 20
@@ -56,7 +56,7 @@ def number_of_folds(labels: Numbers, groups: Numbers) -> int:
 def draw_folds(
     labels: Numbers, groups: Numbers, *, n_folds: int, repeats: int, seed: int = 0
 ) -> Numbers:
-    """``(repeats, n)``: the fold that each image is held out in, by scikit-learn's splitters.
+    """``(repeats, n)``: the fold that each image is held out in, as scikit-learn's splitters say.
 
     Images of one group share a fold; what is learned from has every class. Fewer rows come back
     where such folds are not found, none where there are none at all.
@@ -77,19 +77,12 @@ def draw_folds(
 
 
 def _one(labels: Numbers, groups: Numbers, n_folds: int, state: int) -> Numbers | None:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    single = len(np.unique(groups)) == len(groups)
-    kind = StratifiedKFold if single else StratifiedGroupKFold
-    numbers = np.full(len(labels), -1, dtype=np.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class smaller than the folds is no harm
-        splits = kind(n_folds, shuffle=True, random_state=state)
-        try:
-            for fold, (_, held) in enumerate(splits.split(labels, labels, groups)):
-                numbers[held] = fold
-        except ValueError:
-            return None
+    if len(np.unique(groups)) == len(groups):
+        numbers = stratified(labels, n_folds, state)
+    else:
+        numbers = stratified_by_group(labels, groups, n_folds, state)
+    if numbers is None:
+        return None
     n_classes = int(labels.max()) + 1
     for fold in np.unique(numbers):
         if len(np.unique(labels[numbers != fold])) < n_classes:

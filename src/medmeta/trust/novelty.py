@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from medmeta.trust.looks import blank, coloured, features
 from medmeta.trust.results import NoveltyRule
@@ -47,14 +46,12 @@ class Seen:
 class Shrunk:
     """Squared Mahalanobis distance to the nearest of some means, with one shrunk covariance.
 
-    Ledoit and Wolf 2004 by scikit-learn say how far the covariance within classes is drawn towards
+    Ledoit and Wolf 2004 say how far the covariance within classes is drawn towards
     a multiple of the identity; the inverse is by Woodbury's identity, for there are far more
     dimensions than images.
     """
 
     def __init__(self, points: Array, labels: Numbers) -> None:
-        from sklearn.covariance import ledoit_wolf_shrinkage
-
         self.means = np.stack([points[labels == k].mean(0) for k in np.unique(labels)])
         within = points - self.means[np.searchsorted(np.unique(labels), labels)]
         n, d = within.shape
@@ -62,7 +59,7 @@ class Shrunk:
         self.level = max(total, 1e-12)
         shrinkage = 1.0
         if n > 2 and total > 1e-12:
-            shrinkage = float(ledoit_wolf_shrinkage(within, assume_centered=True))
+            shrinkage = ledoit_wolf_shrinkage(within)
         self.ridge = max(shrinkage, 1e-3) * self.level
         self.root = within * np.sqrt((1 - min(shrinkage, 0.999)) / n)
         self.inner = np.linalg.inv(self.ridge * np.eye(n) + self.root @ self.root.T)
@@ -76,6 +73,26 @@ class Shrunk:
             squares = np.square(gap).sum(1) - np.einsum("ij,jk,ik->i", along, self.inner, along)
             found.append(squares / (self.ridge * points.shape[1]))
         return np.asarray(np.min(found, axis=0))
+
+
+def ledoit_wolf_shrinkage(centred: Array) -> float:
+    """How far the covariance of points ``(n, D)`` of mean 0 goes to a multiple of the identity.
+
+    Ledoit and Wolf 2004, lemma 3.2 and its estimators; by products of points, which are few.
+
+    >>> ledoit_wolf_shrinkage(np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+    0.640625
+    """
+    n, d = centred.shape
+    if d == 1:
+        return 0.0  # one number's covariance is a multiple of the identity
+    lengths = np.square(centred).sum(1)
+    level = lengths.sum() / (n * d)
+    squares = np.square(centred @ centred.T).sum() / n**2
+    apart = squares / d - level**2
+    error = (np.square(lengths).sum() / n - squares) / (d * n)
+    error = min(error, apart)
+    return 0.0 if error == 0 else float(error / apart)
 
 
 class Detector:
@@ -96,7 +113,7 @@ class Detector:
         return {
             "classes": self.classes.distances(asked.embeddings),
             "neighbours": 1 - (_unit(asked.embeddings) @ self.directions).max(1),
-            "energy": -np.asarray(logsumexp(asked.logits / self.temperature, axis=1)),
+            "energy": -_log_sum_exp(asked.logits / self.temperature),
             "looks": self.looks.distances(features(asked.pixels)),
         }
 
@@ -207,6 +224,12 @@ def _inverted(
     turned = detector.looks.distances(features(255 - asked.pixels[flagged]))
     found[flagged] = (as_is > limit) & (turned < limit) & (turned < as_is / 2)
     return found
+
+
+def _log_sum_exp(logits: Array) -> Array:
+    """Of the last axis ``(n, K)``: ``(n,)``."""
+    most = logits.max(-1, keepdims=True)
+    return np.asarray(np.log(np.exp(logits - most).sum(-1)) + most[:, 0])
 
 
 def _unit(vectors: Array) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -263,13 +264,16 @@ class Trust:
         return plain
 
 
-_READER = TypeAdapter(Trust)
+@cache
+def _reader() -> TypeAdapter[Trust]:
+    """Built when something is read: it takes a while."""
+    return TypeAdapter(Trust)
 
 
 def trust_from_dict(held: Mapping[str, Any], *, where: str) -> Trust:
     """Read what ``to_dict`` wrote; raises ``CheckpointError`` that names the place and field."""
     try:
-        return _READER.validate_python(held)
+        return _reader().validate_python(held)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "it"

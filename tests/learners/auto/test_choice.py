@@ -19,7 +19,7 @@ from medmeta.learners.auto import head as auto_head
 from medmeta.learners.auto.candidates import Candidate, candidates_of, default_of
 from medmeta.learners.auto.choosing import Choice, Scores, pick
 from medmeta.learners.auto.comparing import compare, draw_rounds, scored
-from medmeta.learners.auto.fitting import fit
+from medmeta.learners.auto.fitting import Prepared, fit
 from medmeta.learners.auto.head import AutoConfig, AutoHead
 from medmeta.learners.auto.past import PastTasks
 from medmeta.learners.auto.searching import parts_of
@@ -228,6 +228,37 @@ def test_a_committee_is_the_mean_of_the_probabilities_of_its_members() -> None:
     ]
     found = likely(f"{whole}/committee/0")
     torch.testing.assert_close(found, torch.stack(members).mean(0), atol=1e-5, rtol=1e-5)
+
+
+def test_what_was_learned_counts_twice_where_it_leads() -> None:
+    """Two thirds of the squared length are its, of two parts; where images are held out too."""
+    support, asked = planted(), planted(seed=4)
+    known = {name: part[0] for name, part in parts_of(_numbers(support), SIZES).items()}
+    queries = {name: part[0] for name, part in parts_of(_numbers(asked), SIZES).items()}
+    name = "learned+hand_made/leading/ridge/0.1"
+    choice = Choice(members=(name,), temperatures=(1.0,))
+    found = fit(choice, known, support.labels[0], TWO, {})(queries)
+    alone = [
+        Prepared.of(known, Candidate.read(f"{part}/standardised/ridge/0.1"), {}) for part in SIZES
+    ]
+    shares = (2 / 3, 1 / 3)
+    both = list(zip(alone, shares, strict=True))
+    kernel = sum(w * (one.known @ one.known.T).double() for one, w in both)
+    across = sum(w * (one.queries(queries) @ one.known.T).double() for one, w in both)
+    wanted = torch.nn.functional.one_hot(support.labels[0], 2).double() - 0.5
+    inverse = torch.linalg.inv(kernel + 1 + 0.1 * torch.eye(len(wanted)))
+    coefficients = inverse @ wanted * 8
+    by_hand = (across + 1) @ coefficients
+    torch.testing.assert_close(found.double(), by_hand, atol=1e-4, rtol=1e-4)
+    assert default_of(tuple(SIZES), "classes").name == "learned+hand_made/leading/committee/0"
+    assert default_of(("waves", "waveform"), "classes").preparation == "standardised"
+
+
+def test_a_table_that_knows_no_leading_committee_has_the_plain_one() -> None:
+    names = ("learned+hand_made/standardised/committee/0", "average")
+    table = PastTasks(candidates=names)
+    leading = Candidate.read("learned+hand_made/leading/committee/0")
+    assert table.name_of(leading, tuple(SIZES)) == names[0]
 
 
 @pytest.mark.parametrize(("more", "place"), [(0.11, 0), (0.13, 5)])

@@ -94,7 +94,8 @@ def adapt(
     """Learn a new task from a few labelled images, and save the predictor.
 
     Without --model the model in the box is used, and what is put on it is chosen for these images
-    by cross-validation and by what worked on past tasks (see docs/automatic.md).
+    by cross-validation and by what worked on past tasks (see docs/automatic.md). Volumes, signals,
+    records, several modalities and values are recognised; what is used for them is said.
 
     Volumes are read as those of the run, unless --window, --slices, --plane or --time-point say
     otherwise; the predictor then reads what it is asked about likewise. With --standardise site the
@@ -107,6 +108,7 @@ def adapt(
     from medmeta.app.choosing import learner_on, seconds_of
     from medmeta.app.commands.choice_shown import show_choice
     from medmeta.app.commands.trust_shown import show_trust
+    from medmeta.app.fallback import model_for
     from medmeta.app.models import load_model
     from medmeta.app.support import open_support
     from medmeta.app.trusting import by_readers, trusted
@@ -121,10 +123,14 @@ def adapt(
     keep_freed_memory()
     place = model or Path(DEFAULT_MODEL)
     loaded = load_model(place, expected_sha256=expect_sha256, allow_external=allow_external)
-    loaded = loaded.reading(
-        window=window, slices=slices, plane=plane, time_point=time_point, spacing=spacing,
-        resample=resample, csv_rate=csv_rate, slide_mpp=slide_mpp,
-    )  # fmt: skip
+    reading = {
+        "window": window, "slices": slices, "plane": plane, "time_point": time_point,
+        "spacing": spacing, "resample": resample, "csv_rate": csv_rate, "slide_mpp": slide_mpp,
+    }  # fmt: skip
+    used = None
+    if model is None and task == CLASSIFICATION:
+        loaded, used = model_for(support, loaded, reading)
+    loaded = loaded.reading(**reading)
     if task == SEGMENTATION:
         if head or learner or set_ or standardise or budget:
             raise SettingsError(
@@ -147,6 +153,8 @@ def adapt(
         standardise=standardise or "",
         reference=tuple(trained["reference"]) if trained else None,
     )
+    if used:
+        opened = replace(opened, notes=(used, *opened.notes))
     if readers:
         opened = replace(opened, source=by_readers(opened.source, readers))
     started = time.perf_counter()

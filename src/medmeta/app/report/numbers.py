@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from medmeta.app.report.content import QueryContent
 from medmeta.evaluation.metrics import area_under_roc, calibration_error
@@ -35,7 +35,7 @@ def wilson(count: int, n: int) -> Share:
     """
     if n == 0:
         return Share(0, 0, math.nan, math.nan, math.nan)
-    z = float(ndtri(0.975))
+    z = NormalDist().inv_cdf(0.975)
     value = count / n
     centre = (value + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(value * (1 - value) / n + z * z / (4 * n * n))

@@ -10,8 +10,10 @@ from typing import Literal
 from medmeta.episode import TargetKind
 from medmeta.errors import SettingsError
 
-Preparation = Literal["plain", "standardised"]
+Preparation = Literal["plain", "standardised", "leading"]
 PREPARATIONS: tuple[Preparation, ...] = ("plain", "standardised")
+LEADING: Preparation = "leading"
+"""Standardised, and what was learned counts twice: of committees alone."""
 HEADS: dict[TargetKind, dict[str, tuple[float, ...]]] = {
     "classes": {
         "centroid": (0.0,),
@@ -72,12 +74,13 @@ class Candidate:
         *first, last = self.parts
         parts = f"{', '.join(first)} and {last}" if first else last
         penalty = f" (penalty {self.penalty:g})" if self.penalty else ""
-        return f"{CALLED[self.head]}{penalty} on {parts}"
+        leads = ", what was learned counting twice" if self.preparation == LEADING else ""
+        return f"{CALLED[self.head]}{penalty} on {parts}{leads}"
 
     @property
     def simplicity(self) -> tuple[float, ...]:
         """Less is simpler: fewer parts, a head with less to fit, a stronger penalty."""
-        prepared = PREPARATIONS.index(self.preparation)
+        prepared = (*PREPARATIONS, LEADING).index(self.preparation)
         return (len(self.parts), HEAD_NAMES.index(self.head), prepared, -self.penalty)
 
     @classmethod
@@ -89,7 +92,8 @@ class Candidate:
             found = float(penalty)
         except ValueError:
             raise _unreadable(name) from None
-        known = preparation in PREPARATIONS and head in HEAD_NAMES and all(parts.split(TOGETHER))
+        able = (*PREPARATIONS, LEADING)
+        known = preparation in able and head in HEAD_NAMES and all(parts.split(TOGETHER))
         if (
             not known
             or not math.isfinite(found)
@@ -97,7 +101,7 @@ class Candidate:
             or (found == 0) != (head in WITHOUT_PENALTY)
         ):
             raise _unreadable(name)
-        prepared: Preparation = "plain" if preparation == "plain" else "standardised"
+        prepared = next(one for one in able if one == preparation)
         return cls(tuple(parts.split(TOGETHER)), prepared, head, found)
 
 
@@ -158,8 +162,24 @@ def members_of(candidate: Candidate) -> tuple[Candidate, ...]:
     )
 
 
+def part_weights(parts: Sequence[str], preparation: Preparation) -> tuple[float, ...]:
+    """What share of the squared length each part has; all add to 1.
+
+    >>> part_weights(("learned", "shape"), "standardised")
+    (0.5, 0.5)
+    >>> part_weights(("learned", "shape", "grain"), "leading")
+    (0.5, 0.25, 0.25)
+    """
+    say = [2.0 if preparation == LEADING and part == LEARNED else 1.0 for part in parts]
+    return tuple(one / sum(say) for one in say)
+
+
 def default_of(parts: Sequence[str], kind: TargetKind) -> Candidate:
-    """What is taken where nothing is searched: a committee on all parts, of values ridge."""
+    """What is taken where nothing is searched: a committee on all parts, of values ridge.
+
+    What was learned counts twice in it where there is anything else.
+    """
     if kind == "values":
         return Candidate(tuple(parts), "standardised", "ridge", 0.1)
-    return Candidate(tuple(parts), "standardised", COMMITTEE, 0.0)
+    leads = LEARNED in parts and len(parts) > 1
+    return Candidate(tuple(parts), LEADING if leads else "standardised", COMMITTEE, 0.0)

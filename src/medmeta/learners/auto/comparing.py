@@ -103,7 +103,7 @@ def compare(
     for candidate in candidates:
         if found and until is not None and time.perf_counter() > until:
             break
-        preparation = candidate.preparation
+        preparation: Preparation = "plain" if candidate.preparation == "plain" else "standardised"
         if preparation not in kernels:
             kernels[preparation] = part_kernels(embeddings, learn, preparation, variances)
         outputs = [
@@ -130,7 +130,7 @@ def together(logits: Sequence[Tensor]) -> Tensor:
 
 def kernel_of(candidate: Candidate, kernels: Mapping[str, Tensor]) -> Tensor:
     """A candidate's kernel between the images that were learned from."""
-    kernel = joined_kernel(kernels, candidate.parts)
+    kernel = joined_kernel(kernels, candidate.parts, candidate.preparation)
     if candidate.head != "kernel":
         return kernel
     own = kernel.diagonal(dim1=-2, dim2=-1)

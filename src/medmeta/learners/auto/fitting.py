@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medmeta.episode import Target
-from medmeta.learners.auto.candidates import Candidate, Preparation, members_of
+from medmeta.learners.auto.candidates import Candidate, Preparation, members_of, part_weights
 from medmeta.learners.auto.choosing import Choice
 from medmeta.learners.auto.comparing import together, wanted_of
 from medmeta.learners.auto.preparing import Scale, gaussian
@@ -28,6 +28,7 @@ class Prepared:
     """One task's images as a candidate sees them: ``(S, D)``, and how others become such."""
 
     scales: dict[str, Scale]
+    shares: tuple[float, ...]
     known: Tensor
 
     @classmethod
@@ -42,11 +43,12 @@ class Prepared:
             name: _scale(embeddings[name], candidate.preparation, variances.get(name))
             for name in candidate.parts
         }
-        return cls(scales, _joined(scales, embeddings))
+        shares = part_weights(candidate.parts, candidate.preparation)
+        return cls(scales, shares, _joined(scales, shares, embeddings))
 
     def queries(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Others ``(Q, D)``, prepared likewise."""
-        return _joined(self.scales, embeddings)
+        return _joined(self.scales, self.shares, embeddings)
 
 
 def _scale(numbers: Tensor, preparation: Preparation, variances: Tensor | None) -> Scale:
@@ -54,10 +56,15 @@ def _scale(numbers: Tensor, preparation: Preparation, variances: Tensor | None) 
     return Scale.of(numbers[None], mask, preparation, variances)
 
 
-def _joined(scales: Mapping[str, Scale], embeddings: Mapping[str, Tensor]) -> Tensor:
-    """Parts side by side, each of equal say: of all together the mean squared length is 1."""
+def _joined(
+    scales: Mapping[str, Scale], shares: tuple[float, ...], embeddings: Mapping[str, Tensor]
+) -> Tensor:
+    """Parts side by side, each of its say: of all together the mean squared length is 1."""
     parts = [scale.apply(embeddings[name][None])[0, 0] for name, scale in scales.items()]
-    return torch.cat(parts, dim=-1) / math.sqrt(len(parts))
+    if len(set(shares)) == 1:
+        return torch.cat(parts, dim=-1) / math.sqrt(len(parts))
+    weighted = [part * math.sqrt(share) for part, share in zip(parts, shares, strict=True)]
+    return torch.cat(weighted, dim=-1)
 
 
 def fit(

@@ -90,11 +90,14 @@ class PastTasks(Settings):
         """What a candidate of some ``parts`` is called here.
 
         Where the table has other parts, its own take their places: all for all, learned for one;
-        and of other penalties the nearest.
+        and of other penalties the nearest. A table without committees that what was learned leads
+        has those in which all parts count alike.
         """
         if candidate.name in self.candidates or not self.candidates:
             return candidate.name
         known = [Candidate.read(name) for name in self.candidates[:-1]]
+        if candidate.preparation not in {one.preparation for one in known}:
+            candidate = replace(candidate, preparation="standardised")
         if candidate.parts not in {one.parts for one in known}:
             own = known[0].parts
             places = own if candidate.parts == tuple(parts) and len(parts) > 1 else own[:1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medmeta.learners.auto.candidates import Preparation
+from medmeta.learners.auto.candidates import Preparation, part_weights
 from medmeta.learners.heads._class_blocks import solving_precision
 
 SHRINKAGE = 8.0  # images that the belief about variances weighs as much as
@@ -73,9 +73,15 @@ def part_kernels(
     return found
 
 
-def joined_kernel(kernels: Mapping[str, Tensor], parts: Sequence[str]) -> Tensor:
-    """The kernel of several parts side by side, each of equal say."""
-    return torch.stack([kernels[part] for part in parts]).mean(0)
+def joined_kernel(
+    kernels: Mapping[str, Tensor], parts: Sequence[str], preparation: Preparation
+) -> Tensor:
+    """The kernel of several parts side by side, each of its say."""
+    weights = part_weights(parts, preparation)
+    if len(set(weights)) == 1:
+        return torch.stack([kernels[part] for part in parts]).mean(0)
+    shares = zip(parts, weights, strict=True)
+    return torch.stack([kernels[part] * share for part, share in shares]).sum(0)
 
 
 def gaussian(kernel: Tensor, own: Tensor, other: Tensor) -> Tensor:

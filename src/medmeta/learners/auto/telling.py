@@ -103,7 +103,8 @@ def _reason(found: Found, search: Search) -> str:
         )
     if found.place != best and float(expected[best]) > float(expected[found.place]):
         return f"{what} is the simplest of those that are as good as the best (within {TIE:g})."
-    told = " and past tasks like this one" if search.table.cells else ""
+    asked = bool(search.table.cells) and search.target.kind == "classes"
+    told = " and past tasks like this one" if asked else ""
     return f"{what} is expected to do best by images held out{told}."
 
 
