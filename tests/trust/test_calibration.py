@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -61,6 +62,27 @@ def test_of_few_images_the_prior_decides() -> None:
     assert 1.0 < found < 4.0  # all right, and yet not as sure as could be
     wrong, _ = fit_calibration(logits, np.array([1, 0]), prior)
     assert wrong > found
+
+
+@pytest.mark.parametrize(("way", "spread"), [(2, 2.0), (3, 0.5)])
+def test_of_two_classes_doubt_is_believed_sooner(way: int, spread: float) -> None:
+    """Answers no better than chance: the temperature is the posterior's by SciPy, searched freely.
+
+    Its prior's deviation above the usual is four times as large for two classes.
+    """
+    labels = np.arange(4 * way) % way
+    logits = np.full((1, len(labels), way), -1.0)
+    logits[0, np.arange(len(labels)), np.arange(len(labels)) // 4] = 1.0  # each class, alike
+    prior = TrustPrior(log_temperature=0.0, temperature_spread=0.1, tasks=10)
+
+    def cost(t: float) -> float:
+        likely = log_softmax(logits[0] / np.exp(t), axis=1)[np.arange(len(labels)), labels]
+        return float(-likely.sum() + t**2 / (2 * spread**2))
+
+    found, _ = fit_calibration(logits, labels, prior, with_bias=False)
+    assert np.log(found) > 0.1
+    by_search = minimize_scalar(cost, bounds=(0, 6), method="bounded").x
+    assert np.log(found) == pytest.approx(by_search, abs=1e-3)
 
 
 def test_logits_that_are_all_equal_do_not_stop_it() -> None:

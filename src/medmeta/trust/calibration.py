@@ -16,6 +16,7 @@ Numbers = NDArray[np.int64]
 BINS = 10
 BIAS_SPREAD = 0.1  # of the prior on a class's bias: few images must not move it far
 LEAST_SPREAD = 0.5  # source tasks are of classes the encoder knows; others may differ as much
+WIDER_OF_TWO = 4.0  # times that spread, towards doubt: of two classes, tasks differ far more
 USUAL_GAP = 2.0  # of logits over temperature, where no source tasks tell better: odds of 7 to 1
 _BOUNDS = 12.0  # of the logarithm of a temperature
 
@@ -43,7 +44,8 @@ def fit_calibration(
     scaled, truth = logits.reshape(-1, k) / scale, np.tile(labels, repeats)
     held = prior.log_temperature
     centre = -np.log(USUAL_GAP) if held is None else held - np.log(scale)
-    spread = max(prior.temperature_spread, LEAST_SPREAD)
+    below = max(prior.temperature_spread, LEAST_SPREAD)
+    above = below * (WIDER_OF_TWO if k == 2 else 1.0)
     own = np.eye(k)[truth]
 
     def cost(parameters: Array) -> tuple[float, Array]:
@@ -52,6 +54,7 @@ def fit_calibration(
         log_p = log_softmax(z, axis=1)
         gap = (np.exp(log_p) - own) / repeats
         by_bias = gap.sum(0) + bias / BIAS_SPREAD**2
+        spread = above if t > centre else below
         value = -(log_p * own).sum() / repeats + (t - centre) ** 2 / (2 * spread**2)
         value += np.square(bias).sum() / (2 * BIAS_SPREAD**2)
         by_t = -(gap * scaled).sum() * np.exp(-t) + (t - centre) / spread**2
