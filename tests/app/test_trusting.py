@@ -38,7 +38,7 @@ def test_a_run_keeps_what_it_learned_about_trust(run: Path, copied: Callable[[Pa
 
 
 def test_the_model_in_the_box_knows_how_far_an_estimate_is_to_be_believed(tmp_path: Path) -> None:
-    """Its prior widens intervals by the precision and corrects for shorter folds by the exponent."""
+    """Its prior widens intervals by the precision, and corrects for shorter folds."""
     model = load_model(Path("medmeta-base"))
     prior = prior_of(model)
     assert prior is not None

@@ -31,7 +31,12 @@ def calibrated(logits: Array, temperature: float, bias: Array | tuple[float, ...
 
 
 def fit_calibration(
-    logits: Array, labels: Numbers, prior: TrustPrior, *, with_bias: bool = True
+    logits: Array,
+    labels: Numbers,
+    prior: TrustPrior,
+    *,
+    with_bias: bool = True,
+    wider: float = WIDER_OF_TWO,
 ) -> tuple[float, Array]:
     """Temperature and bias ``(K,)`` by held-out logits ``(R, n, K)`` of ``R`` repeats.
 
@@ -45,7 +50,7 @@ def fit_calibration(
     held = prior.log_temperature
     centre = -np.log(USUAL_GAP) if held is None else held - np.log(scale)
     below = max(prior.temperature_spread, LEAST_SPREAD)
-    above = below * (WIDER_OF_TWO if k == 2 else 1.0)
+    above = below * (wider if k == 2 else 1.0)
     own = np.eye(k)[truth]
 
     def cost(parameters: Array) -> tuple[float, Array]:

@@ -116,11 +116,16 @@ class Detector:
 
 
 def held_out_scores(
-    support: Seen, labels: Numbers, folds: Numbers, *, temperature: float = 1.0
+    support: Seen,
+    labels: Numbers,
+    folds: Numbers,
+    *,
+    temperature: float = 1.0,
+    hues: bool | None = None,
 ) -> dict[str, Array]:
     """Each support image's scores by the others; ``folds`` ``(n,)``, logits by other folds too."""
     found = {kind: np.zeros(len(labels)) for kind in KINDS}
-    hues = bool(coloured(support.pixels).any())
+    hues = bool(coloured(support.pixels).any()) if hues is None else hues
     for fold in np.unique(folds):
         held = folds == fold
         parts = [
