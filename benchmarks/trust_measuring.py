@@ -30,7 +30,7 @@ from medmeta.trust.novelty import Detector, Novelty, Seen, held_out_scores, judg
 from medmeta.trust.prior import TrustPrior
 from medmeta.trust.results import SetRule
 from medmeta.trust.set_rules import SetMaker
-from medmeta.trust.source_tasks import AskedTask, asked_tasks, source_sampler
+from medmeta.trust.source_tasks import TOGETHER, AskedTask, asked_tasks, source_sampler
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -70,7 +70,9 @@ class Sources:
         """Grey levels ``(n, C, H, W)``."""
         return self.sources[name].gather(rows).astype(np.float32)
 
-    def tasks(self, name: str, shot: int, n: int, seed: int) -> Iterator[AskedTask]:
+    def tasks(
+        self, name: str, shot: int, n: int, seed: int, *, together: int = TOGETHER
+    ) -> Iterator[AskedTask]:
         """``n`` tasks of all classes of a source that are large enough."""
         source = self.sources[name]
         for way in range(len(source.index.class_names), 1, -1):
@@ -78,7 +80,7 @@ class Sources:
                 sampler = source_sampler(source, shot=shot, way=way, tasks=n, seed=seed)
             except SamplingError:
                 continue
-            yield from asked_tasks(self.learner, sampler, self.encoded[name])
+            yield from asked_tasks(self.learner, sampler, self.encoded[name], together=together)
             return
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import beta
 
 from medmeta.app.models import load_model
 from medmeta.app.support import open_support
-from medmeta.app.trusting import PRIOR, about, age_band, by_readers, prior_of
-from medmeta.app.workbench import load_predictor
+from medmeta.app.trusting import PRIOR, about, age_band, by_readers, prior_of, trusted
+from medmeta.app.workbench import adapt, load_predictor
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.sources import open_source
 from medmeta.errors import CheckpointError, DataError
@@ -34,6 +35,37 @@ def test_a_run_keeps_what_it_learned_about_trust(run: Path, copied: Callable[[Pa
     (spoilt / PRIOR).write_text('{"exponent": "steep"}')
     with pytest.raises(CheckpointError, match="trust-prior"):
         prior_of(load_model(spoilt))
+
+
+def test_the_model_in_the_box_knows_how_far_an_estimate_is_to_be_believed(tmp_path: Path) -> None:
+    """Its prior widens intervals by the precision, and corrects for shorter folds."""
+    model = load_model(Path("medmeta-base"))
+    prior = prior_of(model)
+    assert prior is not None
+    assert prior.tasks > 0
+    assert 0 < prior.precision < 1
+    assert 0 < prior.exponent <= 1
+    random = np.random.default_rng(3)
+    for name, level in (("a", 80), ("b", 110)):
+        for number in range(5):
+            pixels = np.clip(random.normal(level, 60, (24, 24)), 0, 255).astype(np.uint8)
+            (tmp_path / "mine" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "mine" / name / f"{number}.png")
+    source = open_support(tmp_path / "mine", model.preprocessing).source
+    predictor = trusted(adapt(model, source, seconds=0), source, model)
+    trust = predictor.trust
+    assert trust is not None
+    assert not any("by theory alone" in note for note in trust.notes)
+    told, held = trust.estimate.figures["accuracy"], trust.estimate.cross_validated
+    assert held is not None
+    gain = (1 - 1 / trust.estimate.folds) ** prior.exponent
+    right, n = held * 10 * prior.precision, 10 * prior.precision
+    limits = [
+        0.0 if held == 0 else beta.ppf(0.025, right, n - right + 1),
+        1.0 if held == 1 else beta.ppf(0.975, right + 1, n - right),
+    ]
+    expected = [1 - (1 - share) * gain for share in (held, *limits)]
+    assert [told.value, told.low, told.high] == pytest.approx(expected)
 
 
 def test_adapt_says_how_good_it_is_and_keeps_it(

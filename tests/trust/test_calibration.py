@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
-from scipy.special import softmax
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -65,6 +65,27 @@ def test_of_few_images_the_prior_decides() -> None:
     assert wrong > found
 
 
+@pytest.mark.parametrize(("way", "spread"), [(2, 2.0), (3, 0.5)])
+def test_of_two_classes_doubt_is_believed_sooner(way: int, spread: float) -> None:
+    """Answers no better than chance: the temperature is the posterior's by SciPy, searched freely.
+
+    Its prior's deviation above the usual is four times as large for two classes.
+    """
+    labels = np.arange(4 * way) % way
+    logits = np.full((1, len(labels), way), -1.0)
+    logits[0, np.arange(len(labels)), np.arange(len(labels)) // 4] = 1.0  # each class, alike
+    prior = TrustPrior(log_temperature=0.0, temperature_spread=0.1, tasks=10)
+
+    def cost(t: float) -> float:
+        likely = log_softmax(logits[0] / np.exp(t), axis=1)[np.arange(len(labels)), labels]
+        return float(-likely.sum() + t**2 / (2 * spread**2))
+
+    found, _ = fit_calibration(logits, labels, prior, with_bias=False)
+    assert np.log(found) > 0.1
+    by_search = minimize_scalar(cost, bounds=(0, 6), method="bounded").x
+    assert np.log(found) == pytest.approx(by_search, abs=1e-3)
+
+
 def test_logits_that_are_all_equal_do_not_stop_it() -> None:
     temperature, bias = fit_calibration(np.zeros((2, 6, 2)), np.arange(6) % 2, TrustPrior())
     assert np.isfinite(temperature)
@@ -119,7 +140,8 @@ def test_the_most_likely_place_is_the_one_that_scipy_finds(seed: int) -> None:
     labels = random.integers(0, k, n)
     logits = random.normal(0, (0.3, 2.0, 8.0)[seed % 3], (n, k))
     logits[np.arange(n), labels] += (0.0, 1.0, 10.0)[seed // 4]
-    asked = Posterior(logits, np.eye(k)[labels], 1.0, random.normal(), 0.5, 0.1)
+    spreads = (0.5, (0.5, 2.0)[seed % 2])
+    asked = Posterior(logits, np.eye(k)[labels], 1.0, random.normal(), spreads, 0.1)
 
     def cost(place: np.ndarray) -> tuple[float, np.ndarray]:
         bias = place[1:] - place[1:].mean()
@@ -137,7 +159,7 @@ def test_the_most_likely_place_is_the_one_that_scipy_finds(seed: int) -> None:
 def test_slopes_and_curvatures_are_those_of_differences() -> None:
     random = np.random.default_rng(0)
     asked = Posterior(random.normal(0, 2, (9, 4)), np.eye(4)[random.integers(0, 4, 9)],
-                      0.5, 0.3, 0.7, 0.1)  # fmt: skip
+                      0.5, 0.3, (0.7, 1.4), 0.1)  # fmt: skip
     place, little = random.normal(0, 0.1, 5), 1e-5
     _, slope, bend = asked.expanded(place)
     moves = little * np.eye(5)

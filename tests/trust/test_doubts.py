@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from medmeta.trust.agreement import agreement, fleiss_kappa, reader_columns
 from medmeta.trust.folds import draw_folds
-from medmeta.trust.looks import border, histograms
+from medmeta.trust.looks import border, histograms, opponents
 from medmeta.trust.novelty import (
     BLANK,
     IN_COLOUR,
@@ -91,6 +91,31 @@ def test_limits_hold_for_ordinary_images_and_strange_ones_pass_them() -> None:
     assert away.flagged.all()
     assert all("blank" not in r and r for r in away.reasons)
     assert not any(r for r, f in zip(usual.reasons, usual.flagged, strict=True) if not f)
+
+
+def test_colours_of_one_brightness_are_told_apart() -> None:
+    """Red and blue pictures of the same grey levels: what the encoder sees is the same of both."""
+    random = np.random.default_rng(7)
+    grey = pictures(random, 60)
+
+    def tinted(pixels: np.ndarray, tint: tuple[int, int, int]) -> np.ndarray:
+        return pixels + np.array(tint, dtype=np.float32)[None, :, None, None]
+
+    red, blue = tinted(grey, (25, 0, -25)), tinted(grey, (-25, 0, 25))
+    assert np.allclose(red.mean(1), blue.mean(1), atol=1e-3)
+    support = seen(red[:20])
+    folds = draw_folds(LABELS, np.arange(20), n_folds=5, repeats=1)[0]
+    rule = novelty_rule(held_out_scores(support, LABELS, folds))
+    assert rule is not None
+    detector = Detector(support, LABELS)
+    points = np.repeat(support.embeddings[:1], 40, 0)
+    ordinary, other = (
+        judge(rule, detector, Seen(points, points[:, :2], p)) for p in (red[20:], blue[20:])
+    )
+    assert ordinary.flagged.mean() < 0.3
+    assert other.flagged.all()
+    assert (opponents(grey) == opponents(grey[:1])).all()  # grey images differ in nothing here
+    assert opponents(np.full((1, 3, 8, 8), 90, np.float32))[0, [0, 1, 10, 11]].tolist() == [0] * 4
 
 
 def test_too_few_images_set_no_limit() -> None:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 PINNED: dict[str, str] = {
-    "medmeta-base": "cc88cf9befb01347f5c4527184de6f8c22b4dc794e848b3def8469e9ca93d670",
+    "medmeta-base": "1f02df85d24898c6e066163e8bc5c2be4eb9912f36fd60f898befbf2d6a664d1",
 }
 """Name of the folder and SHA-256 of its ``card.json``."""
 

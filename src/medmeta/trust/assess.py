@@ -19,8 +19,8 @@ from medmeta.trust.calibration import calibrate, calibrated
 from medmeta.trust.decisions import decision_curve, more_labels, operating_point, subgroups
 from medmeta.trust.estimate import estimate, no_estimate
 from medmeta.trust.fewer_labels import measured_labels, support_exponent
-from medmeta.trust.folds import cannot_fold, draw_folds, number_of_folds
-from medmeta.trust.held_out import held_out_outputs, is_cheap
+from medmeta.trust.folds import cannot_fold
+from medmeta.trust.held_out import affordable_folds, held_out_outputs
 from medmeta.trust.looks import grey_levels
 from medmeta.trust.novelty import Seen, held_out_scores, novelty_rule
 from medmeta.trust.prior import TrustPrior
@@ -39,8 +39,6 @@ from medmeta.trust.suspects import suspects
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
-REPEATS = 10
-FEW_REPEATS = 2
 TARGET_SENSITIVITY = 0.9
 MORE_LABELS = (10, 20, 40)
 
@@ -135,13 +133,7 @@ def _held_out(
     """Folds ``(R, n)`` and held-out logits ``(R, n, K)``, or why there are none."""
     if reason := cannot_fold(labels, about.groups, about.names):
         return reason
-    cheap = is_cheap(task)
-    wanted = repeats or (REPEATS if cheap else FEW_REPEATS)
-    n_folds = number_of_folds(labels, about.groups)
-    folds = draw_folds(
-        labels, about.groups, n_folds=n_folds if cheap else min(n_folds, 5), repeats=wanted,
-        seed=seed,
-    )  # fmt: skip
+    folds = affordable_folds(task, about.groups, repeats=repeats, seed=seed)
     if not len(folds):
         return (
             "no way was found to hold out patients and leave images of every class to learn from; "

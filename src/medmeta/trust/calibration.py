@@ -17,6 +17,7 @@ Numbers = NDArray[np.int64]
 BINS = 10
 BIAS_SPREAD = 0.1  # of the prior on a class's bias: few images must not move it far
 LEAST_SPREAD = 0.5  # source tasks are of classes the encoder knows; others may differ as much
+WIDER_OF_TWO = 4.0  # times that spread, towards doubt: of two classes, tasks differ far more
 USUAL_GAP = 2.0  # of logits over temperature, where no source tasks tell better: odds of 7 to 1
 
 
@@ -30,7 +31,12 @@ def calibrated(logits: Array, temperature: float, bias: Array | tuple[float, ...
 
 
 def fit_calibration(
-    logits: Array, labels: Numbers, prior: TrustPrior, *, with_bias: bool = True
+    logits: Array,
+    labels: Numbers,
+    prior: TrustPrior,
+    *,
+    with_bias: bool = True,
+    wider: float = WIDER_OF_TWO,
 ) -> tuple[float, Array]:
     """Temperature and bias ``(K,)`` by held-out logits ``(R, n, K)`` of ``R`` repeats.
 
@@ -42,12 +48,13 @@ def fit_calibration(
     repeats, _, k = logits.shape
     held = prior.log_temperature
     centre = -np.log(USUAL_GAP) if held is None else held - np.log(scale)
+    spread = max(prior.temperature_spread, LEAST_SPREAD)
     posterior = Posterior(
         logits.reshape(-1, k) / scale,
         np.eye(k)[np.tile(labels, repeats)],
         1 / repeats,
         float(centre),
-        max(prior.temperature_spread, LEAST_SPREAD),
+        (spread, spread * (wider if k == 2 else 1.0)),
         BIAS_SPREAD,
     )
     log_temperature, bias = posterior.most_likely(with_bias=with_bias)

@@ -19,8 +19,7 @@ from medmeta.learner import AdaptedTask, name_of
 
 BATCH = 64
 STEPS = 32
-WINDOWS_ACROSS = 4  # a window is a fourth of the image's side ...
-STRIDES_ACROSS = 8  # ... and is moved by half of its own
+WINDOWS_ACROSS = 4  # a window is a fourth of the image's side, and is moved by 3/4 of its own
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,15 @@ class Windows:
 
     @classmethod
     def of(cls, space: tuple[int, ...]) -> Windows:
-        """A fourth of each side, moved by an eighth.
+        """A fourth of each side, moved by three fourths of that: 25 places in a square.
+
+        (Of half, which is 49 places, curves of deletion and insertion are no better.)
 
         >>> Windows.of((64, 64))
-        Windows(size=(16, 16), stride=(8, 8))
+        Windows(size=(16, 16), stride=(12, 12))
         """
         size = tuple(max(1, math.ceil(side / WINDOWS_ACROSS)) for side in space)
-        stride = tuple(max(1, side // STRIDES_ACROSS) for side in space)
+        stride = tuple(max(1, 3 * side // 4) for side in size)
         return cls(size, stride)
 
 

@@ -74,11 +74,15 @@ def deletion_and_insertion(
     order = np.argsort(-maps.reshape(len(maps), -1), axis=1, kind="stable")
     rank = torch.from_numpy(np.argsort(order, axis=1)).reshape(maps.shape).to(images.device)
     blank = neutral_images(task, images)
-    deletion, insertion = [], []
-    for part in share:
+    whole = _probability(task, images, classes, batch)
+    empty = _probability(task, blank[:1], classes, batch)
+    deletion, insertion = [whole], [empty]
+    for part in share[1:-1]:
         named = (rank < round(part * n_pixels))[:, None]
         deletion.append(_probability(task, torch.where(named, blank, images), classes, batch))
         insertion.append(_probability(task, torch.where(named, images, blank), classes, batch))
+    deletion.append(empty)
+    insertion.append(whole)
     return Curves(share, np.stack(deletion, 1), np.stack(insertion, 1))
 
 
@@ -116,8 +120,10 @@ def mass_within(maps: NDArray[np.float32], marked: NDArray[np.bool_]) -> NDArray
 def _probability(
     task: AdaptedTask, images: Tensor, classes: Tensor, batch: int
 ) -> NDArray[np.float64]:
+    """Of each image's class ``(Q,)``; one image stands for all that are alike."""
     with torch.no_grad():
         raw = raw_answers(task, images, batch=batch).double()
     if raw.shape[1] > 1:
         raw = raw.softmax(1)
+    raw = raw.expand(len(classes), -1)
     return np.asarray(raw.gather(1, classes[:, None])[:, 0].cpu().numpy())

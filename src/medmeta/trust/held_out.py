@@ -16,16 +16,37 @@ from medmeta.evaluation.encoded import encodes_apart
 from medmeta.learner import AbstractLearner, AdaptedTask, HeadedLearner
 from medmeta.modes import answering
 from medmeta.tasks import preferring
+from medmeta.trust.folds import draw_folds, number_of_folds
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 TOGETHER = 32 * 2**20  # bytes of embeddings that are adapted to at once
+REPEATS = 10
+FEW_REPEATS, FEW_FOLDS = 2, 5  # where every fold is adapted to by itself
 
 
 def is_cheap(task: AdaptedTask) -> bool:
     """Whether many folds can be adapted to at once: embeddings are at hand, the head is batched."""
     headed = task.support_embeddings is not None and encodes_apart(task.learner)
     return headed and solver_of(task)[0].traits.differentiable
+
+
+def affordable_folds(
+    task: AdaptedTask, groups: Numbers, *, repeats: int | None = None, seed: int = 0
+) -> Numbers:
+    """``(R, S)``, as of ``draw_folds``: as many as this learner can adapt to in a short time.
+
+    ``repeats`` (None: ten, or two where folds are dear) are what is wanted; there may be fewer.
+    """
+    labels, cheap = task.support.labels[0].cpu().numpy(), is_cheap(task)
+    n_folds = number_of_folds(labels, groups)
+    return draw_folds(
+        labels,
+        groups,
+        n_folds=n_folds if cheap else min(n_folds, FEW_FOLDS),
+        repeats=repeats or (REPEATS if cheap else FEW_REPEATS),
+        seed=seed,
+    )
 
 
 def solver_of(task: AdaptedTask) -> tuple[AbstractLearner, Inputs]:

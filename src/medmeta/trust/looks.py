@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 GREY_BINS = 16
+HUE_BINS = 8
 BLANK = 2.0  # grey levels of 255: less contrast is no picture
 COLOURED = 6.0  # grey levels between channels, in the mean
 BORDER = 4
@@ -57,14 +58,31 @@ def border(pixels: NDArray[np.float32], width: int = BORDER) -> NDArray[np.float
     return np.asarray(pixels[:, :, ~inside].reshape(len(pixels), -1))
 
 
-def features(pixels: NDArray[np.float32]) -> Array:
+def features(pixels: NDArray[np.float32], *, hues: bool = False) -> Array:
     """All that is measured, and the square roots of the histogram's shares: ``(n, 23)``.
 
-    Differences in detail count by their ratio.
+    Differences in detail count by their ratio. With ``hues`` also what colours there are, of images
+    with three channels: ``(n, 43)``.
     """
     found = measures(pixels)
     found[:, 3:5] = np.log1p(found[:, 3:5]) * 40
-    return np.concatenate([found, np.sqrt(histograms(pixels)) * 100], axis=1)
+    parts = [found, np.sqrt(histograms(pixels)) * 100]
+    if hues and pixels.shape[1] == 3:
+        parts.append(opponents(pixels))
+    return np.concatenate(parts, axis=1)
+
+
+def opponents(pixels: NDArray[np.float32]) -> Array:
+    """Colours by red less green, and by both less blue: ``(n, 20)``; nothing in grey images.
+
+    Of each the mean, the spread, and the square roots of the shares in 8 bins.
+    """
+    red, green, blue = (pixels[:, i].astype(np.float64) for i in range(3))
+    found = []
+    for gap in (red - green, (red + green) / 2 - blue):
+        shares = histograms(((gap + 128)[:, None]).astype(np.float32), HUE_BINS)
+        found += [gap.mean((1, 2))[:, None], gap.std((1, 2))[:, None], np.sqrt(shares) * 100]
+    return np.concatenate(found, axis=1)
 
 
 def blank(pixels: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -98,15 +98,29 @@ def ledoit_wolf_shrinkage(centred: Array) -> float:
 class Detector:
     """How novel images are by each of ``KINDS``, seen from a support; fitted once.
 
-    ``support`` needs no logits.
+    ``support`` needs no logits. ``hues``: whether looks are of colours too (None: where any support
+    image is in colour).
     """
 
-    def __init__(self, support: Seen, labels: Numbers, *, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        support: Seen,
+        labels: Numbers,
+        *,
+        temperature: float = 1.0,
+        hues: bool | None = None,
+    ) -> None:
         self.support, self.temperature = support, temperature
         self.directions = _unit(support.embeddings).T
         self.classes = Shrunk(support.embeddings, labels)
-        self.looks = Shrunk(features(support.pixels), np.zeros(len(labels), dtype=np.int64))
         self.coloured, self.blank = coloured(support.pixels), blank(support.pixels)
+        self.hues = bool(self.coloured.any()) if hues is None else hues
+        one_class = np.zeros(len(labels), dtype=np.int64)
+        self.looks = Shrunk(features(support.pixels, hues=self.hues), one_class)
+
+    def look(self, pixels: NDArray[np.float32]) -> Array:
+        """How far images ``(Q, C, H, W)`` look unlike the support, ``(Q,)``."""
+        return self.looks.distances(features(pixels, hues=self.hues))
 
     def scores(self, asked: Seen) -> dict[str, Array]:
         """``(Q,)`` of each kind; larger is more novel."""
@@ -114,22 +128,29 @@ class Detector:
             "classes": self.classes.distances(asked.embeddings),
             "neighbours": 1 - (_unit(asked.embeddings) @ self.directions).max(1),
             "energy": -_log_sum_exp(asked.logits / self.temperature),
-            "looks": self.looks.distances(features(asked.pixels)),
+            "looks": self.look(asked.pixels),
         }
 
 
 def held_out_scores(
-    support: Seen, labels: Numbers, folds: Numbers, *, temperature: float = 1.0
+    support: Seen,
+    labels: Numbers,
+    folds: Numbers,
+    *,
+    temperature: float = 1.0,
+    hues: bool | None = None,
 ) -> dict[str, Array]:
     """Each support image's scores by the others; ``folds`` ``(n,)``, logits by other folds too."""
     found = {kind: np.zeros(len(labels)) for kind in KINDS}
+    hues = bool(coloured(support.pixels).any()) if hues is None else hues
     for fold in np.unique(folds):
         held = folds == fold
         parts = [
             Seen(support.embeddings[rows], support.logits[rows], support.pixels[rows])
             for rows in (~held, held)
         ]
-        scores = Detector(parts[0], labels[~held], temperature=temperature).scores(parts[1])
+        detector = Detector(parts[0], labels[~held], temperature=temperature, hues=hues)
+        scores = detector.scores(parts[1])
         for kind in KINDS:
             found[kind][held] = scores[kind]
     return found
@@ -220,8 +241,7 @@ def _inverted(
     found = np.zeros(len(flagged), dtype=bool)
     middle, spread = rule.limits["looks_middle"], rule.limits["looks_spread"]
     limit = middle + max(rule.limits["limit"], 1.0) * spread
-    as_is = detector.looks.distances(features(asked.pixels[flagged]))
-    turned = detector.looks.distances(features(255 - asked.pixels[flagged]))
+    as_is, turned = (detector.look(p) for p in (asked.pixels[flagged], 255 - asked.pixels[flagged]))
     found[flagged] = (as_is > limit) & (turned < limit) & (turned < as_is / 2)
     return found
 

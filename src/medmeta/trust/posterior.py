@@ -18,15 +18,16 @@ FLAT = 1e-11
 class Posterior:
     """Of ``softmax(logits exp(-t) + bias)``, with normal priors on ``t`` and on the bias.
 
-    ``logits`` and one-hot ``own`` ``(n, K)``, each answer counting ``weight``; ``centre`` and
-    ``spread`` of the prior on ``t``, ``bias_spread`` of that on a class's bias, whose mean is 0.
+    ``logits`` and one-hot ``own`` ``(n, K)``, each answer counting ``weight``; ``centre`` of
+    the prior on ``t``, and its ``spreads`` below and above; ``bias_spread`` of that on a class's
+    bias, whose mean is 0.
     """
 
     logits: Array
     own: Array
     weight: float
     centre: float
-    spread: float
+    spreads: tuple[float, float]
     bias_spread: float
 
     def most_likely(self, *, with_bias: bool = True) -> tuple[float, Array]:
@@ -63,14 +64,15 @@ class Posterior:
         p = np.exp(log_p)
         gap = (p - self.own) * self.weight
         value = -(log_p * self.own).sum() * self.weight
-        value += (t - self.centre) ** 2 / (2 * self.spread**2)
+        spread = self.spreads[int(t > self.centre)]
+        value += (t - self.centre) ** 2 / (2 * spread**2)
         value += np.square(bias).sum() / (2 * self.bias_spread**2)
-        by_t = -(gap * scaled).sum() + (t - self.centre) / self.spread**2
+        by_t = -(gap * scaled).sum() + (t - self.centre) / spread**2
         slope = np.concatenate([[by_t], gap.sum(0) + bias / self.bias_spread**2])
         moved = p * ((p * scaled).sum(1, keepdims=True) - scaled)  # of p by t
         bend = np.empty((len(place), len(place)))
         bend[0, 0] = (gap * scaled).sum() - (moved * scaled).sum() * self.weight
-        bend[0, 0] += 1 / self.spread**2
+        bend[0, 0] += 1 / spread**2
         bend[0, 1:] = bend[1:, 0] = moved.sum(0) * self.weight
         bend[1:, 1:] = (np.diag(p.sum(0)) - p.T @ p) * self.weight
         bend[1:, 1:] += np.eye(len(bias)) / self.bias_spread**2

@@ -19,14 +19,14 @@ from medmeta.evaluation.encoded import EncodedSource, encodes_apart
 from medmeta.learner import AbstractLearner, AdaptedTask, HeadedLearner
 from medmeta.modes import answering
 from medmeta.trust.calibration import LEAST_SPREAD, fit_calibration
-from medmeta.trust.folds import draw_folds, number_of_folds
-from medmeta.trust.held_out import held_out_outputs, is_cheap
+from medmeta.trust.held_out import affordable_folds, held_out_outputs, is_cheap
 from medmeta.trust.prior import TrustPrior
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 TASKS = 60
 REPEATS = 3
+TOGETHER = 20
 MOST_PRECISION = 0.8  # source tasks are easier than a new one, and held-out answers more alike
 SHOTS = (5, 10)
 N_QUERY = 15
@@ -57,9 +57,16 @@ class Lesson:
 
 
 def asked_tasks(
-    learner: HeadedLearner, sampler: TaskSampler, encoded: EncodedSource, *, together: int = 20
+    learner: HeadedLearner,
+    sampler: TaskSampler,
+    encoded: EncodedSource,
+    *,
+    together: int = TOGETHER,
 ) -> Iterator[AskedTask]:
-    """All tasks of a sampler with one source and one shape, adapted and asked on embeddings."""
+    """All tasks of a sampler with one source and one shape, adapted and asked on embeddings.
+
+    So many ``together``; one at a time where a head is dear, so that none is adapted twice.
+    """
     target, _ = sampler.shape(0)
     loader = EpisodeLoader(sampler, [encoded.of], device=encoded.device)
     with answering(learner):
@@ -81,7 +88,7 @@ def asked_tasks(
                     target,
                     predictor,
                     embeddings,
-                    learner.head.adapt(support, target),
+                    predictor if len(draws) == 1 else learner.head.adapt(support, target),
                 )
                 yield AskedTask(draw, task, logits[i], draw.query_labels)
 
@@ -116,17 +123,35 @@ def learn_prior(
     """
     if not encodes_apart(learner) or not isinstance(learner, HeadedLearner):
         return None
-    lessons: list[Lesson] = []
+    found: list[Lesson] = []
     able = [s for s in sources if s.index.labels is not None]
     for source in able:
         encoded = EncodedSource(learner, source, device=_device_of(learner))
         each = max(4, tasks // (len(able) * len(SHOTS)))
         for shot in SHOTS:
-            sampler = _widest(source, shot=shot, most_way=most_way, tasks=each, seed=seed)
-            if sampler is not None:
-                asked = asked_tasks(learner, sampler, encoded)
-                lessons += [lesson(one, source) for one in asked if is_cheap(one.task)]
-    return prior_from(lessons) if lessons else None
+            found += lessons(encoded, shot=shot, most_way=most_way, tasks=each, seed=seed)
+    return prior_from(found) if found else None
+
+
+def lessons(
+    encoded: EncodedSource,
+    *,
+    shot: int,
+    most_way: int = 5,
+    tasks: int,
+    seed: int = 0,
+    dear: bool = False,
+) -> list[Lesson]:
+    """What tasks of one source teach, of as many classes as it can give; none where it cannot.
+
+    ``dear``: also by a head that takes each fold by itself.
+    """
+    learner = encoded.learner
+    sampler = _widest(encoded.source, shot=shot, most_way=most_way, tasks=tasks, seed=seed)
+    if sampler is None or not (dear or learner.head.traits.differentiable):
+        return []
+    asked = asked_tasks(learner, sampler, encoded, together=1 if dear else TOGETHER)
+    return [lesson(one, encoded.source) for one in asked]
 
 
 def _widest(
@@ -144,8 +169,8 @@ def _widest(
 def lesson(asked: AskedTask, source: Source) -> Lesson:
     """What one task with known answers teaches."""
     labels, groups = asked.draw.support_labels, source.groups[asked.draw.support_rows]
-    n_folds = number_of_folds(labels, groups)
-    folds = draw_folds(labels, groups, n_folds=n_folds, repeats=REPEATS, seed=asked.draw.task)
+    repeats = REPEATS if is_cheap(asked.task) else None
+    folds = affordable_folds(asked.task, groups, repeats=repeats, seed=asked.draw.task)
     held = held_out_outputs(asked.task, folds)
     right = held.argmax(-1) == labels
     temperature, _ = fit_calibration(asked.logits[None], asked.labels, _NO_PRIOR, with_bias=False)
@@ -155,7 +180,7 @@ def lesson(asked: AskedTask, source: Source) -> Lesson:
         float((asked.logits.argmax(1) != asked.labels).mean()),
         len(labels),
         len(asked.labels),
-        1 - 1 / n_folds,
+        1 - 1 / len(np.unique(folds[0])),
         float(np.log(temperature)),
     )
 
