@@ -58,8 +58,14 @@ class Method:
     tasks: int = TASKS
 
 
+FOLDED = {"encoder": {"options": {"width": 8, "fold": 2, "levels": 3}}}
 METHODS = (
+    Method("joint U-Nets", "joint_unet", "joint_unet", True),
     Method("conditioned U-Net", "conditioned_unet", "conditioned_unet", True),
+    Method(
+        "ridge on U-Net, no steps", "ridge_unet", "ridge_unet", True,
+        options={**FOLDED, "test_steps": 0},
+    ),
     Method("prototype masks", "prototype_masks", "prototype_masks", True),
     Method("MAML", "maml", "maml", True, shots=FEW),
     Method("Meta-SGD", "meta_sgd", "meta_sgd", True, shots=FEW),
@@ -116,11 +122,13 @@ def protocol_for(source: Source, shot: int) -> Protocol | None:
 
 def measured(learner: AbstractLearner, source: Source, protocol: Protocol) -> dict[str, Any]:
     """Dice over queries, with an interval over patients."""
-    started, scores, rows = time.perf_counter(), [], []
+    started, scores, rows, by_task = time.perf_counter(), [], [], []
     with torch.no_grad():
         for part in from_images(learner, TaskSampler([source], protocol), "cpu"):
             answers = part.outputs.argmax(2).numpy()
-            scores.append(overlap(answers, part.labels.numpy(), 2)["dice"].reshape(-1))
+            found = overlap(answers, part.labels.numpy(), 2)["dice"]
+            scores.append(found.reshape(-1))
+            by_task += [round(float(one.mean()), 4) for one in found]
             rows.append(np.concatenate([draw.query_rows for draw in part.draws]))
     dice, asked = np.concatenate(scores), np.concatenate(rows)
     by_patient = means_of(dice, source.groups[asked])
@@ -134,6 +142,7 @@ def measured(learner: AbstractLearner, source: Source, protocol: Protocol) -> di
         "images": len(np.unique(asked)),
         "patients": len(by_patient),
         "seconds": round(time.perf_counter() - started, 1),
+        "by_task": by_task,
     }
 
 
