@@ -4,6 +4,7 @@
         --learner conditioned_unet --steps 1500
 
 A phase for each of --sizes, with its --steps and --rate; each is resumed where it was stopped.
+``--start RUN ...``: a learner of two begins with its members, another with the U-Net of a run.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from medmeta.episode import InputSpec, Target
 from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
+from medmeta.learner import AbstractLearner
 from medmeta.learners import build_learner, configuration, learner_spec
 from medmeta.training.checkpoint import newest_checkpoint_card
 from medmeta.training.loop import Report, Trainer
@@ -34,6 +36,8 @@ from segmentation_sources import Folders
 
 ANATOMIES, PICTURES = 200, 10
 TARGET = Target("masks", 2)
+MEMBERS = {"conditioned_unet": "conditioned", "ridge_unet": "ridge"}  # of joint_unet
+UNET, UNETS = "encoder.", ("network.encoder.", "network.0.encoder.")
 
 
 def main() -> None:
@@ -48,6 +52,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--shots", type=int, nargs=2, default=[1, 6])
     parser.add_argument("--query", type=int, default=1)
+    parser.add_argument("--start", type=Path, nargs="*", default=[])
     given = parser.parse_args()
     before: Path | None = None
     for size, steps, rate in zip(given.sizes, given.steps, given.rate, strict=True):
@@ -70,6 +75,22 @@ def anatomies(cache: Path, size: int) -> Source:
     return open_mask_source(path, preprocessing=Preprocessing(size=size), cache=cache)
 
 
+def begin_with(learner: AbstractLearner, runs: list[AbstractLearner]) -> None:
+    """Trained weights in place of fresh ones: of the learner's members, or of its U-Net."""
+    known: dict[str, torch.Tensor] = {}
+    for trained in runs:
+        member = MEMBERS.get(trained.traits.name, "")
+        for name, weight in trained.state_dict().items():
+            known[f"{member}.{name}"] = weight
+            if name.startswith(UNETS):
+                known[UNET + name.split(UNET, 1)[1]] = weight
+    own = learner.state_dict()
+    for name, weight in own.items():
+        of_unet = UNET + name.split(UNET, 1)[1] if name.startswith(UNETS) else ""
+        own[name] = known.get(name, known.get(of_unet, weight))
+    learner.load_state_dict(own)
+
+
 def train_phase(
     given: argparse.Namespace, run: Path, size: int, steps: int, rate: float, before: Path | None
 ) -> None:
@@ -82,6 +103,8 @@ def train_phase(
     learner = build_learner(given.learner, config, spec, TARGET)
     if before is not None and newest_checkpoint_card(run) is None:
         learner.load_state_dict(load_model(before).learner.state_dict())
+    elif given.start and newest_checkpoint_card(run) is None:
+        begin_with(learner, [load_model(run).learner for run in given.start])
     defaults = learner_spec(given.learner).config.training_defaults
     task_map = "loop" if learner.traits.maps_tasks else "auto"
     settings = TrainingSettings(

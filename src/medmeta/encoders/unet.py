@@ -21,23 +21,31 @@ from medmeta.settings import Settings
 
 
 class UNetOptions(Settings):
-    """``width`` features at full size, twice as many at each of the ``levels`` below."""
+    """``width`` features at full size, twice as many at each of the ``levels`` below.
+
+    ``fold``: each square of so many pixels along an edge is one place with more channels, on which
+    the network works, and is unfolded again at the end (1: none). 2 takes about a quarter of the
+    time and loses no pixel.
+    """
 
     width: int = Field(16, ge=4, le=256)
     levels: int = Field(4, ge=1, le=6)
+    fold: int = Field(1, ge=1, le=4)
 
 
 class UNet(DenseEncoder):
     """Down by maxima of 2 by 2, up by nearest pixels, with a skip at each level.
 
     Ronneberger, Fischer and Brox 2015, with padded convolutions and a normalisation after each, so
-    that any size is taken and given back.
+    that any size is taken and given back. Folding is that of Shi et al. 2016 (sub-pixel
+    convolution), at both ends.
     """
 
     def __init__(self, options: UNetOptions, input_spec: InputSpec, norm: Norm) -> None:
         super().__init__()
         widths = [options.width * 2**level for level in range(options.levels + 1)]
-        before = [input_spec.channels, *widths[:-1]]
+        self.fold = options.fold
+        before = [input_spec.channels * options.fold**2, *widths[:-1]]
         self.dense_size = options.width
         self.down = nn.ModuleList(
             _double(come, gone, norm) for come, gone in zip(before, widths, strict=True)
@@ -45,9 +53,20 @@ class UNet(DenseEncoder):
         self.up = nn.ModuleList(
             _double(above + below, above, norm) for above, below in pairwise(widths)
         )
+        unfolded = options.width * options.fold**2
+        self.unfold = nn.Conv2d(options.width, unfolded, 1) if options.fold > 1 else nn.Identity()
 
     def dense(self, inputs: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, width, H, W)``."""
+        if self.fold == 1:
+            return self._network(inputs)
+        height, width = inputs.shape[-2:]
+        margin = (0, -width % self.fold, 0, -height % self.fold)
+        folded = F.pixel_unshuffle(F.pad(inputs, margin, mode="replicate"), self.fold)
+        found = F.pixel_shuffle(self.unfold(self._network(folded)), self.fold)
+        return found[..., :height, :width]
+
+    def _network(self, inputs: Tensor) -> Tensor:
         skips = [self.down[0](inputs)]
         for block in self.down[1:]:
             small = min(skips[-1].shape[-2:]) < 2

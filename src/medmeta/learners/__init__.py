@@ -46,9 +46,11 @@ from medmeta.learners.optimiser import lstm, meta_networks, metal
 from medmeta.learners.pretraining import UnionClassifier
 from medmeta.learners.segmentation import (
     conditioned_unet,
+    joint_unet,
     pixel_forest,
     pixel_ridge,
     prototype_masks,
+    ridge_unet,
     tuned_unet,
 )
 from medmeta.learners.standardised import StandardisedValues
@@ -117,9 +119,11 @@ LEARNERS: dict[str, LearnerSpec] = {
         random_forest.SPEC,
         sgd.SPEC,
         conditioned_unet.SPEC,
+        joint_unet.SPEC,
         pixel_forest.SPEC,
         pixel_ridge.SPEC,
         prototype_masks.SPEC,
+        ridge_unet.SPEC,
         tuned_unet.SPEC,
     )
 }

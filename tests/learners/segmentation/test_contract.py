@@ -15,10 +15,15 @@ OF_MASKS = [name for name in LEARNERS if "masks" in targets_of(name)]
 SMALL = {"encoder": {"options": {"width": 4, "levels": 1}}}
 FEW_STEPS: dict[str, dict[str, object]] = {
     "fine_tuning": {"test_steps": 8, "rate": 0.05},
+    "joint_unet": {"test_steps": 3, "conditioned_width": 4, "conditioned_levels": 2},
+    "ridge_unet": {"test_steps": 3},
     "tuned_unet": {"test_steps": 6, "rate": 0.03},
     "pixel_forest": {"trees": 6, "pixels": 200},
 }
-ON_UNETS = {"maml", "meta_sgd", "reptile", "fine_tuning", "tuned_unet", "prototype_masks"}
+ON_UNETS = {
+    "fine_tuning", "joint_unet", "maml", "meta_sgd", "prototype_masks", "reptile", "ridge_unet",
+    "tuned_unet",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OF_MASKS)
@@ -38,8 +43,8 @@ def test_ridge_on_a_network_is_trained_through() -> None:
 
 def test_all_that_was_asked_for_is_there() -> None:
     wanted = {
-        "conditioned_unet", "fine_tuning", "maml", "meta_sgd", "pixel_forest", "pixel_ridge",
-        "prototype_masks", "reptile", "tuned_unet",
+        "conditioned_unet", "fine_tuning", "joint_unet", "maml", "meta_sgd", "pixel_forest",
+        "pixel_ridge", "prototype_masks", "reptile", "ridge_unet", "tuned_unet",
     }  # fmt: skip
     assert wanted <= set(OF_MASKS)
 
