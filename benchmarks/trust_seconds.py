@@ -1,6 +1,8 @@
 """How long the whole trust pass takes after start-up: 5 classes of 5 images, Conv-4, 64×64.
 
 python benchmarks/trust_seconds.py --run runs/medical-prototypical
+
+What counts is processor time, since other programs may share the machine; the clock stands beside.
 """
 
 from __future__ import annotations
@@ -52,20 +54,21 @@ def main() -> None:
         assess(task, about)
         seconds.append(time.perf_counter() - started)
         worked.append(time.process_time() - before)
-    low, middle, high = (float(np.quantile(seconds[1:], q)) for q in (0, 0.5, 1))
-    print(f"processor {np.median(worked[1:]):.2f} s")
-    print(f"first {seconds[0]:.2f} s, then {middle:.2f} s ({low:.2f} to {high:.2f})")
+    clock = [round(float(np.quantile(seconds[1:], q)), 3) for q in (0.5, 0, 1)]
+    middle, low, high = (round(float(np.quantile(worked[1:], q)), 3) for q in (0.5, 0, 1))
+    print(f"processor {middle} s ({low} to {high}), by the clock {clock[0]} s")
+    print(f"the first: processor {worked[0]:.2f} s, by the clock {seconds[0]:.2f} s")
     row = {
-        "measure": "seconds of the whole pass",
+        "measure": "processor seconds of the whole pass",
         "source": SOURCE,
         "shot": SHOT,
         "tasks": 7,
-        "value": round(middle, 3),
-        "low": round(low, 3),
-        "high": round(high, 3),
+        "value": middle,
+        "low": low,
+        "high": high,
         "goal": [None, 3.0],
-        "first": round(seconds[0], 3),
-        "processor": round(float(np.median(worked[1:])), 3),
+        "first": round(worked[0], 3),
+        "clock": clock,
         "threads": given.threads,
         "load": round(os.getloadavg()[0], 1),
         "command": "python benchmarks/trust_seconds.py",

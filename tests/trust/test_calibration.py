@@ -65,11 +65,11 @@ def test_of_few_images_the_prior_decides() -> None:
     assert wrong > found
 
 
-@pytest.mark.parametrize(("way", "spread"), [(2, 2.0), (3, 0.5)])
+@pytest.mark.parametrize(("way", "spread"), [(2, 1.5), (3, 0.5)])
 def test_of_two_classes_doubt_is_believed_sooner(way: int, spread: float) -> None:
     """Answers no better than chance: the temperature is the posterior's by SciPy, searched freely.
 
-    Its prior's deviation above the usual is four times as large for two classes.
+    Its prior's deviation above the usual is three times as large for two classes.
     """
     labels = np.arange(4 * way) % way
     logits = np.full((1, len(labels), way), -1.0)

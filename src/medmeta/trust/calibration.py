@@ -17,7 +17,7 @@ Numbers = NDArray[np.int64]
 BINS = 10
 BIAS_SPREAD = 0.1  # of the prior on a class's bias: few images must not move it far
 LEAST_SPREAD = 0.5  # source tasks are of classes the encoder knows; others may differ as much
-WIDER_OF_TWO = 4.0  # times that spread, towards doubt: of two classes, tasks differ far more
+WIDER_OF_TWO = 3.0  # times that spread, towards doubt: of two classes, tasks differ far more
 USUAL_GAP = 2.0  # of logits over temperature, where no source tasks tell better: odds of 7 to 1
 
 

@@ -33,7 +33,7 @@ class Windows:
     def of(cls, space: tuple[int, ...]) -> Windows:
         """A fourth of each side, moved by three fourths of that: 25 places in a square.
 
-        (Of half, which is 49 places, curves of deletion and insertion are no better.)
+        (By half of it there are 49 places, at twice the cost.)
 
         >>> Windows.of((64, 64))
         Windows(size=(16, 16), stride=(12, 12))
