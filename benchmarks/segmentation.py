@@ -40,8 +40,10 @@ RESULTS = ROOT / "docs" / "segmentation.json"
 SIZE, SHOTS, SEED = 64, (1, 5, 10), 2026
 FEW = (1, 5)  # of what takes long in each task
 CURVES = {"busi": (2, 4, 8, 16, 32, 64), "drive_vessels": (2, 4, 8, 16)}
+OF_CURVES = ("joint_unet", "conditioned_unet")
 TASKS, QUERIES = 12, 10
 NARROW = {"encoder": {"options": {"width": 8}}}
+FOLDED = {"encoder": {"options": {"width": 8, "fold": 2, "levels": 3}}}
 TUNED = {**NARROW, "test_steps": 60, "rate": 5e-3}
 
 
@@ -58,24 +60,20 @@ class Method:
     tasks: int = TASKS
 
 
-FOLDED = {"encoder": {"options": {"width": 8, "fold": 2, "levels": 3}}}
 METHODS = (
-    Method("joint U-Nets", "joint_unet", "joint_unet", True),
+    Method("joint U-Nets", "joint_unet", "joint_unet", True, tasks=6),
     Method("conditioned U-Net", "conditioned_unet", "conditioned_unet", True),
     Method(
-        "ridge on U-Net, no steps", "ridge_unet", "ridge_unet", True,
+        "U-Net, last layer solved", "ridge_unet", "ridge_unet", True,
         options={**FOLDED, "test_steps": 0},
     ),
     Method("prototype masks", "prototype_masks", "prototype_masks", True),
     Method("MAML", "maml", "maml", True, shots=FEW),
     Method("Meta-SGD", "meta_sgd", "meta_sgd", True, shots=FEW),
-    Method("Reptile", "reptile", "reptile", True, shots=FEW),
-    Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", options=TUNED, shots=FEW, tasks=4),
+    Method("Reptile", "reptile", "reptile", True, shots=FEW, tasks=4),
+    Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", shots=FEW, tasks=4),
     Method(
-        "U-Net from scratch",
-        "tuned_unet",
-        options={**TUNED, "initial": "fresh"},
-        shots=FEW,
+        "U-Net from scratch", "tuned_unet", options={**TUNED, "initial": "fresh"}, shots=FEW,
         tasks=4,
     ),
     Method("ridge on pixels, filters", "pixel_ridge"),
@@ -172,6 +170,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[], help="names of rows, or of learners")
+    parser.add_argument("--shots", type=int, nargs="*", default=[], help="of these alone")
     given = parser.parse_args()
     tests = Folders(given.data, given.runs / "cache").tests(SIZE)
     held: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
@@ -186,9 +185,11 @@ def main() -> None:
         for structure, shot, of_curve in wanted(tests):
             if (method.name, structure, shot) in done or (of_curve and not method.meta_learned):
                 continue
-            if of_curve and method.learner != "conditioned_unet":
+            if of_curve and method.learner not in OF_CURVES:
                 continue
             if shot not in method.shots and not of_curve:
+                continue
+            if given.shots and (of_curve or shot not in given.shots):
                 continue
             protocol = protocol_for(tests[structure], shot)
             if protocol is None:
