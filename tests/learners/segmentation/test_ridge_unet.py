@@ -34,7 +34,9 @@ def test_where_the_network_says_nothing_it_is_ridge_on_filters() -> None:
     for name, weight in learner.named_parameters():
         if name.startswith("network.encoder.up.0.4."):  # the last normalisation: scale and shift
             weight.detach().zero_()
-    filters = build_learner("pixel_ridge", {"random_features": 0, "penalty": 1e-6}, SPEC, TARGET).eval()
+    filters = build_learner(
+        "pixel_ridge", {"random_features": 0, "penalty": 1e-6}, SPEC, TARGET
+    ).eval()
     asked = torch.randn(2, 2, 1, 16, 16, generator=torch.Generator().manual_seed(2))
     found, wanted = (one.adapt(support(), TARGET)(asked) for one in (learner, filters))
     torch.testing.assert_close(found, wanted, atol=1e-2, rtol=1e-2)
@@ -92,7 +94,7 @@ def test_training_on_other_structures_helps() -> None:
 def tasks_of(*, seed: int, n: int) -> EpisodeLoader:
     source = synthetic_structures(n, images=6, size=32, seed=seed)
     protocol = Protocol(
-        sources=(source.name,), kind="masks", n_way=(2, 2), n_shot=(2, 2), n_query=2, tasks_per_batch=8,
-        drop_small_classes=True,
+        sources=(source.name,), kind="masks", n_way=(2, 2), n_shot=(2, 2), n_query=2,
+        tasks_per_batch=8, drop_small_classes=True,
     )  # fmt: skip
     return EpisodeLoader(TaskSampler([source], protocol))
