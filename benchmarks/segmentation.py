@@ -61,7 +61,7 @@ class Method:
 
 
 METHODS = (
-    Method("joint U-Nets", "joint_unet", "joint_unet", True, tasks=6),
+    Method("joint U-Nets", "joint_unet", "joint_unet", True, tasks=4),
     Method("conditioned U-Net", "conditioned_unet", "conditioned_unet", True),
     Method(
         "U-Net, last layer solved", "ridge_unet", "ridge_unet", True,

@@ -44,8 +44,8 @@ class RidgeUNetConfig(EncodedConfig):
     training_defaults = TrainingDefaults(learning_rate=2e-3, tasks_per_step=4)
     random_features: int = Field(48, ge=0, le=1000)
     penalty: float = Field(1e-3, gt=0)
-    test_steps: int = Field(20, ge=0, le=1000)
-    rate: float = Field(2e-3, gt=0)
+    test_steps: int = Field(40, ge=0, le=1000)
+    rate: float = Field(5e-3, gt=0)
     batch: int | None = Field(4, ge=1)
     focal: float = Field(0.0, ge=0, le=10)
 
