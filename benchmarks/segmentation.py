@@ -68,8 +68,8 @@ METHODS = (
         options={**FOLDED, "test_steps": 0},
     ),
     Method("prototype masks", "prototype_masks", "prototype_masks", True),
-    Method("MAML", "maml", "maml", True, shots=FEW),
-    Method("Meta-SGD", "meta_sgd", "meta_sgd", True, shots=FEW),
+    Method("MAML", "maml", "maml", True, shots=FEW, tasks=4),
+    Method("Meta-SGD", "meta_sgd", "meta_sgd", True, shots=FEW, tasks=4),
     Method("Reptile", "reptile", "reptile", True, shots=FEW, tasks=4),
     Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", shots=FEW, tasks=4),
     Method(
@@ -77,7 +77,7 @@ METHODS = (
         tasks=4,
     ),
     Method("ridge on pixels, filters", "pixel_ridge"),
-    Method("forest on pixels, filters", "pixel_forest", options={"trees": 25}, shots=FEW),
+    Method("forest on pixels, filters", "pixel_forest", options={"trees": 25}, shots=FEW, tasks=4),
     Method(
         "ridge on pixels, encoder", "pixel_ridge", "prototype_masks",
         options={"encoder": {"name": "unet", "options": {"width": 8}}},
