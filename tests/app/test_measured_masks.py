@@ -72,6 +72,16 @@ def test_what_is_not_labelled_does_not_count() -> None:
     assert (found["dice"], found["hd95"], found["centreline_dice"]) == (1, 0, 1)
 
 
+def test_an_interval_over_few_images_stays_where_figures_can_be() -> None:
+    far = [({"hd95": length, **dict.fromkeys(set(FIGURES) - {"hd95"}, share)},) for length, share in
+           ((1.0, 0.02), (90.0, 0.98))]  # fmt: skip
+    (row,) = in_all(far, ["lesion"], np.array([0, 1]))
+    assert (row["dice"]["low"], row["dice"]["high"]) == (0.0, 1.0)
+    assert row["hd95"]["low"] == 0.0
+    assert row["hd95"]["high"] > 90.0
+    assert row["size_error"]["high"] > 1.0
+
+
 def test_means_are_of_patients() -> None:
     figures = [[dict.fromkeys(FIGURES, value)] for value in (0.2, 0.4, 0.9)]
     (row,) = in_all(figures, ["lesion"], np.array([0, 0, 1]))
