@@ -65,24 +65,27 @@ def _verdict(rows: Rows) -> str:
         cells = []
         for shot in SHOTS:
             own = {(r["learner"], r["structure"]): r for r in rows if r["shot"] == shot}
-            pairs = [
+            found = [
                 _side_by_side(own[CHOSEN, structure], row)
                 for (learner, structure), row in own.items()
                 if learner == name and (CHOSEN, structure) in own
             ]
+            pairs = [pair for pair in found if pair is not None]
             won = sum(ours > theirs for ours, theirs in pairs)
             cells.append(f"{won} of {len(pairs)}" if pairs else "–")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _side_by_side(row: dict[str, Any], other: dict[str, Any]) -> tuple[float, float]:
-    """The Dice of two learners on the tasks that both were asked, where it is known of each."""
+def _side_by_side(row: dict[str, Any], other: dict[str, Any]) -> tuple[float, float] | None:
+    """The Dice of two learners on the tasks that both were asked; None where it is not known."""
     shared = min(row["tasks"], other["tasks"])
-    found = []
+    found: list[float] = []
     for one in (row, other):
+        if one["tasks"] > shared and "by_task" not in one:
+            return None
         part = one.get("by_task", [])[:shared]
-        found.append(sum(part) / len(part) if part and one["tasks"] > shared else one["dice"])
+        found.append(sum(part) / len(part) if one["tasks"] > shared else one["dice"])
     return found[0], found[1]
 
 

@@ -29,11 +29,14 @@ def test_learners_are_compared_on_the_tasks_that_both_were_asked() -> None:
     assert "| many | 0 of 1 | – | – |" in text
 
 
-def test_without_the_tasks_each_the_mean_is_compared() -> None:
+def test_where_it_is_not_known_on_which_tasks_nothing_is_compared() -> None:
     ours = row(segmentation_table.CHOSEN, [0.5, 0.1])
-    known = {**row("other", [0.4]), "by_task": []}
-    assert segmentation_table._side_by_side(ours, known) == (0.5, 0.4)
-    assert segmentation_table._side_by_side(known, {**ours, "by_task": []})[1] == 0.3
+    alike, more = row("alike", [0.2, 0.6]), row("more", [0.2, 0.6, 0.1])
+    for one in (alike, more):
+        del one["by_task"]
+    assert segmentation_table._side_by_side(ours, alike) == (0.3, 0.4)
+    assert segmentation_table._side_by_side(ours, more) is None
+    assert "| more | – | – | – |" in segmentation_table._verdict([ours, more])
 
 
 def small(name: str, **options: object) -> AbstractLearner:
