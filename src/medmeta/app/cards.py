@@ -13,9 +13,6 @@ from medmeta.episode import InputSpec
 from medmeta.errors import CheckpointError
 
 Count = Annotated[int, Field(ge=1)]
-_FROM_LISTS = ConfigDict(  # JSON has no tuples
-    extra="allow", strict=False, allow_inf_nan=False, defer_build=True
-)
 
 
 class Card(BaseModel):
@@ -124,7 +121,7 @@ class _Figure(Card):
 
 
 class _Drawn(Card):
-    model_config = _FROM_LISTS
+    model_config = ConfigDict(strict=False)  # JSON has no tuples
 
     kind: Literal["classes", "masks", "values"] = "classes"
     n_way: tuple[Count, Count]

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 PINNED: dict[str, str] = {
-    "medmeta-base": "1f02df85d24898c6e066163e8bc5c2be4eb9912f36fd60f898befbf2d6a664d1",
+    "medmeta-base": "245260bbcf2094694b4356281f6d4e924bd181be44f4a6e1044b708ee2c24784",
 }
 """Name of the folder and SHA-256 of its ``card.json``."""
 

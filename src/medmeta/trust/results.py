@@ -289,8 +289,7 @@ def defined(value: float) -> float | None:
     >>> defined(float("nan")) is None
     True
     """
-    value = float(value)
-    return value if abs(value) < float("inf") else None
+    return float(value) if abs(value) < float("inf") else None
 
 
 def _plain(content: Any) -> Any:
