@@ -98,14 +98,18 @@ def _reason(found: Found, search: Search) -> str:
     best = int(expected.argmax())
     if found.place == 0 and found.place != best and search.table.margin:
         return (
-            f"{what} is the default, and of no other so much more is expected "
-            f"({100 * search.table.margin:g} points) that it would be surer."
+            f"{what}: that is the default. No other is expected to be {_points(search)} better, "
+            "and past tasks show that a smaller lead is mostly chance."
         )
     if found.place != best and float(expected[best]) > float(expected[found.place]):
         return f"{what} is the simplest of those that are as good as the best (within {TIE:g})."
     asked = bool(search.table.cells) and search.target.kind == "classes"
     told = " and past tasks like this one" if asked else ""
     return f"{what} is expected to do best by images held out{told}."
+
+
+def _points(search: Search) -> str:
+    return f"{100 * search.table.margin:g} points"
 
 
 def _longer(further: int) -> str:
