@@ -173,7 +173,7 @@ RECIPES: dict[str, Recipe] = {
     "siamese": _episodic("siamese", 4000, {"balanced": True}),
     "relation": _episodic(
         "relation",
-        1500,
+        10000,
         # Maps of 3×3, where the paper's 7×7 take a quarter of a minute a step here.
         {"encoder": {"norm": "running", "options": {"pools": 3}}, "width": 64},
         way=5,
