@@ -71,25 +71,36 @@ NARROW: dict[str, Any] = {"norm": "group", "options": {"downsample": "stride", "
 
 
 # The embeddings that they begin with have a squared length of 500: larger steps overshoot.
-DESCENT: dict[str, Any] = {"inner_rate": 0.03, "inner_steps": 2}
+DESCENT: dict[str, Any] = {"inner_rate": 0.03, "inner_steps": 5}
+PROPOSALS: dict[str, Any] = {"proposal_unit": "gradient", "proposal_weight": 0.5}
+LONGER_STEPS: dict[str, Any] = {"steps": 800, "learning_rate": 2e-3}
 LSTM_START: dict[str, Any] = {"input_bias": -3.5, "forget_bias": 6.0}
 
 
 def _learned_optimiser(
-    name: str, config: dict[str, Any], *, shot: int, n_query: int, variant: str = ""
+    name: str,
+    config: dict[str, Any],
+    *,
+    shot: int,
+    n_query: int,
+    steps: int = 1200,
+    learning_rate: float = 1e-3,
+    variant: str = "",
 ) -> Recipe:
     """On a narrow network that begins as one trained to tell all classes apart."""
     return Recipe(
         learner=name,
         config={"max_way": 5, **config, "encoder": NARROW},
-        settings=_settings(1200, validate_every=200, checkpoint_every=100),
+        settings=_settings(
+            steps, learning_rate=learning_rate, validate_every=200, checkpoint_every=100
+        ),
         way=5,
         shot=shot,
         n_query=n_query,
         tasks_per_step=4,
         tests=((5, shot, 15),),
         held_out=HELD_OUT_CHARACTERS,
-        test_steps=(1, 2, 5, 10, 20),
+        test_steps=(1, 2, 5, 10, 20, 40),
         starts_from="pretrained_narrow",
         variant=variant,
     )
@@ -232,13 +243,18 @@ RECIPES: dict[str, Recipe] = {
     "meta_lstm": _learned_optimiser("meta_lstm", LSTM_START, shot=1, n_query=5),
     "meta_lstm_five": _learned_optimiser("meta_lstm", LSTM_START, shot=5, n_query=5),
     # As many queries as shots: each of the two folds is then such a support.
-    "metal": _learned_optimiser("metal", DESCENT, shot=1, n_query=1),
-    "metal_five": _learned_optimiser("metal", DESCENT, shot=5, n_query=5),
+    "metal": _learned_optimiser(
+        "metal", {**DESCENT, **PROPOSALS}, shot=1, n_query=1, **LONGER_STEPS
+    ),
+    "metal_five": _learned_optimiser(
+        "metal", {**DESCENT, **PROPOSALS}, shot=5, n_query=5, **LONGER_STEPS
+    ),
     "maml_as_metal": _learned_optimiser(
         "maml",
         DESCENT,
         shot=1,
         n_query=1,
+        **LONGER_STEPS,
         variant="network, start, steps and tasks as METAL's",
     ),
     "maml_as_metal_five": _learned_optimiser(
@@ -246,6 +262,7 @@ RECIPES: dict[str, Recipe] = {
         DESCENT,
         shot=5,
         n_query=5,
+        **LONGER_STEPS,
         variant="network, start, steps and tasks as METAL's",
     ),
     "meta_networks": _episodic("meta_networks", 1000, way=5, tasks_per_step=8),
@@ -276,7 +293,7 @@ FINE_TUNING: tuple[dict[str, Any], ...] = tuple(
     {"rate": rate, "momentum": momentum, "test_steps": steps}
     for rate in (0.003, 0.01, 0.03, 0.1)
     for momentum in (0.0, 0.9)
-    for steps in (1, 5, 20)
+    for steps in (1, 5, 20, 40)
 )
 """Its options, of which those best on held-out characters are taken."""
 
