@@ -24,7 +24,6 @@ from medmeta.app.models import load_model
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source
 from medmeta.data.synthetic import synthetic_sources
-from medmeta.errors import SamplingError
 from medmeta.evaluation.metrics import calibration_error
 from medmeta.learner import HeadedLearner
 from medmeta.storage import write_json
@@ -40,7 +39,7 @@ from medmeta.trust.conformal import (
 from medmeta.trust.held_out import fold_predictors, held_out_outputs
 from medmeta.trust.novelty import Detector, Seen, held_out_scores, judge, novelty_rule
 from medmeta.trust.prior import TrustPrior
-from medmeta.trust.source_tasks import AskedTask, asked_tasks, source_sampler
+from medmeta.trust.source_tasks import AskedTask
 from trust_measuring import LEVEL, Array, Numbers, Sources, held_out
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,21 +50,9 @@ SHOT, OTHERS = 5, 24
 PRIOR = TrustPrior(log_temperature=0.0, temperature_spread=0.5, tasks=1)
 
 
-def tasks_of(data: Sources, name: str, way: int, n: int) -> list[AskedTask]:
-    """Tasks of a source at five shots, of so many classes or all that it has."""
-    source = data.sources[name]
-    for ways in range(min(way, len(source.index.class_names)), 1, -1):
-        try:
-            sampler = source_sampler(source, shot=SHOT, way=ways, tasks=n, seed=SEED)
-        except SamplingError:
-            continue
-        return list(asked_tasks(data.learner, sampler, data.encoded[name]))
-    return []
-
-
 def calibration(data: Sources, name: str, n: int) -> dict[str, float]:
     """Pooled calibration error of two classes, by how wide the prior is towards doubt."""
-    tasks = tasks_of(data, name, 2, n)
+    tasks = list(data.tasks(name, SHOT, n, SEED, most_way=2))
     labels = np.concatenate([one.labels for one in tasks])
     found = {}
     for wider in WIDER:
@@ -84,7 +71,7 @@ def sets(data: Sources, name: str, n: int) -> dict[str, tuple[float, float]]:
     """Coverage less what is exact for split sets, and the mean size, of each way to make sets."""
     found: dict[str, list[tuple[float, float]]] = {}
     random = np.random.default_rng(SEED)
-    for one in tasks_of(data, name, 5, n):
+    for one in data.tasks(name, SHOT, n, SEED, most_way=5):
         labels, source = one.draw.support_labels, data.sources[name]
         query = data.embeddings(name, one.draw.query_rows)
         exact = exact_coverage(len(labels), LEVEL)
@@ -118,7 +105,7 @@ def _covered(p_values: Array, labels: Numbers, exact: float) -> tuple[float, flo
 def novelty(data: Sources, name: str, n: int) -> dict[str, dict[str, float]]:
     """AUROC of a source in colour against the others, by looks without and with hues."""
     found: dict[str, dict[str, list[float]]] = {}
-    for number, one in enumerate(tasks_of(data, name, 5, n)):
+    for number, one in enumerate(data.tasks(name, SHOT, n, SEED, most_way=5)):
         random = np.random.default_rng([SEED, number])
         for hues in (False, True):
             novel = _novelty(data, one, name, hues=hues)

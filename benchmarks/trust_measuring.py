@@ -14,7 +14,6 @@ from sklearn.metrics import roc_auc_score
 
 from medmeta.data.preprocess import as_float
 from medmeta.data.source import Source
-from medmeta.errors import SamplingError
 from medmeta.evaluation.encoded import EncodedSource
 from medmeta.evaluation.intervals import summarise
 from medmeta.evaluation.metrics import calibration_error, softmax
@@ -30,7 +29,7 @@ from medmeta.trust.novelty import Detector, Novelty, Seen, held_out_scores, judg
 from medmeta.trust.prior import TrustPrior
 from medmeta.trust.results import SetRule
 from medmeta.trust.set_rules import SetMaker
-from medmeta.trust.source_tasks import TOGETHER, AskedTask, asked_tasks, source_sampler
+from medmeta.trust.source_tasks import TOGETHER, AskedTask, asked_tasks, widest_sampler
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -71,17 +70,20 @@ class Sources:
         return self.sources[name].gather(rows).astype(np.float32)
 
     def tasks(
-        self, name: str, shot: int, n: int, seed: int, *, together: int = TOGETHER
+        self,
+        name: str,
+        shot: int,
+        n: int,
+        seed: int,
+        *,
+        most_way: int | None = None,
+        together: int = TOGETHER,
     ) -> Iterator[AskedTask]:
-        """``n`` tasks of all classes of a source that are large enough."""
+        """``n`` tasks of all classes of a source that are large enough, or of ``most_way``."""
         source = self.sources[name]
-        for way in range(len(source.index.class_names), 1, -1):
-            try:
-                sampler = source_sampler(source, shot=shot, way=way, tasks=n, seed=seed)
-            except SamplingError:
-                continue
+        sampler = widest_sampler(source, shot=shot, most_way=most_way, tasks=n, seed=seed)
+        if sampler is not None:
             yield from asked_tasks(self.learner, sampler, self.encoded[name], together=together)
-            return
 
 
 def fresh(asked: AskedTask, source: Source) -> tuple[Numbers, Numbers]:

@@ -139,6 +139,25 @@ def test_the_box_itself_answers_pictures_of_classes(box: LoadedModel, tmp_path: 
     assert said is None
 
 
+@pytest.mark.parametrize("skip", [(), ("--skip-bad",)], ids=["all", "skip bad"])
+def test_a_folder_is_listed_once(
+    skip: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the headers of some thousand slices are read for it."""
+    from medmeta.data import listing
+
+    listed, read_folder = [], listing.read_folder
+    monkeypatch.setattr(listing, "read_folder", lambda f: (listed.append(f), read_folder(f))[1])
+    support = volumes(tmp_path)
+    bad = support / next(support.iterdir()).name / "bad.nii.gz"
+    if skip:
+        bad.write_bytes(b"no volume")
+    given = ("--budget", "0", "--no-estimate", *skip)
+    ended = medmeta("adapt", support, "--out", tmp_path / "p", *given)
+    assert ended.code == 0, ended.err
+    assert listed == [support]
+
+
 def test_what_cannot_be_read_is_left_to_whoever_reads_it(box: LoadedModel, tmp_path: Path) -> None:
     assert model_for(tmp_path / "nothing", box, {})[1] is None
     broken = table(tmp_path, "broken.csv", [["label"], ["a"]])

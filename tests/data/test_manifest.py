@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medmeta.data.listing import scan
 from medmeta.data.manifest import read_manifest, row_errors
-from medmeta.data.sources import scan
 from medmeta.errors import ManifestError, MissingExtraError
 
 

@@ -6,9 +6,10 @@ import nibabel
 import numpy as np
 import pytest
 
+from medmeta.data.listing import scan, survey
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.pseudonyms import pseudonym, user_salt
-from medmeta.data.sources import open_source, scan, survey
+from medmeta.data.sources import open_source
 from medmeta.errors import DataError, ManifestError
 from tests.app._hospital import Hospital
 

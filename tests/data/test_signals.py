@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from medmeta.data.inspection import inspect_source
+from medmeta.data.listing import scan
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.recording import Recording
 from medmeta.data.signal_shape import prepare_signal
-from medmeta.data.sources import open_source, scan
+from medmeta.data.sources import open_source
 from medmeta.data.standardise import standardised
 from medmeta.data.synthetic_signals import synthetic_ecgs, synthetic_recording
 from medmeta.errors import DataError, SettingsError, UnreadableImageError

@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from medmeta.data.groups import linked_groups
+from medmeta.data.listing import survey
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.slices import chosen_slices
-from medmeta.data.sources import open_source, survey
+from medmeta.data.sources import open_source
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import UnreadableImageError

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medmeta.data.listing import scan
 from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing, content_hash
-from medmeta.data.sources import open_source, scan
+from medmeta.data.sources import open_source
 from medmeta.errors import DataError, ManifestError, UnreadableImageError
 
 WANTED = Preprocessing(size=16, channels=1)

@@ -13,6 +13,7 @@ from torch import Tensor
 from medmeta.app.baselines import untrained_model
 from medmeta.app.models import LoadedModel
 from medmeta.app.support_kind import SupportKind, kind_of
+from medmeta.data.listing import ScannedSource
 from medmeta.data.preprocess import Preprocessing
 from medmeta.encoders import Parts
 from medmeta.encoders.parts import HAND_MADE_PARTS, LEARNED
@@ -27,15 +28,19 @@ OF_RECORDS = {"record": {"name": "tabular", "options": {"width": 0}}}
 
 
 def model_for(
-    support: Path, box: LoadedModel, given: Mapping[str, Any]
+    support: Path,
+    box: LoadedModel,
+    given: Mapping[str, Any],
+    *,
+    listed: ScannedSource | None = None,
 ) -> tuple[LoadedModel, str | None]:
     """A model for what lies at a path, and a sentence on what is used.
 
     The model in the ``box`` itself, and None, where it holds pictures of classes. ``given`` are the
-    flags that say how files are read, of which those that were given are kept. Raises
-    ``DataError`` where there is nothing that can be read.
+    flags that say how files are read, of which those that were given are kept; ``listed`` what a
+    survey of the path found, where there was one.
     """
-    found = kind_of(support, box.preprocessing, given)
+    found = kind_of(support, given, listed=listed)
     if found is None:
         return box, None
     given = {name: value for name, value in given.items() if value is not None}
@@ -79,24 +84,20 @@ def _wrapped(name: str, image: Mapping[str, Any], **options: object) -> dict[str
 
 def _give_weights(learner: AbstractLearner, box: AbstractLearner) -> None:
     """What the box has learned, into the same network wherever it lies in another learner."""
-    mine, theirs = _parts_in(learner), _parts_in(box)
+    mine, trained = _parts_in(learner), _parts_in(box).parts[LEARNED]
     network = mine.parts[LEARNED]
-    inner = getattr(network, "encoder", None)
-    wrapped = type(network) is not type(theirs.parts[LEARNED])
-    (inner if wrapped and inner is not None else network).load_state_dict(
-        theirs.parts[LEARNED].state_dict()
-    )
+    if type(network) is not type(trained):  # it goes slice by slice, or modality by modality
+        network = getattr(network, "encoder", network)
+    network.load_state_dict(trained.state_dict())
     known = _head(box).known_variances()
     found: list[Tensor] = []
     for name, size in mine.sizes.items():
         own = known.get(name)
-        whole = own is not None and size % len(own) == 0
-        found.append(own.repeat(size // len(own)) if own is not None and whole else _unknown(size))
+        if own is None or size % len(own):
+            found.append(torch.zeros(size))
+        else:
+            found.append(own.repeat(size // len(own)))
     _head(learner).variances.copy_(torch.cat(found))
-
-
-def _unknown(size: int) -> Tensor:
-    return torch.zeros(size)
 
 
 def _parts_in(learner: AbstractLearner) -> Parts:

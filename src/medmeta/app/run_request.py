@@ -13,6 +13,7 @@ from medmeta.app.brought import EncoderFile, is_encoder_file, open_encoder_file
 from medmeta.app.held_out import Validation
 from medmeta.app.support import conflicting_pictures, remarks_on_volumes
 from medmeta.data.beside import check_modalities, record_texts
+from medmeta.data.listing import scan
 from medmeta.data.manifest import Asked
 from medmeta.data.mask_sources import open_mask_source
 from medmeta.data.patients import unknown_patients
@@ -20,7 +21,7 @@ from medmeta.data.preprocess import Preprocessing
 from medmeta.data.records import RecordSchema, refuse_personal
 from medmeta.data.sentences import permit
 from medmeta.data.source import Source
-from medmeta.data.sources import open_source, scan
+from medmeta.data.sources import open_source
 from medmeta.encoders import Norm
 from medmeta.episode import InputSpec
 from medmeta.episodes.protocol import parse_range

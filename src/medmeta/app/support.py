@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medmeta.app.prepared import prepared
+from medmeta.data.listing import ScannedSource
 from medmeta.data.patients import unknown_patients
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.slices import parts_in_words, slices_in_words
@@ -35,6 +36,7 @@ def open_support(
     path: Path,
     preprocessing: Preprocessing,
     *,
+    listed: ScannedSource | None = None,
     skip_bad: bool = False,
     split: str = "",
     standardise: str = "",
@@ -42,10 +44,11 @@ def open_support(
 ) -> Support:
     """Open a support folder, manifest or npz, and look for what would mislead.
 
+    ``listed`` is what a survey of a folder found, where there was one: it is not listed again.
     ``split`` and ``standardise`` are as of ``prepared``; ``reference`` is the range of grey levels
     that the model was trained on. Raises ``DataError`` where it cannot be used.
     """
-    opened = open_source(path, preprocessing=preprocessing, skip_bad=skip_bad)
+    opened = open_source(path, preprocessing=preprocessing, listed=listed, skip_bad=skip_bad)
     ready = prepared([opened], split=split, standardise=standardise, reference=reference)
     (source,) = ready.sources
     notes = [*(f"{p.where}: {p.what}" for p in source.index.problems), *ready.notes]

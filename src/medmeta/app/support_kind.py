@@ -12,6 +12,7 @@ import numpy as np
 from medmeta.data.beside import record_texts
 from medmeta.data.further_columns import is_personal
 from medmeta.data.index import SourceIndex
+from medmeta.data.listing import ScannedSource, survey
 from medmeta.data.manifest import Asked
 from medmeta.data.manifest_paths import Locator
 from medmeta.data.manifest_table import KNOWN, MANIFEST_SUFFIXES, Cells, read_table
@@ -19,7 +20,6 @@ from medmeta.data.preprocess import Preprocessing
 from medmeta.data.recording import Recording, plain_lead
 from medmeta.data.records import RecordSchema
 from medmeta.data.signals import SIGNAL, read_recording
-from medmeta.data.sources import survey
 from medmeta.errors import MedmetaError
 
 Kind = Literal["picture", "volume", "signal", "record", "modalities"]
@@ -40,13 +40,18 @@ class SupportKind:
     valued: bool = False
 
 
-def kind_of(support: Path, box: Preprocessing, given: Mapping[str, Any]) -> SupportKind | None:
-    """The kind at a path; None of pictures of classes, or where reading it tells what is wrong."""
+def kind_of(
+    support: Path, given: Mapping[str, Any], *, listed: ScannedSource | None = None
+) -> SupportKind | None:
+    """The kind at a path; None of pictures of classes, or where reading it tells what is wrong.
+
+    ``listed`` is what a survey of it found, where there was one.
+    """
     try:
         table = _table(support)
         if table is not None and "path" not in table[0]:
             return _of_table(support, *table)
-        index = survey(support).index
+        index = (listed or survey(support)).index
     except MedmetaError:
         return None  # whoever reads it says so
     valued = index.values is not None
@@ -92,7 +97,7 @@ def _of_signals(
     leads = [name for name in seen[0].leads if plain_lead(name) in common and "," not in name]
     if not leads:
         return None
-    rate = min(RATE, *(one.rate for one in seen)) if len(seen) > 1 else min(RATE, seen[0].rate)
+    rate = min(RATE, *(one.rate for one in seen))
     seconds = float(np.median([one.values.shape[1] / one.rate for one in seen]))
     samples = int(np.clip(round(seconds * rate), LEAST_SAMPLES, MOST_SAMPLES))
     prepared = {"samples": samples, "rate": rate, "leads": ",".join(leads)}

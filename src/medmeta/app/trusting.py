@@ -13,9 +13,9 @@ from medmeta.app.models import LoadedModel
 from medmeta.app.predictor import SavedPredictor
 from medmeta.data.file_properties import file_properties
 from medmeta.data.index import Column, SourceIndex
+from medmeta.data.listing import survey
 from medmeta.data.manifest_table import MANIFEST_SUFFIXES
 from medmeta.data.source import Source
-from medmeta.data.sources import survey
 from medmeta.errors import DataError, SettingsError
 from medmeta.evaluation.cores import is_light, on_one_core
 from medmeta.learner import AbstractLearner

@@ -26,9 +26,10 @@ from medmeta.data.inspected_files import (
     inspect_tree,
     is_plain_tree,
 )
+from medmeta.data.listing import survey
 from medmeta.data.looks import BLANK, look_at_all
 from medmeta.data.near_duplicates import THUMBNAIL, Thumbnails
-from medmeta.data.sources import row_name, survey
+from medmeta.data.sources import row_name
 from medmeta.data.zipped import is_zip, unpacked
 
 _MOST_NAMES = 20  # of a column that is told in full

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.bit_depth import grey_if_equal
+from medmeta.data.listing import ScannedSource
 from medmeta.data.medical import read_slices
 from medmeta.data.near_duplicates import THUMBNAIL, Thumbnails, thumbnail
 from medmeta.data.preprocess import Preprocessing, content_hash
@@ -21,7 +22,6 @@ from medmeta.data.signals import AS_THEY_ARE, SIGNAL, read_recording
 from medmeta.data.slide_file import is_slide
 from medmeta.data.slide_tiles import overview
 from medmeta.data.slides import SLIDE
-from medmeta.data.sources import ScannedSource
 from medmeta.errors import UnreadableImageError
 
 BLANK: Thumbnails = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.uint8)

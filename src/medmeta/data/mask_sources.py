@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.index import Problem, SourceIndex
+from medmeta.data.listing import ScannedSource
 from medmeta.data.manifest import Asked, read_manifest, row_errors
 from medmeta.data.manifest_table import MANIFEST_SUFFIXES
 from medmeta.data.mask_archive import read_masked_archive
@@ -22,7 +23,7 @@ from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.slices import as_slices, spread_slices, used_slices
 from medmeta.data.source import Source
-from medmeta.data.sources import ScannedSource, read_scanned, row_name
+from medmeta.data.sources import read_scanned, row_name
 from medmeta.errors import DataError
 
 _SHOWN = 10

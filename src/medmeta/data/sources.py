@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from medmeta.data.archive import read_archive
 from medmeta.data.beside import records_alone, with_beside
-from medmeta.data.folder import is_litter, read_folder
 from medmeta.data.index import Column, Problem, SourceIndex
-from medmeta.data.manifest import Asked, read_manifest, row_errors
-from medmeta.data.manifest_table import MANIFEST_SUFFIXES
+from medmeta.data.listing import ScannedSource, errors_of, scan
+from medmeta.data.manifest import Asked
 from medmeta.data.modalities import ModalRow
-from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.reading import Wanted, read_pictures
 from medmeta.data.signals import NO_SIGNAL
@@ -27,7 +23,7 @@ from medmeta.data.source import Source
 from medmeta.data.store import Decode, Decoded, Store, open_store, store_key
 from medmeta.data.synthetic_signals import is_synthetic, synthetic_source
 from medmeta.data.whole_volumes import NO_VOLUME, spacing_problems, volumes_of_array
-from medmeta.data.zipped import is_zip, unpacked
+from medmeta.data.zipped import is_zip
 from medmeta.errors import DataError, UnreadableImageError
 
 _SHOWN = 10
@@ -35,81 +31,6 @@ _IN_MEMORY = (
     "the cache folder cannot be written, so every run decodes the images again; name another "
     "with MEDMETA_CACHE."
 )
-
-
-@dataclass(frozen=True)
-class ScannedSource:
-    """What a path holds, before any file of it is decoded: a row for each picture or volume.
-
-    ``array`` are the pictures of an npz, ``(H, W)`` or ``(H, W, 3)`` each; None for files.
-    """
-
-    index: SourceIndex
-    array: Pictures | None
-    kind: Literal["folder", "manifest", "npz"]
-    path: Path
-
-
-def survey(path: Path, asked: Asked | None = None) -> ScannedSource:
-    """Recognise a source and list the images in it that can be used.
-
-    What is wrong with the others is in ``index.problems``. ``asked`` says what else a manifest
-    must have. Raises ``DataError`` where the path as a whole is no source.
-    """
-    asked = asked or Asked()
-    suffix = path.suffix.lower()
-    if is_zip(path):
-        return _in_zip(path, asked)
-    if path.is_dir():
-        return ScannedSource(read_folder(path), None, "folder", path)
-    if suffix in MANIFEST_SUFFIXES:
-        return ScannedSource(read_manifest(path, asked), None, "manifest", path)
-    if suffix == ".npz":
-        archive = read_archive(path)
-        return ScannedSource(archive.index, archive.images, "npz", path)
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder; check the name.")
-    raise DataError(
-        f"{path}: is no source of images; name a folder with one sub-folder for each class, a "
-        "manifest (.csv, .tsv, .parquet), an .npz, or a .zip of such a folder."
-    )
-
-
-def _in_zip(path: Path, asked: Asked) -> ScannedSource:
-    """A zip of a folder with classes or with a manifest, perhaps in a folder of its own."""
-    folder = unpacked(path)
-    while True:
-        inside = [p for p in sorted(folder.iterdir()) if not is_litter(p.name)]
-        if len(inside) != 1 or not inside[0].is_dir():
-            break
-        folder = inside[0]
-    tables = [p for p in inside if p.is_file() and p.suffix.lower() in MANIFEST_SUFFIXES]
-    try:
-        index = read_manifest(tables[0], asked) if len(tables) == 1 else read_folder(folder)
-    except DataError as error:
-        text = str(error).replace(str(tables[0] if len(tables) == 1 else folder), str(path))
-        raise type(error)(text) from error.__cause__
-    kind: Literal["manifest", "folder"] = "manifest" if len(tables) == 1 else "folder"
-    return ScannedSource(replace(index, name=path.stem), None, kind, path)
-
-
-def scan(path: Path, *, skip_bad: bool = False, asked: Asked | None = None) -> ScannedSource:
-    """Recognise a source and list its images.
-
-    With ``skip_bad`` whatever cannot be used is left out, with a warning in ``index.problems``.
-    Without, a manifest's bad rows raise ``ManifestError`` and a folder's stand as errors there.
-    """
-    found = survey(path, asked)
-    errors = _errors(found.index.problems)
-    if skip_bad:
-        softened = tuple(
-            replace(p, severity="warning", left_out=p.severity == "error")
-            for p in found.index.problems
-        )
-        return replace(found, index=replace(found.index, problems=softened))
-    if errors and found.kind == "manifest":
-        raise row_errors(path, errors)
-    return found
 
 
 def open_source(
@@ -120,16 +41,19 @@ def open_source(
     skip_bad: bool = False,
     progress: Callable[[int, int], None] | None = None,
     labelled: bool = True,
+    listed: ScannedSource | None = None,
 ) -> Source:
     """List and decode a source; decoded pictures are kept in ``cache`` and found again there.
 
-    ``progress`` is called with the pictures done and their number. With ``skip_bad`` what cannot
-    be read is left out, with a warning in ``index.problems``. Raises ``DataError``, or
-    ``UnreadableImageError`` that names the pictures and says why.
+    ``listed`` is what a survey of a folder found, where there was one. ``progress`` is called with
+    the pictures done and their number. With ``skip_bad`` what cannot be read is left out, with a
+    warning in ``index.problems``. Raises ``DataError``, or ``UnreadableImageError`` that names the
+    pictures and says why.
     """
     if is_synthetic(path):
         return synthetic_source(path, preprocessing)
-    found = scan(path, skip_bad=skip_bad, asked=_asked(preprocessing, labelled=labelled))
+    asked = _asked(preprocessing, labelled=labelled)
+    found = scan(path, skip_bad=skip_bad, asked=asked, surveyed=listed)
     _check_kind(found, preprocessing)
     return read_scanned(
         found, preprocessing=preprocessing, cache=cache, skip_bad=skip_bad, progress=progress
@@ -145,7 +69,7 @@ def read_scanned(
     progress: Callable[[int, int], None] | None = None,
 ) -> Source:
     """Decode a listed source, as ``open_source`` does."""
-    path, errors = found.path, _errors(found.index.problems)
+    path, errors = found.path, errors_of(found.index.problems)
     if errors:
         lines = [f"{p.where}: {p.what}" for p in errors]
         things = "1 thing stands" if len(errors) == 1 else f"{len(errors)} things stand"
@@ -206,10 +130,6 @@ def row_name(index: SourceIndex, row: int) -> str:
     return path.relative_to(root).as_posix() if root is not None and inside else str(path)
 
 
-def _errors(problems: Sequence[Problem]) -> list[Problem]:
-    return [p for p in problems if p.severity == "error"]
-
-
 def _listed(title: str, lines: Sequence[str]) -> str:
     shown = "".join(f"\n  {line}" for line in lines[:_SHOWN])
     more = f"\n  and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
@@ -267,15 +187,15 @@ def _wanted(
     if index.parts:
         yield from (ModalRow(index.parts[row], int(index.array_rows[row])) for row in rows)
         return
-    for scan, group in groupby(rows, key=lambda row: index.scans[row] if index.scans else None):
-        if scan is None:
+    for own, group in groupby(rows, key=lambda row: index.scans[row] if index.scans else None):
+        if own is None:
             yield from (index.paths[row] for row in group)
-        elif scan.kind == "dicom":
-            yield from ((scan, [int(index.array_rows[row])]) for row in group)
+        elif own.kind == "dicom":
+            yield from ((own, [int(index.array_rows[row])]) for row in group)
         else:
             numbers = [int(index.array_rows[row]) for row in group]
-            step = tiles_at_once(preprocessing) if scan.kind == SLIDE else len(numbers)
-            yield from ((scan, numbers[i : i + step]) for i in range(0, len(numbers), step))
+            step = tiles_at_once(preprocessing) if own.kind == SLIDE else len(numbers)
+            yield from ((own, numbers[i : i + step]) for i in range(0, len(numbers), step))
 
 
 def _source(path: Path, index: SourceIndex, store: Store) -> Source:

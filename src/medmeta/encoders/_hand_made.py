@@ -41,8 +41,7 @@ class HandMadeEncoder(VectorEncoder):
 
     def embed(self, inputs: Tensor) -> Tensor:
         """The features ``(N, embedding_size)``."""
-        features: Tensor = OutsideTorch.apply(inputs, self._scaled)  # type: ignore[no-untyped-call]
-        return features
+        return outside_torch(inputs, self._scaled)
 
     def _scaled(self, images: Tensor) -> Tensor:
         shares = ((images.float() - DARKEST) / (BRIGHTEST - DARKEST)).clamp(0, 1)
@@ -71,6 +70,12 @@ class OutsideTorch(torch.autograd.Function):
         tasks = images.movedim(in_dims[0], 0)
         found = OutsideTorch.apply(tasks.flatten(0, 1), function)  # type: ignore[no-untyped-call]
         return found.unflatten(0, tasks.shape[:2]), 0
+
+
+def outside_torch(images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """``function`` of ``(N, ...)``, without gradient, also in ``vmap``."""
+    found: Tensor = OutsideTorch.apply(images, function)  # type: ignore[no-untyped-call]
+    return found
 
 
 def brightness(shares: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from medmeta.encoders._hand_made import OutsideTorch
+from medmeta.encoders._hand_made import outside_torch
 from medmeta.encoders._interface import EncoderSpec, Norm, VectorEncoder
 from medmeta.episode import InputSpec
 from medmeta.settings import Settings
@@ -64,8 +64,7 @@ class RandomConvolutions(VectorEncoder):
 
     def embed(self, inputs: Tensor) -> Tensor:
         """``(N, C, L)`` to ``(N, 2 × kernels)``."""
-        found: Tensor = OutsideTorch.apply(inputs, self._features)  # type: ignore[no-untyped-call]
-        return found
+        return outside_torch(inputs, self._features)
 
     def _features(self, signals: Tensor) -> Tensor:
         parts = []

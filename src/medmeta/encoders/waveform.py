@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medmeta.encoders._hand_made import OutsideTorch
+from medmeta.encoders._hand_made import outside_torch
 from medmeta.encoders._interface import EncoderSpec, Norm, VectorEncoder
 from medmeta.episode import InputSpec
 from medmeta.settings import Settings
@@ -49,8 +49,7 @@ class Waveform(VectorEncoder):
 
     def embed(self, inputs: Tensor) -> Tensor:
         """``(N, C, L)`` to ``(N, embedding_size)``."""
-        found: Tensor = OutsideTorch.apply(inputs, self._features)  # type: ignore[no-untyped-call]
-        return found
+        return outside_torch(inputs, self._features)
 
     def _features(self, signals: Tensor) -> Tensor:
         shares = signals.new_tensor(SHARES)

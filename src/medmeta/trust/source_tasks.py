@@ -147,18 +147,19 @@ def lessons(
     ``dear``: also by a head that takes each fold by itself.
     """
     learner = encoded.learner
-    sampler = _widest(encoded.source, shot=shot, most_way=most_way, tasks=tasks, seed=seed)
+    sampler = widest_sampler(encoded.source, shot=shot, most_way=most_way, tasks=tasks, seed=seed)
     if sampler is None or not (dear or learner.head.traits.differentiable):
         return []
     asked = asked_tasks(learner, sampler, encoded, together=1 if dear else TOGETHER)
     return [lesson(one, encoded.source) for one in asked]
 
 
-def _widest(
-    source: Source, *, shot: int, most_way: int, tasks: int, seed: int
+def widest_sampler(
+    source: Source, *, shot: int, most_way: int | None = None, tasks: int, seed: int
 ) -> TaskSampler | None:
-    """Tasks of as many classes as the source can give; None for less than two."""
-    for way in range(min(most_way, len(source.index.class_names)), 1, -1):
+    """Tasks of as many classes as the source can give, or ``most_way``; None for less than two."""
+    classes = len(source.index.class_names)
+    for way in range(classes if most_way is None else min(most_way, classes), 1, -1):
         try:
             return source_sampler(source, shot=shot, way=way, tasks=tasks, seed=seed)
         except SamplingError:

@@ -113,6 +113,7 @@ def adapt(
     from medmeta.app.support import open_support
     from medmeta.app.trusting import by_readers, trusted
     from medmeta.app.workbench import adapt as learn
+    from medmeta.data.listing import survey
     from medmeta.settings import options_from_texts
     from medmeta.training.allocator import keep_freed_memory
 
@@ -127,9 +128,10 @@ def adapt(
         "window": window, "slices": slices, "plane": plane, "time_point": time_point,
         "spacing": spacing, "resample": resample, "csv_rate": csv_rate, "slide_mpp": slide_mpp,
     }  # fmt: skip
-    used = None
+    used = listed = None
     if model is None and task == CLASSIFICATION:
-        loaded, used = model_for(support, loaded, reading)
+        listed = survey(support) if support.is_dir() else None  # headers of scans are read once
+        loaded, used = model_for(support, loaded, reading, listed=listed)
     loaded = loaded.reading(**reading)
     if task == SEGMENTATION:
         if head or learner or set_ or standardise or budget:
@@ -148,6 +150,7 @@ def adapt(
     opened = open_support(
         support,
         loaded.preprocessing,
+        listed=listed,
         skip_bad=skip_bad,
         split=split or "",
         standardise=standardise or "",

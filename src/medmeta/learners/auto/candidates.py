@@ -14,6 +14,7 @@ Preparation = Literal["plain", "standardised", "leading"]
 PREPARATIONS: tuple[Preparation, ...] = ("plain", "standardised")
 LEADING: Preparation = "leading"
 """Standardised, and what was learned counts twice: of committees alone."""
+KNOWN = (*PREPARATIONS, LEADING)
 HEADS: dict[TargetKind, dict[str, tuple[float, ...]]] = {
     "classes": {
         "centroid": (0.0,),
@@ -80,7 +81,7 @@ class Candidate:
     @property
     def simplicity(self) -> tuple[float, ...]:
         """Less is simpler: fewer parts, a head with less to fit, a stronger penalty."""
-        prepared = (*PREPARATIONS, LEADING).index(self.preparation)
+        prepared = KNOWN.index(self.preparation)
         return (len(self.parts), HEAD_NAMES.index(self.head), prepared, -self.penalty)
 
     @classmethod
@@ -92,8 +93,7 @@ class Candidate:
             found = float(penalty)
         except ValueError:
             raise _unreadable(name) from None
-        able = (*PREPARATIONS, LEADING)
-        known = preparation in able and head in HEAD_NAMES and all(parts.split(TOGETHER))
+        known = preparation in KNOWN and head in HEAD_NAMES and all(parts.split(TOGETHER))
         if (
             not known
             or not math.isfinite(found)
@@ -101,7 +101,7 @@ class Candidate:
             or (found == 0) != (head in WITHOUT_PENALTY)
         ):
             raise _unreadable(name)
-        prepared = next(one for one in able if one == preparation)
+        prepared = next(one for one in KNOWN if one == preparation)
         return cls(tuple(parts.split(TOGETHER)), prepared, head, found)
 
 
@@ -163,15 +163,14 @@ def members_of(candidate: Candidate) -> tuple[Candidate, ...]:
 
 
 def part_weights(parts: Sequence[str], preparation: Preparation) -> tuple[float, ...]:
-    """What share of the squared length each part has; all add to 1.
+    """How much each part counts: its squared length is so much of the sum of all.
 
     >>> part_weights(("learned", "shape"), "standardised")
-    (0.5, 0.5)
+    (1.0, 1.0)
     >>> part_weights(("learned", "shape", "grain"), "leading")
-    (0.5, 0.25, 0.25)
+    (2.0, 1.0, 1.0)
     """
-    say = [2.0 if preparation == LEADING and part == LEARNED else 1.0 for part in parts]
-    return tuple(one / sum(say) for one in say)
+    return tuple(2.0 if preparation == LEADING and part == LEARNED else 1.0 for part in parts)
 
 
 def default_of(parts: Sequence[str], kind: TargetKind) -> Candidate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from medmeta.episode import LabelledSet, Target
 from medmeta.learners._folds import folds_of
+from medmeta.learners._mixture import mixture
 from medmeta.learners.auto.candidates import Candidate, Preparation, members_of
 from medmeta.learners.auto.preparing import gaussian, joined_kernel, part_kernels
 from medmeta.learners.auto.solving import solve, solve_values
@@ -112,20 +112,9 @@ def compare(
             )
             for member in members_of(candidate)
         ]
-        found.append(scored(together(outputs), support.labels, target, rounds))
+        found.append(scored(mixture(outputs), support.labels, target, rounds))
     parts = zip(*found, strict=True)
     return Compared(*(torch.stack(part, dim=1) for part in parts))
-
-
-def together(logits: Sequence[Tensor]) -> Tensor:
-    """The logarithm of the mean of the probabilities of several; one alone stays as it is.
-
-    >>> together([torch.zeros(2), torch.tensor([0.0, 1e3])]).exp()
-    tensor([0.2500, 0.7500])
-    """
-    if len(logits) == 1:
-        return logits[0]
-    return torch.stack(list(logits)).log_softmax(-1).logsumexp(0) - math.log(len(logits))
 
 
 def kernel_of(candidate: Candidate, kernels: Mapping[str, Tensor]) -> Tensor:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from medmeta.episode import Target
+from medmeta.learners._mixture import mixture
 from medmeta.learners.auto.candidates import Candidate, Preparation, members_of, part_weights
 from medmeta.learners.auto.choosing import Choice
-from medmeta.learners.auto.comparing import together, wanted_of
+from medmeta.learners.auto.comparing import wanted_of
 from medmeta.learners.auto.preparing import Scale, gaussian
 from medmeta.learners.auto.solving import SCALES, solve, solve_values
 from medmeta.learners.heads._class_blocks import solving_precision
@@ -28,7 +29,7 @@ class Prepared:
     """One task's images as a candidate sees them: ``(S, D)``, and how others become such."""
 
     scales: dict[str, Scale]
-    shares: tuple[float, ...]
+    weights: tuple[float, ...]
     known: Tensor
 
     @classmethod
@@ -43,12 +44,12 @@ class Prepared:
             name: _scale(embeddings[name], candidate.preparation, variances.get(name))
             for name in candidate.parts
         }
-        shares = part_weights(candidate.parts, candidate.preparation)
-        return cls(scales, shares, _joined(scales, shares, embeddings))
+        weights = part_weights(candidate.parts, candidate.preparation)
+        return cls(scales, weights, _joined(scales, weights, embeddings))
 
     def queries(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Others ``(Q, D)``, prepared likewise."""
-        return _joined(self.scales, self.shares, embeddings)
+        return _joined(self.scales, self.weights, embeddings)
 
 
 def _scale(numbers: Tensor, preparation: Preparation, variances: Tensor | None) -> Scale:
@@ -57,14 +58,14 @@ def _scale(numbers: Tensor, preparation: Preparation, variances: Tensor | None) 
 
 
 def _joined(
-    scales: Mapping[str, Scale], shares: tuple[float, ...], embeddings: Mapping[str, Tensor]
+    scales: Mapping[str, Scale], weights: tuple[float, ...], embeddings: Mapping[str, Tensor]
 ) -> Tensor:
     """Parts side by side, each of its say: of all together the mean squared length is 1."""
-    parts = [scale.apply(embeddings[name][None])[0, 0] for name, scale in scales.items()]
-    if len(set(shares)) == 1:
-        return torch.cat(parts, dim=-1) / math.sqrt(len(parts))
-    weighted = [part * math.sqrt(share) for part, share in zip(parts, shares, strict=True)]
-    return torch.cat(weighted, dim=-1)
+    parts = [
+        scale.apply(embeddings[name][None])[0, 0] * math.sqrt(weight)
+        for (name, scale), weight in zip(scales.items(), weights, strict=True)
+    ]
+    return torch.cat(parts, dim=-1) / math.sqrt(sum(weights))
 
 
 def fit(
@@ -86,10 +87,10 @@ def fit(
 
     def answer(queries: Mapping[str, Tensor]) -> Tensor:
         found = [
-            together([member(queries) for member in fitted]) * temperature
+            mixture([member(queries) for member in fitted]) * temperature
             for fitted, temperature in answers
         ]
-        return torch.stack(found).mean(0) if target.kind == "values" else together(found)
+        return torch.stack(found).mean(0) if target.kind == "values" else mixture(found)
 
     return answer
 

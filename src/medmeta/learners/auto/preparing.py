@@ -78,10 +78,8 @@ def joined_kernel(
 ) -> Tensor:
     """The kernel of several parts side by side, each of its say."""
     weights = part_weights(parts, preparation)
-    if len(set(weights)) == 1:
-        return torch.stack([kernels[part] for part in parts]).mean(0)
-    shares = zip(parts, weights, strict=True)
-    return torch.stack([kernels[part] * share for part, share in shares]).sum(0)
+    counted = [kernels[part] * weight for part, weight in zip(parts, weights, strict=True)]
+    return torch.stack(counted).sum(0) / sum(weights)
 
 
 def gaussian(kernel: Tensor, own: Tensor, other: Tensor) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from medmeta.encoders import AbstractEncoder
-from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target
+from medmeta.episode import Episode, InputSpec, LabelledSet, Predictor, Target
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_target
+from medmeta.learners._mixture import mixture
 from medmeta.learners._spec import LearnerSpec
 from medmeta.learners.segmentation._parts import MASKS
 from medmeta.learners.segmentation.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
@@ -50,12 +50,7 @@ class JointUNet(AbstractLearner):
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Adapt both; the predictor holds theirs."""
         members = [one.adapt(support, target) for one in (self.conditioned, self.ridge)]
-
-        def predict(inputs: Inputs) -> Tensor:
-            answers = torch.stack([member(inputs).log_softmax(2) for member in members])
-            return answers.logsumexp(0) - torch.log(torch.tensor(float(len(members))))
-
-        return predict
+        return lambda inputs: mixture([member(inputs) for member in members], dim=2)
 
     def loss(self, episode: Episode) -> Tensor:
         """``(T,)``: the sum of the two learners' own."""
