@@ -34,15 +34,15 @@ def run_medmeta(
 ) -> subprocess.CompletedProcess[str]:
     """As ``subprocess.run(["medmeta", *words], ...)`` in this folder, with no input.
 
+    (A process that is started by a server takes this one's folder by itself.)
+
     Raises ``subprocess.TimeoutExpired``.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(list(LOADED))
     with tempfile.TemporaryDirectory() as folder:
         said = [Path(folder) / name for name in ("out", "err")]
-        process = context.Process(
-            target=_command, args=(list(words), Path.cwd(), dict(environment), said)
-        )
+        process = context.Process(target=_command, args=(list(words), dict(environment), said))
         process.start()
         process.join(seconds)
         if process.exitcode is None:
@@ -53,12 +53,11 @@ def run_medmeta(
     return subprocess.CompletedProcess(["medmeta", *words], process.exitcode, out, err)
 
 
-def _command(words: list[str], folder: Path, environment: dict[str, str], said: list[Path]) -> None:
+def _command(words: list[str], environment: dict[str, str], said: list[Path]) -> None:
     for stream, path in zip((1, 2), said, strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), stream)
     os.environ.clear()
     os.environ.update(environment)
-    os.chdir(folder)
     sys.argv = ["medmeta", *words]
     from medmeta.app.cli import main
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.docs.conftest import write_classes
 from tests.docs.loaded_process import HAS_SERVER, run_medmeta
 from tests.docs.snippets import Snippet, snippets
 
@@ -152,5 +153,10 @@ def test_a_command_in_a_loaded_process_is_one_of_its_own(
     )  # fmt: skip
     forked = run_medmeta(["learners", "--json"], dict(os.environ), seconds=SECONDS)
     assert (forked.returncode, forked.stdout) == (0, plain.stdout)
+    for name in ("a", "b"):  # the server began elsewhere
+        write_classes(tmp_path / name / f"only_in_{name}", ["x", "y"], 2, first_seed=0)
+        monkeypatch.chdir(tmp_path / name)
+        inspected = ["data", "inspect", f"only_in_{name}"]
+        assert run_medmeta(inspected, dict(os.environ), seconds=SECONDS).returncode == 0
     with pytest.raises(subprocess.TimeoutExpired):
         run_medmeta(["quickstart", "--out", "q"], dict(os.environ), seconds=0.5)
