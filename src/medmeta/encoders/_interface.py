@@ -61,6 +61,11 @@ class AbstractEncoder(nn.Module, ABC):
         """Means over space of every stage's feature map, joined: ``(N, sum of channels)``."""
         return torch.cat([stage.flatten(2).mean(2) for stage in self.stages(inputs)], dim=1)
 
+    @property
+    def tunable(self) -> AbstractEncoder:
+        """What of it is trained on where a whole network is trained: itself."""
+        return self
+
 
 class VectorEncoder(AbstractEncoder):
     """An encoder without feature maps: what it gives is a vector, its only stage."""

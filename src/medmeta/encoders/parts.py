@@ -78,6 +78,15 @@ class Parts(VectorEncoder):
             first += size
         return found
 
+    @property
+    def tunable(self) -> AbstractEncoder:
+        """The first part that has weights; all of them where none has."""
+        for part in self.parts.values():
+            if any(True for _ in part.parameters()):
+                assert isinstance(part, AbstractEncoder)
+                return part.tunable
+        return self
+
     def embed(self, inputs: Any) -> Tensor:
         """The embeddings of all parts, ``(N, embedding_size)``."""
         return torch.cat([self._of(name, inputs) for name in self.parts], dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ class LearnerSpec:
     encoder; None where it has none. ``default_norm`` is how its encoder normalises unless told.
     ``dense_encoder`` is the encoder of tasks of masks unless told.
     ``tunes``: it trains the encoder within each task and learns nothing across them, so it serves
-    on any trained encoder as a head does.
+    on any trained encoder as a head does. ``tried``: its options that a long search tries.
     """
 
     name: str
@@ -49,6 +49,7 @@ class LearnerSpec:
     build_head: BuildHead | None = None
     default_norm: Norm = "running"
     tunes: bool = False
+    tried: tuple[Mapping[str, Any], ...] = ()
     dense_encoder: str = "unet"
 
     @property

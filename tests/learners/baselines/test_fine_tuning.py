@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from torch import nn
 
+from medmeta.encoders import EncoderConfig, build_encoder
+from medmeta.episode import InputSpec, LabelledSet
+from medmeta.errors import SettingsError
+from medmeta.learners import LEARNERS
 from medmeta.learners.baselines.fine_tuning import FineTuning, FineTuningConfig, fresh_weights
 from medmeta.learners.gradient.reptile import mini_batches
 from tests.learners.gradient.tiny_tasks import TARGET, episode, network, task
+
+SPEC = InputSpec(1, (16, 16))
 
 
 def learner(**options: object) -> FineTuning:
@@ -55,3 +64,39 @@ def test_no_step_is_the_network_itself() -> None:
     tasks, mine = episode(), learner(test_steps=0)
     found = mine.adapt(tasks.support, TARGET)(tasks.query.inputs)
     torch.testing.assert_close(found, mine.network(tasks.query.inputs).detach())
+
+
+def test_a_trained_encoder_s_statistics_stay_as_they_are() -> None:
+    config = FineTuningConfig(test_steps=3, rate=0.1)
+    encoder = build_encoder(EncoderConfig(options={"width": 8}), SPEC, norm="running")
+    mine = LEARNERS["fine_tuning"].build(config, encoder, SPEC, TARGET)
+    images = torch.rand(1, 6, 1, 16, 16)
+    before = {name: value.clone() for name, value in mine.named_buffers()}
+    support = LabelledSet(images, torch.tensor([[0, 1, 2, 0, 1, 2]]), torch.tensor([1]))
+    together = mine.train().adapt(support, TARGET)(images)
+    for name, value in mine.named_buffers():
+        torch.testing.assert_close(value, before[name])
+    alone = mine.adapt(support, TARGET)(images[:, :1])
+    torch.testing.assert_close(together[:, :1], alone)
+
+
+def test_others_that_adapt_networks_still_refuse_running_statistics() -> None:
+    encoder = build_encoder(EncoderConfig(options={"width": 8}), SPEC, norm="running")
+    with pytest.raises(SettingsError, match="running statistics"):
+        LEARNERS["maml"].build(LEARNERS["maml"].config(), encoder, SPEC, TARGET)
+
+
+def test_a_probe_is_logistic_regression_that_is_not_penalised() -> None:
+    """Classes overlap, so that the least loss is at finite weights, which scikit-learn finds."""
+    chance = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 20)
+    points = chance.normal(size=(60, 4)) + 0.8 * np.eye(4)[labels]
+    layer = nn.Linear(4, 3)
+    config = FineTuningConfig(test_steps=0, probe_steps=4000)
+    mine = FineTuning(nn.Sequential(nn.Identity(), layer), config, target=TARGET, max_way=3,
+                      input_kind="vector")  # fmt: skip
+    inputs = torch.from_numpy(points).float()[None]
+    support = LabelledSet(inputs, torch.from_numpy(labels)[None], torch.tensor([0]))
+    found = mine.adapt(support, TARGET)(inputs)[0].softmax(-1)
+    other = LogisticRegression(C=1e6, tol=1e-8, max_iter=10_000).fit(points, labels)
+    np.testing.assert_allclose(found.numpy(), other.predict_proba(points), atol=2e-3)

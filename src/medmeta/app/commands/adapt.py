@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -112,6 +113,7 @@ def adapt(
     from medmeta.app.models import load_model
     from medmeta.app.support import open_support
     from medmeta.app.trusting import by_readers, trusted
+    from medmeta.app.tuning import LEAST_SECONDS, seconds_to_search, tuned_if_better
     from medmeta.app.workbench import adapt as learn
     from medmeta.data.listing import survey
     from medmeta.settings import options_from_texts
@@ -162,24 +164,20 @@ def adapt(
         opened = replace(opened, source=by_readers(opened.source, readers))
     started = time.perf_counter()
     options = options_from_texts(set_ or [])
-    predictor = learn(
-        loaded,
-        opened.source,
-        head=head,
-        head_options=options,
-        seed=seed,
-        levels=opened.levels,
-        seconds=seconds,
-    )
+    learned = partial(learn, loaded, opened.source, seed=seed, levels=opened.levels)
+    predictor = learned(head=head, head_options=options, seconds=seconds_to_search(seconds))
     choice = predictor.card.get("choice")
     if budget is not None and choice is None:
         raise SettingsError(
             f"--budget {budget}: {head or loaded.card['learner']} has nothing to choose; leave it "
             "out, or say --learner auto."
         )
+    if choice is not None and seconds > LEAST_SECONDS:
+        predictor = tuned_if_better(predictor, learned, until=started + seconds, seed=seed)
     if not no_estimate:
         predictor = trusted(predictor, opened.source, loaded, seed=seed)
     digest = predictor.save(out)
+    head = (predictor.card["head"] or {}).get("name")
     seconds = time.perf_counter() - started
     counts = opened.counts()
     if as_json:

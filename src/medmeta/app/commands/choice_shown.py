@@ -19,6 +19,10 @@ def show_choice(choice: Mapping[str, Any]) -> None:
         more = len(choice["candidates"]) - len(rows)
         title = f"Candidates on images held out{f', the best of {len(rows) + more}' * (more > 0)}"
         show_table(title, header, [row if not valued else (row[0], row[2]) for row in rows])
+    if tuned := choice.get("tuned"):
+        asked = [{"name": "chosen on embeddings", **tuned["on_embeddings"]}, *tuned["networks"]]
+        header = ["network tuned within the task", "accuracy", "log loss"]
+        show_table("Whole networks on images held out", header, [_row(row) for row in asked])
     say(f"Chosen: {choice['why']}")
     say(choice["how"])
     if choice.get("nested"):
@@ -28,8 +32,8 @@ def show_choice(choice: Mapping[str, Any]) -> None:
 
 def choice_rows(choice: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Name, accuracy and loss of each candidate that was compared, from the best expected."""
-    return [
-        (row["name"], percent(row["accuracy"]), f"{row['loss']:.3f}")
-        for row in choice["candidates"]
-        if row["loss"] is not None
-    ]
+    return [_row(row) for row in choice["candidates"] if row["loss"] is not None]
+
+
+def _row(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["name"], percent(row["accuracy"]), f"{row['loss']:.3f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from medmeta.episode import LabelledSet, any_tensor
@@ -45,9 +46,14 @@ def further_candidates(
             found = compare(embeddings, part, search.target, rounds, [candidate], search.variances)
             losses[candidate] = float(found.loss[0, 0])
         study.tell(trial, losses[candidate])
-    known = set(search.candidates)
-    new = sorted((c for c in losses if c not in known), key=lambda c: losses[c])
-    return tuple(new[:KEPT]), len(losses)
+    return _best(losses, search.candidates), len(losses)
+
+
+def _best(losses: dict[Candidate, float], known: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The best few that are not known, one penalty of each kind."""
+    new = sorted((c for c in losses if c not in set(known)), key=lambda c: losses[c])
+    kinds = {replace(c, penalty=0.0): c for c in reversed(new)}
+    return tuple(c for c in new if kinds[replace(c, penalty=0.0)] is c)[:KEPT]
 
 
 def _drawn(trial: Any, subsets: Sequence[str], search: Search) -> Candidate:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal, Unpack
+from typing import Literal, Self, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from medmeta.encoders import keeps_running_statistics
 from medmeta.episode import Inputs, LabelledSet, Target
-from medmeta.learners._inner_loop import Update, Weights, trainable_weights
+from medmeta.learners._inner_loop import (
+    Update,
+    Weights,
+    loss_and_gradients,
+    trainable_weights,
+)
 from medmeta.learners._mini_batches import descend_in_batches, mini_batches
 from medmeta.learners.gradient._adapting import (
     AdaptingLearner,
@@ -19,9 +26,11 @@ from medmeta.learners.gradient._adapting import (
     FixedLayerConfig,
     whole_network_spec,
 )
+from medmeta.task_loss import task_loss
 from medmeta.tasks import map_tasks
 
 Initial = Literal["learned", "fresh"]
+PROBE_MOMENTUM = 0.9
 
 
 class FineTuningConfig(FixedLayerConfig):
@@ -30,7 +39,9 @@ class FineTuningConfig(FixedLayerConfig):
     ``test_steps`` within each task, by descent at ``rate`` with ``momentum``; ``batch``: images in
     each step, drawn by each task's own id (None: all). ``initial``: where each task starts, at
     the network's own weights (``learned``) or at ``fresh`` ones drawn by the task's id: what a
-    network trained on the support alone can do. ``max_way`` is the size of the output layer.
+    network trained on the support alone can do. ``probe_steps``: of descent on the output layer
+    alone before that, over embeddings as they are, from nothing (Kumar et al. 2022). ``max_way`` is
+    the size of the output layer.
     """
 
     test_steps: int | None = Field(50, ge=0, le=100_000)
@@ -38,24 +49,35 @@ class FineTuningConfig(FixedLayerConfig):
     momentum: float = Field(0.9, ge=0, lt=1)
     batch: int | None = Field(None, ge=1)
     initial: Initial = "learned"
+    probe_steps: int = Field(0, ge=0, le=100_000)
 
 
 class FineTuning(AdaptingLearner):
     """Trains all weights within the task; nothing is learned across tasks.
 
-    ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``. The fine-tuning of Guo et al. 2020,
-    section 5, with one rate for all layers.
+    ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``, its output layer last. The fine-tuning
+    of Guo et al. 2020, section 5, with one rate for all layers; running statistics of a trained
+    encoder stay as they are.
     """
 
     config: FineTuningConfig
+    network: nn.Sequential
 
     def __init__(
-        self, network: nn.Module, config: FineTuningConfig, **fitting: Unpack[Fitting]
+        self, network: nn.Sequential, config: FineTuningConfig, **fitting: Unpack[Fitting]
     ) -> None:
         super().__init__(network, config, **fitting)
         self.traits = replace(
             self.traits, trainable=False, differentiable=False, order_free=config.batch is None
         )
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all but layers that keep running statistics: these stay as they are."""
+        super().train(mode)
+        for module in self.modules():
+            if keeps_running_statistics(module) and not list(module.children()):
+                module.eval()
+        return self
 
     @torch.no_grad()
     def adapted(self, support: LabelledSet, target: Target) -> Weights:
@@ -64,6 +86,8 @@ class FineTuning(AdaptingLearner):
 
         def of_task(start: Weights, images: Inputs, labels: Tensor, order: Tensor) -> Weights:
             update = with_momentum(self.config.rate, self.config.momentum)
+            if self.config.probe_steps:
+                start = {**start, **self._probed(start, images, labels, target)}
             return descend_in_batches(loss, start, update, images, labels, order)
 
         order = mini_batches(support, self.config.test_steps or 0, self.config.batch)
@@ -72,8 +96,31 @@ class FineTuning(AdaptingLearner):
             map_tasks(of_task, start, support.inputs, support.labels, order, method=self.task_map)
         )
 
+    def _probed(self, start: Weights, images: Inputs, labels: Tensor, target: Target) -> Weights:
+        """The output layer's weights for a task, the rest being as at the start."""
+        last, place = self.network[-1], len(self.network) - 1
+        features = functional_call(self.network[:-1], _below(start, place), (images,)).detach()
+        # No curvature of the loss is above the mean squared length, the constant's 1 with it.
+        update = with_momentum(1 / (features.square().sum(1).mean() + 1), PROBE_MOMENTUM)
 
-def with_momentum(rate: float, momentum: float) -> Update:
+        def loss(weights: Weights) -> Tensor:
+            outputs = functional_call(last, weights, (features,))[:, : target.size]
+            return task_loss(outputs[None], labels[None], target)[0]
+
+        names = [name for name, _ in last.named_parameters()]
+        weights = {name: torch.zeros_like(start[f"{place}.{name}"]) for name in names}
+        for step in range(self.config.probe_steps):
+            _, slopes = loss_and_gradients(loss, weights, first_order=True)
+            weights = update(weights, slopes, step)
+        return {f"{place}.{name}": weight for name, weight in weights.items()}
+
+
+def _below(weights: Weights, place: int) -> Weights:
+    """The weights of all layers before one."""
+    return {name: w for name, w in weights.items() if int(name.split(".", 1)[0]) < place}
+
+
+def with_momentum(rate: float | Tensor, momentum: float) -> Update:
     """Descent with momentum (as torch's ``SGD``), for the steps of one task."""
     speed: Weights = {}
 
@@ -118,4 +165,9 @@ SPEC = whole_network_spec(
     config=FineTuningConfig,
     masks=True,
     tunes=True,
+    tried=(
+        {"probe_steps": 100, "rate": 0.001, "test_steps": 20},
+        {"probe_steps": 100, "rate": 0.001, "test_steps": 60},
+        {"probe_steps": 100, "rate": 0.003, "test_steps": 60},
+    ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict, Unpack, cast
 
 import torch
@@ -212,11 +212,13 @@ def whole_network_spec(
     paper: str,
     config: type[FixedLayerConfig],
     tunes: bool = False,
+    tried: Sequence[Mapping[str, Any]] = (),
     masks: bool = False,
 ) -> LearnerSpec:
     """A learner that adapts the whole network: an encoder with an output layer.
 
-    ``masks``: also one that answers for every pixel.
+    ``tunes``: on a trained encoder, whose running statistics it leaves as they are. ``masks``: also
+    one that answers for every pixel.
     """
 
     def build(
@@ -224,7 +226,8 @@ def whole_network_spec(
     ) -> AdaptingLearner:
         if target.kind == "masks" and not masks:
             raise UnsupportedTaskError(f"{name} takes no masks.", wanted="masks")
-        network = whole_network(name, settings, encoder, target)
+        encoder = encoder.tunable if tunes else encoder
+        network = whole_network(name, settings, encoder, target, holds_statistics=tunes)
         return learner(
             network,
             settings.on_embedding(encoder.embedding_size, target),
@@ -235,18 +238,25 @@ def whole_network_spec(
         )
 
     return LearnerSpec(
-        name, family, summary, paper, config, build, default_norm="group", tunes=tunes
-    )
+        name, family, summary, paper, config, build,
+        default_norm="group", tunes=tunes, tried=tuple(tried),
+    )  # fmt: skip
 
 
 def whole_network(
-    name: str, config: FixedLayerConfig, encoder: AbstractEncoder, target: Target
+    name: str,
+    config: FixedLayerConfig,
+    encoder: AbstractEncoder,
+    target: Target,
+    *,
+    holds_statistics: bool = False,
 ) -> nn.Sequential:
     """The encoder with an output layer, all of it to be adapted.
 
-    Raises ``SettingsError`` where the encoder keeps running statistics.
+    Raises ``SettingsError`` where the encoder keeps running statistics, unless the learner leaves
+    them as they are (``holds_statistics``).
     """
-    if keeps_running_statistics(encoder):
+    if keeps_running_statistics(encoder) and not holds_statistics:
         raise SettingsError(
             f"{name} takes no encoder with running statistics (norm=running): they cannot be kept "
             "within an inner loop. Use norm=group, or norm=batch as the paper did (transductive)."
