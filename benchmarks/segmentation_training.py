@@ -4,7 +4,8 @@
         --learner conditioned_unet --steps 1500
 
 A phase for each of --sizes, with its --steps and --rate; each is resumed where it was stopped.
-``--start RUN ...``: a learner of two begins with its members, another with the U-Net of a run.
+``--start RUN ...``: a learner of two begins with its members, another with the U-Net of a run, and
+one of the same kind with all its weights.
 """
 
 from __future__ import annotations
@@ -80,8 +81,9 @@ def begin_with(learner: AbstractLearner, runs: list[AbstractLearner]) -> None:
     known: dict[str, torch.Tensor] = {}
     for trained in runs:
         member = MEMBERS.get(trained.traits.name, "")
+        same = trained.traits.name == learner.traits.name
         for name, weight in trained.state_dict().items():
-            known[f"{member}.{name}"] = weight
+            known[name if same else f"{member}.{name}"] = weight
             if name.startswith(UNETS):
                 known[UNET + name.split(UNET, 1)[1]] = weight
     own = learner.state_dict()
