@@ -235,7 +235,7 @@ def _notes(figure: Estimate, prior: TrustPrior) -> tuple[str, ...]:
         )
     if not prior.learned:
         notes.append(
-            "The run has learned nothing about trust from tasks of its sources: intervals are by "
+            "Nothing was learned about trust from source tasks answered this way: intervals are by "
             "theory alone."
         )
     return tuple(notes)
