@@ -37,12 +37,22 @@ SHARPNESS = 16.0  # of the prototypical episodes' logits: of vectors of length 1
 
 @dataclass(frozen=True)
 class Variant:
-    """One recipe: how many pictures of what, whether levels and colours change, and the loss."""
+    """One recipe: how many pictures of what, whether levels and colours change, and the loss.
+
+    ``episodes``: two pictures of a class are told from those of other classes, in place of all
+    classes at once. ``views``: two views of one picture from those of others, without any label.
+    """
 
     name: str
     shares: Shares = FIRST
     intensity: bool = True
     episodes: bool = False
+    views: bool = False
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether pictures come two by two, to be found by each other."""
+        return self.episodes or self.views
 
 
 VARIANTS = (
@@ -50,6 +60,7 @@ VARIANTS = (
     Variant("without programs", Shares(0, 72, 24, 0)),
     Variant("places alone change, not levels and colours", intensity=False),
     Variant("prototypical episodes instead of class unions", episodes=True),
+    Variant("self-supervision: two views of one picture, no labels", views=True),
 )
 
 
@@ -96,6 +107,9 @@ class Short(Pretraining):
         return pictures.contiguous(memory_format=torch.channels_last), labels
 
     def _of(self, bank: Bank | DrawnBank, n: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+        if self.variant.views:
+            pictures, labels = bank.batch(n // OF_A_CLASS, chance)
+            return pictures.repeat_interleave(OF_A_CLASS, 0), labels.repeat_interleave(OF_A_CLASS)
         if not self.variant.episodes:
             return bank.batch(n, chance)
         some = torch.randperm(bank.n_classes, generator=chance)[: n // OF_A_CLASS]
@@ -103,8 +117,8 @@ class Short(Pretraining):
         return bank.pictures_of(classes, chance), classes
 
     def _losses(self, pictures: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Of episodes: each of a class's two pictures is asked about by the others' alone."""
-        if not self.variant.episodes:
+        """Of pairs: each of two is to be found among the others by the one that it belongs to."""
+        if not self.variant.in_pairs:
             return super()._losses(pictures, labels)
         features = F.normalize(self.network.scale(self.network.encoder(pictures)), dim=1)
         found, first = {}, 0

@@ -11,6 +11,7 @@ from skimage.feature import local_binary_pattern
 from torch import Tensor
 
 from medmeta.encoders import AbstractEncoder, EncoderConfig, build_encoder
+from medmeta.encoders.local_patterns import uniform_patterns
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
 
@@ -110,3 +111,15 @@ def test_every_image_is_looked_at_alone_and_channels_that_are_no_colours_each(na
 def test_too_small_an_image_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} needs images of at least 16×16"):
         encoder(name, InputSpec(1, (12, 40)))
+
+
+@pytest.mark.parametrize(("radius", "count"), [(1, 8), (2, 12), (4, 16), (3, 7)])
+def test_patterns_are_scikit_image_s_to_the_last_one(radius: int, count: int) -> None:
+    """Also on flat parts and at the border, where rounding decides."""
+    chance = np.random.default_rng(3)
+    noise = chance.integers(0, 256, (3, 33, 40))
+    flat = np.kron(chance.integers(0, 4, (3, 11, 8)), np.ones((3, 5), dtype=int)) * 60
+    images = np.concatenate([noise, flat]).astype(np.uint8)
+    found = uniform_patterns(torch.from_numpy(images).double(), radius=radius, count=count)
+    expected = np.stack([local_binary_pattern(i, count, radius, "uniform") for i in images])
+    np.testing.assert_array_equal(found.numpy(), expected)

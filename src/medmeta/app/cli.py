@@ -10,11 +10,13 @@ import io
 import os
 import re
 import sys
+from copy import copy
 from typing import Annotated, Any
 
 import click
 import typer
 from typer.core import TyperGroup
+from typer.models import CommandInfo
 
 from medmeta.app.commands import (
     adapt,
@@ -110,6 +112,26 @@ def _root(
     """
 
 
+def _asked(argv: list[str]) -> typer.Typer:
+    """The command that is named first, alone: reading the options of all takes a while.
+
+    All of them where none is named, as for help and for misspelt names.
+    """
+    named = argv[0] if argv else ""
+    commands = [c for c in app.registered_commands if named in (c.name, _called(c))]
+    groups = [g for g in app.registered_groups if g.name == named]
+    if not commands and not groups:
+        return app
+    alone = copy(app)
+    alone.registered_commands, alone.registered_groups = commands, groups
+    return alone
+
+
+def _called(command: CommandInfo) -> str:
+    """What a command without a name of its own is called."""
+    return command.callback.__name__.replace("_", "-") if command.callback else ""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake ends in plain words and exit code 2, never in a traceback."""
     argv = sys.argv[1:] if arguments is None else arguments
@@ -117,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an old terminal must not stop the work
     try:
-        code = app(args=argv, prog_name="medmeta", obj=tuple(argv), standalone_mode=False)
+        code = _asked(argv)(args=argv, prog_name="medmeta", obj=tuple(argv), standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except UnsupportedTaskError as error:
         text = f"{error}{_others_that_take(error.wanted)}"
