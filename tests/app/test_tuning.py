@@ -96,7 +96,7 @@ def test_what_was_chosen_is_kept_where_networks_are_no_better(
     monkeypatch.setattr(tuning, "rivals", lambda: [still])
     first, taken = chosen(load_model(run), workplace / "mine")
     assert taken.task is first.task
-    assert "1 ways to tune" not in taken.card["choice"]["how"]
+    assert "Held against one way to tune" in taken.card["choice"]["how"]
     assert "none did so much better" in taken.card["choice"]["how"]
     assert taken.card["choice"]["chosen"] == first.card["choice"]["chosen"]
 

@@ -78,47 +78,62 @@ def tuned_if_better(
     for is not tried. The card's ``choice`` says what was tried, and how well it did.
     """
     task = replace(predictor.task, procedure=None)
-    labels = task.support.labels[0].cpu().numpy()
-    groups = task.support.groups
-    own = np.arange(len(labels)) if groups is None else groups[0].cpu().numpy()
-    if not predictor.class_names or cannot_fold(labels, own, predictor.class_names):
-        return predictor
-    if not any(p.requires_grad for p in task.learner.parameters()):
-        return predictor
-    n_folds = min(number_of_folds(labels, own), MOST_FOLDS)
-    folds = draw_folds(labels, own, n_folds=n_folds, repeats=1, seed=seed % 2**31)
-    if not len(folds):
+    folds = _folds(predictor, task, seed)
+    if folds is None or not any(p.requires_grad for p in task.learner.parameters()):
         return predictor
     before = _answers(task, folds)
-    rows: list[dict[str, Any]] = []
-    best, by, name = predictor, 1.0, ""
-    asked = rivals()
-    for rival in asked:
-        started = time.perf_counter()
-        if started > until:
-            break
-        tuned = adapt(head=rival.learner, head_options=rival.options)
-        if started + (1 + n_folds) * (time.perf_counter() - started) > until:
-            break
-        after = _answers(tuned.task, folds)
-        chance = by_chance(before.right, after.right)
-        rows.append({"name": rival.name, **after.figures(), "by_chance": round(chance, 6)})
-        if chance < by:
-            best, by, name = tuned, chance, rival.name
-    if not rows:
-        return _recorded(predictor, _told(0, len(asked), ""))
-    if by * len(rows) > CHANCE:
-        kept = "none did so much better that it would not be chance"
-        return _recorded(predictor, _told(len(rows), len(asked), kept), before, rows)
+    tried = _tried(before, adapt, folds, until)
+    of = len(rivals())
+    if not tried:
+        return _recorded(predictor, {}, " There was no time to tune the whole network.")
+    rows = [row for _, row in tried]
+    tuned, best = min(tried, key=lambda pair: pair[1]["by_chance"])
+    late = f" (of {of}; time was up)" if len(rows) < of else ""
+    ways = "one way" if len(rows) == 1 else f"{len(rows)} ways"
+    held = f" Held against {ways} to tune the whole network{late}: "
+    told = {"tuned": {"on_embeddings": before.figures(), "networks": rows}}
+    if best["by_chance"] * len(rows) > CHANCE:
+        kept = "none did so much better that it would not be chance."
+        return _recorded(predictor, told, held + kept)
+    name, choice = best["name"], predictor.card["choice"]
     chosen = {
         "chosen": name,
         "in_words": f"the whole network, tuned on the support ({name})",
         "why": f"{name} is right on more of the images held out, by more than chance would give.",
     }
-    kept = f"{name} did better than {predictor.card['choice']['in_words']}"
-    choice = {**predictor.card["choice"], **chosen}
-    taken = replace(best, card={**best.card, "choice": choice})
-    return _recorded(taken, _told(len(rows), len(asked), kept), before, rows)
+    taken = replace(tuned, card={**tuned.card, "choice": {**choice, **chosen}})
+    return _recorded(taken, told, f"{held}{name} did better than {choice['in_words']}.")
+
+
+def _folds(predictor: SavedPredictor, task: AdaptedTask, seed: int) -> NDArray[np.int64] | None:
+    """One repeat of folds of the support; None where it cannot be divided, or has no classes."""
+    labels = task.support.labels[0].cpu().numpy()
+    groups = task.support.groups
+    own = np.arange(len(labels)) if groups is None else groups[0].cpu().numpy()
+    if not predictor.class_names or cannot_fold(labels, own, predictor.class_names):
+        return None
+    n_folds = min(number_of_folds(labels, own), MOST_FOLDS)
+    folds = draw_folds(labels, own, n_folds=n_folds, repeats=1, seed=seed % 2**31)
+    return folds if len(folds) else None
+
+
+def _tried(
+    before: _Answers, adapt: Adapt, folds: NDArray[np.int64], until: float
+) -> list[tuple[SavedPredictor, dict[str, Any]]]:
+    """The tuned networks there was time for, each with how well it did."""
+    found = []
+    for rival in rivals():
+        started = time.perf_counter()
+        if started > until:
+            break
+        tuned = adapt(head=rival.learner, head_options=rival.options)
+        each = time.perf_counter() - started
+        if started + (1 + len(np.unique(folds))) * each > until:
+            break
+        after = _answers(tuned.task, folds)
+        chance = round(by_chance(before.right, after.right), 6)
+        found.append((tuned, {"name": rival.name, **after.figures(), "by_chance": chance}))
+    return found
 
 
 @dataclass(frozen=True)
@@ -154,22 +169,7 @@ def by_chance(before: Right, after: Right) -> float:
     return float(sum(comb(n, k) for k in range(gained, n + 1)) / 2**n)
 
 
-def _told(tried: int, of: int, kept: str) -> str:
-    if not tried:
-        return " There was no time to tune the whole network."
-    late = f" (of {of}; time was up)" if tried < of else ""
-    ways = "one way" if tried == 1 else f"{tried} ways"
-    return f" Held against {ways} to tune the whole network{late}: {kept}."
-
-
-def _recorded(
-    predictor: SavedPredictor,
-    told: str,
-    before: _Answers | None = None,
-    rows: list[dict[str, Any]] | None = None,
-) -> SavedPredictor:
+def _recorded(predictor: SavedPredictor, more: dict[str, Any], told: str) -> SavedPredictor:
     choice = predictor.card["choice"]
-    more: dict[str, Any] = {"how": choice["how"] + told}
-    if rows and before is not None:
-        more["tuned"] = {"on_embeddings": before.figures(), "networks": rows}
-    return replace(predictor, card={**predictor.card, "choice": {**choice, **more}})
+    choice = {**choice, **more, "how": choice["how"] + told}
+    return replace(predictor, card={**predictor.card, "choice": choice})

@@ -57,7 +57,7 @@ class LocalPatterns(HandMadeEncoder):
     def features(self, shares: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, embedding_size)``."""
         greys = (brightness(shares) * LEVELS).round().double().cpu()
-        parts = [self._of(some.flatten(0, 1)) for some in greys.split(TOGETHER)]
+        parts = [self._of(some.flatten(0, 1)) for some in torch.split(greys, TOGETHER)]
         return torch.cat(parts).reshape(len(shares), -1).to(shares)
 
     def _of(self, greys: Tensor) -> Tensor:
