@@ -11,6 +11,7 @@ from skimage.feature import local_binary_pattern
 from torch import Tensor
 
 from medmeta.encoders import AbstractEncoder, EncoderConfig, build_encoder
+from medmeta.encoders.local_patterns import uniform_patterns
 from medmeta.episode import InputSpec
 from medmeta.errors import SettingsError
 
@@ -46,6 +47,21 @@ def test_local_patterns_are_those_of_scikit_image() -> None:
                 wanted.append(np.bincount(part, minlength=count + 2) / part.size)
         shares = vector.square().numpy() * 6 / len(vector)
         np.testing.assert_allclose(shares, np.concatenate(wanted), atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "radius"), [(8, 1), (12, 2), (16, 4), (20, 24)])
+def test_patterns_are_bit_by_bit_those_of_scikit_image(count: int, radius: int) -> None:
+    """On noise, on few levels (many ties), and on a flat picture with a darker square."""
+    chance = np.random.default_rng(count)
+    pictures = np.stack(
+        [chance.integers(0, 256, (33, 46)), chance.integers(0, 3, (33, 46)), np.full((33, 46), 7)]
+    )
+    pictures[2, 9:20, 5:30] = 3
+    found = uniform_patterns(pictures.astype(np.float64), count, radius)
+    wanted = [
+        local_binary_pattern(one.astype(np.uint8), count, radius, "uniform") for one in pictures
+    ]
+    assert np.array_equal(found, np.stack(wanted))
 
 
 def test_colours_are_histograms_of_opponent_colours() -> None:

@@ -50,7 +50,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML page about a run, a predictor and its answers, or a table.
 
-    Maps of where answers come from need the extra 'explain'; --explain 0 leaves them out.
+    --explain 0 leaves out the maps of where answers come from.
 
     Example: medmeta report my_predictor --query new_images --run run --out report.html
     """
