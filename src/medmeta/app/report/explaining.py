@@ -15,7 +15,7 @@ from medmeta.trust.explanation import occlusion_maps
 from medmeta.trust.explanation_curves import deletion_and_insertion, random_maps
 from medmeta.trust.explanation_sanity import check_weights_matter
 
-EXPLAINED = 6  # each takes 42 answers of the predictor, and a seventh of a second and more
+EXPLAINED = 6  # each takes 44 answers of the predictor
 SANITY = 3  # images: each needs a map by other weights
 STEPS = 5
 
