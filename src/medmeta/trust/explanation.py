@@ -99,12 +99,12 @@ def occlusion_maps(
 
 def _covered(images: Tensor, places: Sequence[Place | None], cover: Tensor) -> Tensor:
     """Copies of images ``(q, C, *space)`` with one place covered, all of a place together."""
-    copies = images.repeat(len(places), *[1] * (images.ndim - 1))
-    for place, copy in zip(places, copies.split(len(images)), strict=True):
+    copies = images[None].repeat(len(places), *[1] * images.ndim)
+    for place, copy in zip(places, copies, strict=True):
         if place is not None:
             inside = (slice(None), slice(None), *place)
             copy[inside] = cover[inside]
-    return copies
+    return copies.flatten(0, 1)
 
 
 def _spread(
@@ -116,7 +116,7 @@ def _spread(
     for place, covered in zip(places, odds[1:], strict=True):
         total[(slice(None), *place)] += (odds[0] - covered).reshape(-1, *[1] * len(space))
         times[place] += 1
-    return total / times
+    return np.asarray(total / times, dtype=np.float32)
 
 
 def gradient_maps(

@@ -95,9 +95,8 @@ def deletion_and_insertion(
     first, *told = answers_in_pieces(task, pieces)
     whole = _probability(first[: len(images)], classes)
     empty = _probability(first[len(images) :].expand(len(images), -1), classes)
-    steps_told = [
-        _probability(raw, classes) for answers in told for raw in answers.split(len(images))
-    ]
+    every = torch.cat([first[:0], *told]).reshape(2 * len(inner), len(images), first.shape[1])
+    steps_told = [_probability(raw, classes) for raw in every]
     deleted, inserted = steps_told[: len(inner)], steps_told[len(inner) :]
     return Curves(
         share,
