@@ -76,21 +76,14 @@ def deletion_and_insertion(
     order = np.argsort(-maps.reshape(len(maps), -1), axis=1, kind="stable")
     rank = torch.from_numpy(np.argsort(order, axis=1)).reshape(maps.shape).to(images.device)
     blank = neutral_images(task, images)
-
-    def spoiled(parts: Sequence[float], *, insert: bool) -> Tensor:
-        """Copies of all images for each of some shares."""
-        copies = []
-        for part in parts:
-            named = (rank < round(part * n_pixels))[:, None]
-            copies.append(torch.where(named != insert, blank, images))
-        return torch.cat(copies)
-
     each = max(1, batch // max(1, len(images)))
     inner = share[1:-1].tolist()
     groups = [inner[first : first + each] for first in range(0, len(inner), each)]
     pieces = [lambda: torch.cat([images, blank[:1]])]
     pieces += [
-        partial(spoiled, group, insert=insert) for insert in (False, True) for group in groups
+        partial(_spoiled, images, blank, rank, [round(part * n_pixels) for part in group], insert)
+        for insert in (False, True)
+        for group in groups
     ]
     first, *told = answers_in_pieces(task, pieces)
     whole = _probability(first[: len(images)], classes)
@@ -103,6 +96,14 @@ def deletion_and_insertion(
         np.stack([whole, *deleted, empty], axis=1),
         np.stack([empty, *inserted, whole], axis=1),
     )
+
+
+def _spoiled(
+    images: Tensor, blank: Tensor, rank: Tensor, counts: Sequence[int], insert: bool
+) -> Tensor:
+    """Copies of all images for each number of pixels, that go or (``insert``) come by rank."""
+    copies = [torch.where((rank < n)[:, None] != insert, blank, images) for n in counts]
+    return torch.cat(copies)
 
 
 def random_maps(
