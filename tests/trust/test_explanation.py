@@ -71,6 +71,30 @@ def test_a_linear_answer_is_mapped_by_its_weights() -> None:
     np.testing.assert_allclose(gradients[0], 2 * weights.numpy(), rtol=1e-4)
 
 
+@pytest.mark.parametrize("windows", [None, Windows((5, 3), (4, 2))])
+def test_occlusion_is_that_of_captum(windows: Windows | None) -> None:
+    from captum.attr import Occlusion
+
+    task = marked_task()
+    images, _ = marked_images(LABELS[:3], seed=76)
+    known = answers_of(task, images)
+    used = windows or Windows.of((32, 32))
+
+    def odds(covered: Tensor, classes: Tensor) -> Tensor:
+        return log_odds(raw_answers(task, covered), classes)
+
+    with torch.no_grad():
+        wanted = Occlusion(odds).attribute(
+            images,
+            sliding_window_shapes=(images.shape[1], *used.size),
+            strides=(images.shape[1], *used.stride),
+            baselines=neutral_images(task, images[:1]),
+            additional_forward_args=(known,),
+        )
+    found = occlusion_maps(task, images, windows=windows, batch=7)
+    np.testing.assert_allclose(found, wanted[:, 0].numpy(), rtol=1e-3, atol=1e-4)
+
+
 def test_the_mass_of_a_map_lies_in_the_marker_that_decides() -> None:
     task = marked_task()
     images, where = marked_images(LABELS, seed=77)
@@ -177,6 +201,8 @@ def test_what_cannot_be_mapped() -> None:
     two = replace(support, labels=LABELS[:4].expand(2, 4))
     with pytest.raises(UnsupportedTaskError, match="one at a time"):
         occlusion_maps(replace(task, support=two), images)
+    with pytest.raises(SettingsError, match="or leave gaps"):
+        occlusion_maps(task, images, windows=Windows((4, 4), (5, 4)))
     with pytest.raises(SettingsError, match="at least one"):
         deletion_and_insertion(task, images, random_maps(2, (16, 16), seed=0), steps=0)
     with pytest.raises(DataError, match="or have gaps"):

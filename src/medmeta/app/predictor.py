@@ -20,6 +20,7 @@ from medmeta.data.standardise import Levels
 from medmeta.episode import Inputs, any_tensor, joined_inputs, map_inputs
 from medmeta.episodes.loader import inputs_of, normalised
 from medmeta.errors import SettingsError
+from medmeta.evaluation.cores import side_by_side
 from medmeta.evaluation.encoded import batch_size, encodes_apart
 from medmeta.evaluation.metrics import softmax
 from medmeta.learner import AdaptedTask, HeadedLearner
@@ -169,7 +170,10 @@ class SavedPredictor:
         if together and parts:  # one answer for all, whether or not they are embedded in parts
             whole = reduce(joined_inputs, (self.embed(*part) for part in parts))
             return self.answer(pixels, whole, beside)
-        answers = [self.answer(part, self.embed(part, known), known) for part, known in parts]
+        if self.task.head_predictor is None:
+            return joined(Predictions, [self.answer(p, self.embed(p, k), k) for p, k in parts])
+        embedded = side_by_side(lambda part: self.embed(*part), parts)
+        answers = [self.answer(p, e, k) for (p, k), e in zip(parts, embedded, strict=True)]
         return joined(Predictions, answers)
 
     def embed(self, pixels: NDArray[np.uint8], beside: Beside = NOTHING) -> Inputs:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 PINNED: dict[str, str] = {
-    "medmeta-base": "245260bbcf2094694b4356281f6d4e924bd181be44f4a6e1044b708ee2c24784",
+    "medmeta-base": "4e2914758c4c419a1466023a7071aa1328977c5cee5d00e98e32b67fd6e9562d",
 }
 """Name of the folder and SHA-256 of its ``card.json``."""
 

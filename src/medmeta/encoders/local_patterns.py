@@ -1,16 +1,18 @@
 """Hand-made: local binary patterns, how often each little pattern of dark and bright occurs.
 
 Written out for batches rather than taken from scikit-image, to whose patterns these are equal: that
-goes image by image, which takes twice as long, and brings SciPy's linear algebra into every start.
+goes image by image, and brings SciPy's linear algebra into every start.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -25,9 +27,9 @@ from medmeta.encoders._interface import EncoderSpec, Norm
 from medmeta.episode import InputSpec
 from medmeta.settings import Settings
 
-TOGETHER = 64  # images
-MOST_CHANGES = 2  # from dark to bright along the circle's points: of a uniform pattern
 LEVELS = 255  # patterns are of whole grey levels, so that flat parts of 8-bit images are flat
+TOGETHER = 8  # pictures, so that what is being worked on stays in a core's cache
+Greys = NDArray[np.float64]
 Radius = Annotated[int, Field(ge=1, le=64)]
 
 
@@ -50,62 +52,83 @@ class LocalPatterns(HandMadeEncoder):
     def __init__(self, options: LocalPatternsOptions, input_spec: InputSpec, norm: Norm) -> None:
         super().__init__("local_patterns", input_spec)
         self.circles = [(radius, 8 + 4 * place) for place, radius in enumerate(options.radii)]
-        self.middle = middle_disc(input_spec.size).flatten()
+        self.middle = middle_disc(input_spec.size).numpy()
         patterns = sum(count + 2 for _, count in self.circles)
         self.embedding_size = 2 * patterns * n_brightness(input_spec.channels)
 
     def features(self, shares: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, embedding_size)``."""
-        greys = (brightness(shares) * LEVELS).round().double().cpu()
-        parts = [self._of(some.flatten(0, 1)) for some in torch.split(greys, TOGETHER)]
-        return torch.cat(parts).reshape(len(shares), -1).to(shares)
+        greys = (brightness(shares) * LEVELS).round().cpu().numpy()
+        pictures = greys.reshape(-1, *greys.shape[2:]).astype(np.uint8).astype(np.float64)
+        found = [
+            self._of(pictures[first : first + TOGETHER])
+            for first in range(0, len(pictures), TOGETHER)
+        ]
+        return torch.from_numpy(np.concatenate(found).reshape(len(shares), -1)).to(shares)
 
-    def _of(self, greys: Tensor) -> Tensor:
-        """Histograms of images ``(N, H, W)``, all circles' one after the other."""
-        found = []
+    def _of(self, greys: Greys) -> Greys:
+        """Pictures ``(n, H, W)`` to ``(n, size)``."""
+        parts = []
         for radius, count in self.circles:
-            codes = uniform_patterns(greys, radius=radius, count=count).flatten(1)
-            for part in (codes[:, self.middle], codes[:, ~self.middle]):
-                counts = part.new_zeros(len(part), count + 2)
-                counts.scatter_add_(1, part, torch.ones_like(part))
-                found.append((counts.double() / part.shape[1]).sqrt())
-        joined = torch.cat(found, dim=1) / math.sqrt(len(found))
-        return to_length_one(joined, joined.shape[1])
+            codes = uniform_patterns(greys, count, radius)
+            for mask in (self.middle, ~self.middle):
+                own = [np.bincount(one[mask], minlength=count + 2) for one in codes]
+                parts.append(np.sqrt(np.stack(own) / mask.sum()))
+        joined = np.concatenate(parts, axis=1) / np.sqrt(len(parts))
+        return to_length_one(torch.from_numpy(joined), joined.shape[1]).numpy()
 
 
-def uniform_patterns(greys: Tensor, *, radius: int, count: int) -> Tensor:
-    """How many of ``count`` neighbours on a circle are as bright as each pixel, or brighter.
+def uniform_patterns(greys: Greys, count: int, radius: int) -> NDArray[np.uint8]:
+    """The pattern about each pixel of pictures ``(n, H, W)``: how many neighbours are as bright.
 
-    ``(N, H, W)`` of doubles to whole numbers 0 to ``count``; ``count + 1`` where these do not lie
-    side by side. A circle's points are between pixels, bilinearly; outside the image it is dark.
+    ``count`` neighbours on a circle, between pixels by bilinear interpolation; beyond the edge all
+    is 0. A pattern with more than two changes from one neighbour to the next is ``count + 1``. Bit
+    by bit what scikit-image's ``local_binary_pattern`` gives by ``uniform``, of many pictures at
+    once and in a fourth of the time.
 
-    >>> uniform_patterns(torch.ones(1, 1, 1).double(), radius=1, count=8)
-    tensor([[[0]]])
+    >>> uniform_patterns(np.ones((1, 3, 3)), 4, 1)[0].tolist()
+    [[2, 3, 2], [3, 4, 3], [2, 3, 2]]
     """
-    height, width = greys.shape[-2:]
-    margin = radius + 1
-    padded = F.pad(greys, (margin,) * 4)
-    rows, columns = (torch.arange(side).to(greys) for side in (height, width))
-    signs = []
-    for point in range(count):
-        angle = 2 * math.pi * point / count
-        down, right = round(-radius * math.sin(angle), 5), round(radius * math.cos(angle), 5)
-        # Rounding differs from pixel to pixel, and decides where a flat part is all one grey.
-        below, beside = (down + rows) % 1, (right + columns) % 1
-        across = _between(padded, right, beside, margin, width, 2)
-        signs.append(_between(across, down, below[:, None], margin, height, 1) >= greys)
-    bright = torch.stack(signs)
-    changes = (bright[1:] != bright[:-1]).sum(0)
-    return torch.where(changes <= MOST_CHANGES, bright.sum(0), count + 1)
+    total = np.zeros(greys.shape, dtype=np.uint8)
+    changes = np.zeros(greys.shape, dtype=np.uint8)
+    before: NDArray[np.bool_] | None = None
+    for bright in _neighbours(greys, count, radius):
+        total += bright
+        if before is not None:
+            changes += bright != before
+        before = bright
+    return np.where(changes <= 2, total, np.uint8(count + 1))
 
 
-def _between(images: Tensor, at: float, share: Tensor, margin: int, n: int, axis: int) -> Tensor:
-    """``n`` lines of padded images, moved by ``at`` along an axis."""
-    low, high = math.floor(at), math.ceil(at)
-    near = images.narrow(axis, margin + low, n)
+def _neighbours(greys: Greys, count: int, radius: int) -> Iterator[NDArray[np.bool_]]:
+    """Of each neighbour on the circle in turn, where it is at least as bright as the pixel."""
+    padded = np.pad(greys, ((0, 0), (radius, radius), (radius, radius)))
+    turns = 2 * np.pi * np.arange(count, dtype=np.float64) / count
+    moved: dict[float, Greys] = {}  # to the right; two neighbours each, one above and one below
+    for down, right in zip(-radius * np.sin(turns), radius * np.cos(turns), strict=True):
+        along = float(np.round(right, 5))
+        if along not in moved:
+            moved[along] = _between(padded, greys.shape[2], along, radius, axis=2)
+        across = moved[along]
+        yield _between(across, greys.shape[1], float(np.round(down, 5)), radius, axis=1) >= greys
+
+
+def _between(padded: Greys, size: int, shift: float, radius: int, *, axis: int) -> Greys:
+    """Values at ``size`` places moved by ``shift`` along an axis that is ``radius`` longer."""
+
+    def moved(by: int) -> Greys:
+        whole = [slice(None)] * padded.ndim
+        whole[axis] = slice(radius + by, radius + by + size)
+        return padded[tuple(whole)]
+
+    low, high = math.floor(shift), math.ceil(shift)
     if low == high:
-        return near
-    return (1 - share) * near + share * images.narrow(axis, margin + high, n)
+        return moved(low)
+    places = np.arange(size) + shift
+    share = (places - np.floor(places)).reshape([-1 if a == axis else 1 for a in range(3)])
+    found: Greys = (1 - share) * moved(low)
+    found += share * moved(high)
+    return found
 
 
 SPEC = EncoderSpec(

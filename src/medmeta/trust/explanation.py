@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,12 @@ from medmeta.errors import DataError, MissingExtraError, SettingsError, Unsuppor
 from medmeta.evaluation.cores import side_by_side
 from medmeta.learner import AdaptedTask, name_of
 
-BATCH = 64
+BATCH = 32
 STEPS = 32
 WINDOWS_ACROSS = 4  # a window is a fourth of the image's side, and is moved by 3/4 of its own
+
+
+Place = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,19 @@ class Windows:
         stride = tuple(max(1, 3 * side // 4) for side in size)
         return cls(size, stride)
 
+    def places(self, space: tuple[int, ...]) -> list[Place]:
+        """Where they lie: from the first corner until nothing is left, the last ones cut off.
+
+        >>> [place[0] for place in Windows((4,), (3,)).places((8,))]
+        [slice(0, 4, None), slice(3, 7, None), slice(6, 8, None)]
+        """
+        axes = [
+            [slice(first, min(first + size, side)) for first in range(0, most, stride)]
+            for size, stride, side in zip(self.size, self.stride, space, strict=True)
+            for most in [max(1, side - size + stride)]
+        ]
+        return list(product(*axes))
+
 
 def occlusion_maps(
     task: AdaptedTask,
@@ -58,33 +76,47 @@ def occlusion_maps(
     units of its log-odds (of the value, where there is one). Windows are covered by the support's
     mean colour (Zeiler and Fergus 2014); a pixel's figure is the mean over the windows it is in.
     An image without a valid answer has a map of NaN. Raises ``UnsupportedTaskError`` for inputs
-    that are no single image, ``MissingExtraError`` without captum.
+    that are no single image.
     """
-    space, attributions = tuple(images.shape[2:]), _captum()
+    space = tuple(images.shape[2:])
     windows = windows or Windows.of(space)
     _check(task, images, windows, batch)
-    cover, channels = neutral_images(task, images[:1]), (images.shape[1],)
+    cover, places = neutral_images(task, images[:1]), windows.places(space)
     known = answers_of(task, images, batch=batch) if classes is None else classes
     size = max(1, batch // 8)
+    each = max(1, batch // size)
+    asked = [None, *places]  # the whole image first
+    groups = [asked[first : first + each] for first in range(0, len(asked), each)]
+    maps = []
+    for first in range(0, len(images), size):
+        part, own = images[first : first + size], known[first : first + size]
+        pieces = [partial(_covered, part, group, cover) for group in groups]
+        told = torch.cat(list(answers_in_pieces(task, pieces)))
+        odds = log_odds(told, own.repeat(len(asked))).reshape(-1, len(part))
+        maps.append(_spread(odds.float().cpu().numpy(), places, space))
+    return _joined(maps, images)
 
-    def mapped(first: int) -> NDArray[np.float32]:
-        part = images[first : first + size]
-        with torch.no_grad():
-            found = attributions.Occlusion(_score_of(task)).attribute(
-                part,
-                sliding_window_shapes=channels + windows.size,
-                strides=channels + windows.stride,
-                baselines=cover,
-                additional_forward_args=(known[first : first + len(part)],),
-                perturbations_per_eval=max(1, batch // len(part)),
-            )
-        return np.asarray(found[:, 0].float().cpu())  # all channels are covered together
 
-    firsts = range(0, len(images), size)
-    # An inner loop swaps its module's weights in place, which two threads must not do at once.
-    apart = task.head_predictor is not None
-    parts = side_by_side(mapped, firsts, device=images.device) if apart else map(mapped, firsts)
-    return _joined(list(parts), images)
+def _covered(images: Tensor, places: Sequence[Place | None], cover: Tensor) -> Tensor:
+    """Copies of images ``(q, C, *space)`` with one place covered, all of a place together."""
+    copies = images[None].repeat(len(places), *[1] * images.ndim)
+    for place, copy in zip(places, copies, strict=True):
+        if place is not None:
+            inside = (slice(None), slice(None), *place)
+            copy[inside] = cover[inside]
+    return copies.flatten(0, 1)
+
+
+def _spread(
+    odds: NDArray[np.float32], places: Sequence[Place], space: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Maps ``(q, *space)`` by log-odds ``(1 + places, q)``, the first of the whole images."""
+    total = np.zeros((odds.shape[1], *space), dtype=np.float32)
+    times = np.zeros(space, dtype=np.float32)
+    for place, covered in zip(places, odds[1:], strict=True):
+        total[(slice(None), *place)] += (odds[0] - covered).reshape(-1, *[1] * len(space))
+        times[place] += 1
+    return np.asarray(total / times, dtype=np.float32)
 
 
 def gradient_maps(
@@ -134,6 +166,21 @@ def raw_answers(task: AdaptedTask, images: Tensor, *, batch: int = BATCH) -> Ten
     size = 1 if task.learner.traits.transductive else batch
     parts = [images[first : first + size] for first in range(0, len(images), size)]
     return torch.cat([task.predictor(part[None])[0] for part in parts])
+
+
+def answers_in_pieces(
+    task: AdaptedTask, pieces: Iterable[Callable[[], Tensor]]
+) -> Iterator[Tensor]:
+    """The same of the images ``(q, C, *space)`` that each piece makes, cores side by side."""
+    device = any_tensor(task.support.inputs).device
+
+    def asked(piece: Callable[[], Tensor]) -> Tensor:
+        with torch.no_grad():
+            return raw_answers(task, piece())
+
+    # An inner loop swaps its module's weights in place, which two threads must not do at once.
+    apart = task.head_predictor is not None
+    return side_by_side(asked, pieces, device=device) if apart else map(asked, pieces)
 
 
 def answers_of(task: AdaptedTask, images: Tensor, *, batch: int = BATCH) -> Tensor:
@@ -190,8 +237,12 @@ def _check(task: AdaptedTask, images: Tensor, windows: Windows, batch: int) -> N
         raise DataError(
             f"images to explain have shape {tuple(images.shape)}; (Q, *{shape}) fits the support."
         )
-    if len(windows.size) != len(shape) - 1 or batch < 1:
-        raise SettingsError(f"windows of {windows.size} do not fit images of {shape[1:]}.")
+    fits = len(windows.size) == len(shape) - 1 and batch >= 1
+    if not fits or any(s > w for s, w in zip(windows.stride, windows.size, strict=True)):
+        raise SettingsError(
+            f"windows of {windows.size}, moved by {windows.stride}, do not fit images of "
+            f"{shape[1:]}, or leave gaps."
+        )
 
 
 def _check_gradient(
@@ -217,7 +268,7 @@ def _joined(maps: list[NDArray[np.float32]], images: Tensor) -> NDArray[np.float
 
 
 def _captum() -> Any:
-    """The attributions of captum; it comes with an extra, and is imported here alone."""
+    """Captum's integrated gradients; they come with an extra, and are imported here alone."""
     try:
         import captum.attr
     except ImportError:

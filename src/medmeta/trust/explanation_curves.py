@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,9 +17,9 @@ from medmeta.learner import AdaptedTask
 from medmeta.trust.explanation import (
     BATCH,
     Windows,
+    answers_in_pieces,
     answers_of,
     neutral_images,
-    raw_answers,
 )
 
 STEPS = 16
@@ -74,16 +76,34 @@ def deletion_and_insertion(
     order = np.argsort(-maps.reshape(len(maps), -1), axis=1, kind="stable")
     rank = torch.from_numpy(np.argsort(order, axis=1)).reshape(maps.shape).to(images.device)
     blank = neutral_images(task, images)
-    whole = _probability(task, images, classes, batch)
-    empty = _probability(task, blank[:1], classes, batch)
-    deletion, insertion = [whole], [empty]
-    for part in share[1:-1]:
-        named = (rank < round(part * n_pixels))[:, None]
-        deletion.append(_probability(task, torch.where(named, blank, images), classes, batch))
-        insertion.append(_probability(task, torch.where(named, images, blank), classes, batch))
-    deletion.append(empty)
-    insertion.append(whole)
-    return Curves(share, np.stack(deletion, 1), np.stack(insertion, 1))
+    each = max(1, batch // max(1, len(images)))
+    inner = share[1:-1].tolist()
+    groups = [inner[first : first + each] for first in range(0, len(inner), each)]
+    pieces = [lambda: torch.cat([images, blank[:1]])]
+    pieces += [
+        partial(_spoiled, images, blank, rank, [round(part * n_pixels) for part in group], insert)
+        for insert in (False, True)
+        for group in groups
+    ]
+    first, *told = answers_in_pieces(task, pieces)
+    whole = _probability(first[: len(images)], classes)
+    empty = _probability(first[len(images) :].expand(len(images), -1), classes)
+    every = torch.cat([first[:0], *told]).reshape(2 * len(inner), len(images), first.shape[1])
+    steps_told = [_probability(raw, classes) for raw in every]
+    deleted, inserted = steps_told[: len(inner)], steps_told[len(inner) :]
+    return Curves(
+        share,
+        np.stack([whole, *deleted, empty], axis=1),
+        np.stack([empty, *inserted, whole], axis=1),
+    )
+
+
+def _spoiled(
+    images: Tensor, blank: Tensor, rank: Tensor, counts: Sequence[int], insert: bool
+) -> Tensor:
+    """Copies of all images for each number of pixels, that go or (``insert``) come by rank."""
+    copies = [torch.where((rank < n)[:, None] != insert, blank, images) for n in counts]
+    return torch.cat(copies)
 
 
 def random_maps(
@@ -117,13 +137,9 @@ def mass_within(maps: NDArray[np.float32], marked: NDArray[np.bool_]) -> NDArray
     return np.asarray(np.divide(inside, whole, out=np.zeros_like(whole), where=whole > 0))
 
 
-def _probability(
-    task: AdaptedTask, images: Tensor, classes: Tensor, batch: int
-) -> NDArray[np.float64]:
-    """Of each image's class ``(Q,)``; one image stands for all that are alike."""
-    with torch.no_grad():
-        raw = raw_answers(task, images, batch=batch).double()
+def _probability(raw: Tensor, classes: Tensor) -> NDArray[np.float64]:
+    """Of each image's class ``(Q,)``, by logits or values ``(Q, K)``."""
+    raw = raw.double()
     if raw.shape[1] > 1:
         raw = raw.softmax(1)
-    raw = raw.expand(len(classes), -1)
     return np.asarray(raw.gather(1, classes[:, None])[:, 0].cpu().numpy())

@@ -93,13 +93,15 @@ def asked_tasks(
                 yield AskedTask(draw, task, logits[i], draw.query_labels)
 
 
-def source_sampler(source: Source, *, shot: int, way: int, tasks: int, seed: int) -> TaskSampler:
+def source_sampler(
+    source: Source, *, shot: int, way: int, tasks: int, seed: int, n_query: int = N_QUERY
+) -> TaskSampler:
     """Tasks of one source for lessons; raises ``SamplingError`` where it cannot give them."""
     protocol = Protocol(
         sources=(source.name,),
         n_way=(way, way),
         n_shot=(shot, shot),
-        n_query=N_QUERY,
+        n_query=n_query,
         episodes=tasks,
         tasks_per_batch=1,
         drop_small_classes=True,
@@ -140,6 +142,7 @@ def lessons(
     most_way: int = 5,
     tasks: int,
     seed: int = 0,
+    n_query: int = N_QUERY,
     dear: bool = False,
 ) -> list[Lesson]:
     """What tasks of one source teach, of as many classes as it can give; none where it cannot.
@@ -147,7 +150,9 @@ def lessons(
     ``dear``: also by a head that takes each fold by itself.
     """
     learner = encoded.learner
-    sampler = widest_sampler(encoded.source, shot=shot, most_way=most_way, tasks=tasks, seed=seed)
+    sampler = widest_sampler(
+        encoded.source, shot=shot, most_way=most_way, tasks=tasks, seed=seed, n_query=n_query
+    )
     if sampler is None or not (dear or learner.head.traits.differentiable):
         return []
     asked = asked_tasks(learner, sampler, encoded, together=1 if dear else TOGETHER)
@@ -155,13 +160,21 @@ def lessons(
 
 
 def widest_sampler(
-    source: Source, *, shot: int, most_way: int | None = None, tasks: int, seed: int
+    source: Source,
+    *,
+    shot: int,
+    most_way: int | None = None,
+    tasks: int,
+    seed: int,
+    n_query: int = N_QUERY,
 ) -> TaskSampler | None:
     """Tasks of as many classes as the source can give, or ``most_way``; None for less than two."""
     classes = len(source.index.class_names)
     for way in range(classes if most_way is None else min(most_way, classes), 1, -1):
         try:
-            return source_sampler(source, shot=shot, way=way, tasks=tasks, seed=seed)
+            return source_sampler(
+                source, shot=shot, way=way, tasks=tasks, seed=seed, n_query=n_query
+            )
         except SamplingError:
             continue
     return None
@@ -186,18 +199,21 @@ def lesson(asked: AskedTask, source: Source) -> Lesson:
     )
 
 
-def prior_from(lessons: Sequence[Lesson]) -> TrustPrior:
+def prior_from(
+    lessons: Sequence[Lesson], *, exponents: Sequence[float] | None = None
+) -> TrustPrior:
     """Source by source, so that one with many tasks does not decide alone.
 
     Of temperatures the median counts, but not less than 1: an encoder is no surer of classes that
     it did not learn from. The exponent is that by which held-out errors become the true ones in
     the mean; the precision is one over the mean square of what is left, in units of a share's own
-    standard error (what comes from the finite query taken off).
+    standard error (what comes from the finite query taken off). ``exponents``: those of sources,
+    where they were measured in another way.
     """
     ordered = sorted(lessons, key=lambda one: one.source)
     by_source = [list(g) for _, g in groupby(ordered, key=lambda one: one.source)]
-    exponents = [_exponent(part) for part in by_source]
-    known = [e for e in exponents if e is not None]
+    found = [_exponent(part) for part in by_source] if exponents is None else exponents
+    known = [e for e in found if e is not None]
     exponent = float(np.clip(np.mean(known), 0.0, 1.0)) if known else 0.0
     spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.2
     squares = []

@@ -41,22 +41,21 @@ def test_it_carries_what_trust_found_out(page: str) -> None:
         assert f'<section id="{section}">' in page
 
 
-def test_it_has_maps_where_captum_is(page: str) -> None:
-    pytest.importorskip("captum", reason="the extra explain")
+def test_it_has_maps(page: str) -> None:
     assert '<section id="explanation">' in page
     assert page.count('<div class="pair">') == 2
 
 
-def test_without_captum_it_says_so(
+def test_maps_need_no_extra_and_no_slow_library(
     predictor: Path, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "captum.attr", None)
-    monkeypatch.setitem(sys.modules, "captum", None)
+    for name in ("captum", "captum.attr", "scipy.stats", "sklearn.decomposition"):
+        monkeypatch.setitem(sys.modules, name, None)
     words = ("report", predictor, "--query", workplace / "asked", "--out", tmp_path / "r.html")
     assert medmeta(*words).code == 0
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "the library captum is not installed" in text
-    assert '<section id="explanation">' not in text
+    assert '<section id="explanation">' in text
+    assert '<section id="map">' in text
 
 
 def test_the_same_in_chinese_with_a_model_card(
@@ -76,7 +75,6 @@ def test_the_same_in_chinese_with_a_model_card(
 
 
 def test_a_report_on_labelled_images_alone(predictor: Path, tmp_path: Path) -> None:
-    pytest.importorskip("captum", reason="the extra explain")
     words = ("report", predictor, "--explain", "4", "--out", tmp_path / "r.html")
     assert medmeta(*words).code == 0
     text = (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from medmeta.app.report.figures import embedding_map, learning_curve, nice_ticks
 from medmeta.app.report.words import Words
@@ -24,6 +25,8 @@ def test_map_is_the_principal_plane_on_one_scale() -> None:
     shares = s**2 / (s**2).sum()
     assert drawn.explained == pytest.approx(tuple(shares[:2]), rel=1e-4)
     places = np.array([(p.x, p.y) for p in drawn.support + drawn.query])
+    first = PCA(2, svd_solver="full").fit_transform(every)[:, 0]
+    assert np.corrcoef(places[:, 0], first)[0, 1] == pytest.approx(1, abs=1e-4)  # and its sign
     apart = np.linalg.norm(places[:, None] - places, axis=-1)
     plane = u[:, :2] * s[:2]
     expected = np.linalg.norm(plane[:, None] - plane, axis=-1)

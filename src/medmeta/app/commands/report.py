@@ -40,7 +40,7 @@ def report(
     group: Group = None,
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
     lang: Annotated[str, typer.Option(help="Language of the page: en, zh (简体中文).")] = "en",
-    explain: Annotated[int, typer.Option(help="How many answers are explained by maps.")] = 8,
+    explain: Annotated[int, typer.Option(help="How many answers are explained by maps.")] = 6,
     model_card: Annotated[
         Path | None, typer.Option(help="JSON file: the same as a model card for programs.")
     ] = None,
@@ -50,7 +50,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML page about a run, a predictor and its answers, or a table.
 
-    Maps of where answers come from need the extra 'explain'; --explain 0 leaves them out.
+    --explain 0 leaves out the maps of where answers come from.
 
     Example: medmeta report my_predictor --query new_images --run run --out report.html
     """

@@ -29,7 +29,7 @@ from medmeta.app.report.sentences import (
 from medmeta.app.report.words import Words
 from medmeta.app.workbench import SavedPredictor
 from medmeta.data.preprocess import as_pictures
-from medmeta.errors import MissingExtraError, UnsupportedTaskError
+from medmeta.errors import UnsupportedTaskError
 from medmeta.training.metrics_log import read_metrics
 from medmeta.trust.novelty import ALL_REASONS
 
@@ -55,10 +55,7 @@ def predictor_report(
     evaluations: Sequence[Mapping[str, Any]] | None = None,
     shifts: Sequence[Mapping[str, Any]] = (),
 ) -> ReportContent:
-    """The content of a report on a predictor, and on its answers where images were asked.
-
-    Maps need the extra ``explain``; without it the report says that it has none.
-    """
+    """The content of a report on a predictor, and on its answers where images were asked."""
     card, words = predictor.card, Words(asking.language)
     support = SupportContent(
         as_pictures(predictor.pixels),
@@ -129,8 +126,6 @@ def _explanation(
         pixels, labels = query.pixels, query.labels
         found = explain_answers(predictor, pixels, query.probabilities, labels, count=count)
         return found, ""
-    except MissingExtraError:
-        return None, words.plain("note.no_maps")
     except UnsupportedTaskError as error:
         return None, words.plain("note.no_map", why=str(error))
 

@@ -146,15 +146,23 @@ def _query_images(content: ReportContent, rows: NDArray[Any], words: Words) -> l
 def _principal_plane(
     embeddings: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], tuple[float, float]] | None:
-    from sklearn.decomposition import PCA  # takes a second to import: only when a map is drawn
+    """Places ``(n, 2)`` and each axis's share of the variance, as of a full decomposition.
 
+    By eigenvectors of the smaller of both products, without the second and more that scikit-learn
+    takes to import. The largest weight of a component is above zero.
+    """
     if len(embeddings) < 3 or not np.ptp(embeddings, axis=0).any():
         return None
-    n_components = min(2, embeddings.shape[1])
-    pca = PCA(n_components, random_state=0)  # exact where small, else by seeded chance
-    places = pca.fit_transform(embeddings)
-    shares = [*pca.explained_variance_ratio_.tolist(), 0.0]
-    return np.pad(places, ((0, 0), (0, 2 - n_components))), (shares[0], shares[1])
+    centred = embeddings - embeddings.mean(0)
+    wide = centred.shape[1] > len(centred)
+    values, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
+    values = np.maximum(values[::-1][:2], 0)
+    vectors = vectors[:, ::-1][:, :2]
+    places = vectors * np.sqrt(values) if wide else centred @ vectors
+    weights = centred.T @ places
+    signs = np.sign(weights[np.abs(weights).argmax(0), range(len(values))])
+    shares = [*(values / np.square(centred).sum()).tolist(), 0.0]
+    return np.pad(places * signs, ((0, 0), (0, 2 - len(values)))), (shares[0], shares[1])
 
 
 def _to_page(plane: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
