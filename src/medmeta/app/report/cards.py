@@ -53,7 +53,7 @@ class Thumbnails:
             image = Image.fromarray(np.ascontiguousarray(shown))
             image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
             file = io.BytesIO()
-            image.save(file, "PNG")
+            image.save(file, "PNG", compress_level=4)  # as small as 6 here, in half the time
             uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
             self._by_hash[digest] = Picture(f"i{len(self._by_hash)}", *image.size, uri)
         return self._by_hash[digest].key
