@@ -62,7 +62,7 @@ class Method:
 
 METHODS = (
     Method("joint U-Nets", "joint_unet", "joint_unet", True, tasks=4),
-    Method("conditioned U-Net", "conditioned_unet", "conditioned_unet", True),
+    Method("conditioned U-Net", "conditioned_unet", "conditioned_unet", True, tasks=100),
     Method(
         "U-Net, last layer solved", "ridge_unet", "ridge_unet", True,
         options={**FOLDED, "test_steps": 0},
@@ -194,7 +194,8 @@ def main() -> None:
             protocol = protocol_for(tests[structure], shot)
             if protocol is None:
                 continue
-            protocol = protocol.model_copy(update={"episodes": method.tasks})
+            episodes = min(method.tasks, TASKS) if of_curve else method.tasks
+            protocol = protocol.model_copy(update={"episodes": episodes})
             found = measured(learner, tests[structure], protocol)
             row = {"learner": method.name, "meta_learned": method.meta_learned,
                    "structure": structure, "shot": shot, **found, "size": SIZE}  # fmt: skip

@@ -22,13 +22,13 @@ PENALTIES = (1e-4, 1e2)
 
 
 def further_candidates(
-    search: Search, support: LabelledSet, *, until: float
+    search: Search, support: LabelledSet, *, until: float, most: int = MOST_TRIALS
 ) -> tuple[tuple[Candidate, ...], int]:
     """The best of other candidates by images held out, and how many were tried.
 
     Trials are drawn by a tree-structured estimator (Bergstra et al. 2011) seeded by the task, from
-    the same parts, preparations and heads with any penalty. None where no image can be held out.
-    Raises ``MissingExtraError``.
+    the same parts, preparations and heads with any penalty, ``most`` of them at most. None where no
+    image can be held out. Raises ``MissingExtraError``.
     """
     optuna = _optuna()
     part = next(pieces(support, search))
@@ -39,7 +39,7 @@ def further_candidates(
     subsets = list(dict.fromkeys(TOGETHER.join(c.parts) for c in search.candidates))
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=_seed(support)))
     losses: dict[Candidate, float] = {}
-    while time.perf_counter() < until and len(losses) < MOST_TRIALS:
+    while time.perf_counter() < until and len(losses) < most:
         trial = study.ask()
         candidate = _drawn(trial, subsets, search)
         if candidate not in losses:
