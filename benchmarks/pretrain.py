@@ -99,9 +99,16 @@ class Pretraining:
     """One run in a folder."""
 
     def __init__(
-        self, out: Path, data: Path, *, steps: int, seed: int, anatomy_images: int = 120
+        self,
+        out: Path,
+        data: Path,
+        *,
+        steps: int,
+        seed: int,
+        anatomy_images: int = 120,
+        strength: float = 1.0,
     ) -> None:
-        self.out, self.steps, self.seed = out, steps, seed
+        self.out, self.steps, self.seed, self.strength = out, steps, seed, strength
         out.mkdir(parents=True, exist_ok=True)
         banks: list[Bank | DrawnBank] = [programs_bank(FAMILIES, seed=seed)]
         self.anatomy = anatomy(anatomy_images, seed=seed)
@@ -167,7 +174,8 @@ class Pretraining:
         asked = [(bank, n) for bank, n in asked if n]
         drawn = [bank.batch(n, chance) for bank, n in asked]
         turn = torch.cat([torch.full((n,), bank.turn) for bank, n in asked])
-        pictures = changed(torch.cat([pixels for pixels, _ in drawn]), turn, chance)
+        whole = torch.cat([pixels for pixels, _ in drawn])
+        pictures = changed(whole, turn, chance, strength=self.strength)
         pictures = as_network_takes(pictures).contiguous(memory_format=torch.channels_last)
         labels = {bank.name: found for (bank, _), (_, found) in zip(asked, drawn, strict=True)}
         return pictures, labels
@@ -258,9 +266,13 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=250, help="steps between development tasks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    text = "how much of the changes of levels and colours, 0 to 1"
+    parser.add_argument("--strength", type=float, default=1.0, help=text)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    run = Pretraining(asked.out, asked.data, steps=asked.steps, seed=asked.seed)
+    run = Pretraining(
+        asked.out, asked.data, steps=asked.steps, seed=asked.seed, strength=asked.strength
+    )
     run.run(every=asked.every)
 
 

@@ -20,14 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import pretrain_views
 from medmeta.encoders import AbstractEncoder
 from medmeta.storage import write_json
 from page_tables import kept_rows
 from pretrain import FIRST, RATE, Heads, Pretraining, Shares, _encoder, _groups
 from pretrain_banks import Bank, DrawnBank
 from pretrain_development import Development
-from pretrain_views import as_network_takes
+from pretrain_views import as_network_takes, changed
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "pretrain_ablation.json"
@@ -37,7 +36,7 @@ SHARPNESS = 16.0  # of the prototypical episodes' logits: of vectors of length 1
 
 @dataclass(frozen=True)
 class Variant:
-    """One recipe: how many pictures of what, whether levels and colours change, and the loss.
+    """One recipe: how many pictures of what, how much levels and colours change, and the loss.
 
     ``episodes``: two pictures of a class are told from those of other classes, in place of all
     classes at once. ``views``: two views of one picture from those of others, without any label.
@@ -45,7 +44,7 @@ class Variant:
 
     name: str
     shares: Shares = FIRST
-    intensity: bool = True
+    strength: float = 1.0
     episodes: bool = False
     views: bool = False
 
@@ -58,9 +57,10 @@ class Variant:
 VARIANTS = (
     Variant("recipe"),
     Variant("without programs", Shares(0, 72, 24, 0)),
-    Variant("places alone change, not levels and colours", intensity=False),
+    Variant("places alone change, not levels and colours", strength=0.0),
     Variant("prototypical episodes instead of class unions", episodes=True),
     Variant("self-supervision: two views of one picture, no labels", views=True),
+    Variant("a third of the changes of levels and colours", strength=0.3),
 )
 
 
@@ -101,8 +101,7 @@ class Short(Pretraining):
         drawn = [self._of(bank, n, chance) for bank, n in asked]
         turn = torch.cat([torch.full((n,), bank.turn) for bank, n in asked])
         given = torch.cat([pixels for pixels, _ in drawn])
-        change = pretrain_views.changed if self.variant.intensity else pretrain_views._moved
-        pictures = as_network_takes(change(given, turn, chance))
+        pictures = as_network_takes(changed(given, turn, chance, strength=self.variant.strength))
         labels = {bank.name: found for (bank, _), (_, found) in zip(asked, drawn, strict=True)}
         return pictures.contiguous(memory_format=torch.channels_last), labels
 

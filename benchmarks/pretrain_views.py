@@ -11,16 +11,24 @@ from torch import Tensor
 GREY = torch.tensor([0.299, 0.587, 0.114])
 
 
-def changed(pictures: Tensor, turn: Tensor, chance: torch.Generator) -> Tensor:
-    """``(n, 3, H, W)`` in 0 to 1, changed; ``turn`` ``(n,)``: largest angles, radians."""
+def changed(
+    pictures: Tensor, turn: Tensor, chance: torch.Generator, *, strength: float = 1.0
+) -> Tensor:
+    """``(n, 3, H, W)`` in 0 to 1, changed; ``turn`` ``(n,)``: largest angles, radians.
+
+    ``strength``: how much of all changes of levels and colours, and of what is put on the pictures;
+    at 0 places alone change.
+    """
     pictures = _moved(pictures, turn, chance)
-    pictures = _recoloured(pictures, chance)
-    pictures = _blurred(pictures, chance)
+    if strength == 0:
+        return pictures
+    pictures = _recoloured(pictures, chance, strength)
+    pictures = _blurred(pictures, chance, strength)
     n = len(pictures)
     noise = torch.randn(pictures.shape, generator=chance)
-    amount = 0.08 * torch.rand(n, 1, 1, 1, generator=chance) * _some(n, 0.25, chance)
+    amount = 0.08 * torch.rand(n, 1, 1, 1, generator=chance) * _some(n, 0.25 * strength, chance)
     pictures = pictures + amount * noise
-    return _covered(pictures, chance).clamp(0, 1)
+    return _covered(pictures, chance, strength).clamp(0, 1)
 
 
 def as_network_takes(pictures: Tensor) -> Tensor:
@@ -51,19 +59,19 @@ def _moved(pictures: Tensor, turn: Tensor, chance: torch.Generator) -> Tensor:
     return F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
 
 
-def _recoloured(pictures: Tensor, chance: torch.Generator) -> Tensor:
+def _recoloured(pictures: Tensor, chance: torch.Generator, strength: float) -> Tensor:
     """Contrast, brightness, gamma, hue; sometimes grey, sometimes with greys turned round."""
     n = len(pictures)
-    drawn = torch.rand(n, 4, 1, 1, 1, generator=chance) * 2 - 1
-    angle = (drawn[:, 3] * 0.4 * math.pi * _some(n, 0.35, chance)).flatten()
+    drawn = strength * (torch.rand(n, 4, 1, 1, 1, generator=chance) * 2 - 1)
+    angle = (drawn[:, 3] * 0.4 * math.pi * _some(n, 0.35 * strength, chance)).flatten()
     pictures = torch.einsum("nij,njhw->nihw", _hue(angle), pictures)
     grey = torch.einsum("c,nchw->nhw", GREY, pictures)[:, None].expand_as(pictures)
-    turned_grey = _some(n, 0.2, chance)
+    turned_grey = _some(n, 0.2 * strength, chance)
     pictures = pictures * (1 - turned_grey) + grey * turned_grey
     pictures = pictures.clamp(0, 1).clamp(min=1e-4) ** torch.exp(0.5 * drawn[:, 2])
     middle = pictures.flatten(1).mean(1)[:, None, None, None]
     pictures = middle + (pictures - middle) * torch.exp(0.4 * drawn[:, 0]) + 0.15 * drawn[:, 1]
-    inverted = _some(n, 0.08, chance)
+    inverted = _some(n, 0.08 * strength, chance)
     return (pictures * (1 - inverted) + (1 - pictures) * inverted).clamp(0, 1)
 
 
@@ -75,8 +83,8 @@ def _hue(angle: Tensor) -> Tensor:
     return cos * torch.eye(3) + (1 - cos) * mean + sin * cross
 
 
-def _blurred(pictures: Tensor, chance: torch.Generator) -> Tensor:
-    some = torch.nonzero(torch.rand(len(pictures), generator=chance) < 0.15).flatten()
+def _blurred(pictures: Tensor, chance: torch.Generator, strength: float) -> Tensor:
+    some = torch.nonzero(torch.rand(len(pictures), generator=chance) < 0.15 * strength).flatten()
     if len(some) == 0:
         return pictures
     line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
@@ -87,7 +95,7 @@ def _blurred(pictures: Tensor, chance: torch.Generator) -> Tensor:
     return pictures
 
 
-def _covered(pictures: Tensor, chance: torch.Generator) -> Tensor:
+def _covered(pictures: Tensor, chance: torch.Generator, strength: float) -> Tensor:
     """A rectangle of one level over every fifth picture."""
     n, _, height, width = pictures.shape
     y, x = torch.arange(height)[None, :, None], torch.arange(width)[None, None]
@@ -96,5 +104,5 @@ def _covered(pictures: Tensor, chance: torch.Generator) -> Tensor:
     tall = ((0.1 + 0.25 * drawn[:, 2]) * height)[:, None, None]
     wide = ((0.1 + 0.25 * drawn[:, 3]) * width)[:, None, None]
     inside = (y >= top) & (y < top + tall) & (x >= left) & (x < left + wide)
-    inside = inside[:, None].float() * _some(n, 0.2, chance)
+    inside = inside[:, None].float() * _some(n, 0.2 * strength, chance)
     return pictures * (1 - inside) + inside * drawn[:, 4, None, None, None]
