@@ -74,7 +74,6 @@ METHODS = (
     Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", shots=FEW, tasks=4),
     Method(
         "U-Net from scratch", "tuned_unet", options={**TUNED, "initial": "fresh"}, shots=FEW,
-        tasks=4,
     ),
     Method("ridge on pixels, filters", "pixel_ridge"),
     Method("forest on pixels, filters", "pixel_forest", options={"trees": 25}, shots=FEW, tasks=4),

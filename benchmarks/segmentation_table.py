@@ -11,7 +11,8 @@ from page_tables import replace_between
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- segmentation: begin -->", "<!-- segmentation: end -->"
 SHOTS = (1, 5, 10)
-CHOSEN = "joint U-Nets"
+CHOSEN = ("conditioned U-Net", "joint U-Nets")
+"""Those that were best on structures of their own, of one image and of five."""
 Rows = list[dict[str, Any]]
 
 
@@ -19,7 +20,8 @@ def write_table(rows: Rows) -> None:
     """Put the tables between their marks."""
     page = ROOT / "docs" / "results.md"
     parts = [_of_shot(rows, shot) for shot in SHOTS]
-    text = "\n".join([*parts, _verdict(rows), _curve(rows)])
+    verdicts = [_verdict(rows, name) for name in CHOSEN]
+    text = "\n".join([*parts, *verdicts, _curve(rows)])
     replace_between(page, BEGIN, END, text)
 
 
@@ -55,20 +57,22 @@ def _cell(row: dict[str, Any] | None, best: float) -> str:
     return f"{figure} [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
 
 
-def _verdict(rows: Rows) -> str:
-    """How often the learner that was chosen on other structures beats each of the others."""
-    lines = [f"How often {CHOSEN} have the higher Dice, on the tasks that both were asked:\n"]
+def _verdict(rows: Rows, chosen: str) -> str:
+    """How often a learner that was chosen on other structures beats each of the others."""
+    lines = [
+        f"On how many structures the Dice of {chosen} is higher, on tasks that both were asked:\n"
+    ]
     lines += ["| against | 1 image | 5 images | 10 images |", "|---|---|---|---|"]
     for name in in_order(rows):
-        if name == CHOSEN:
+        if name == chosen:
             continue
         cells = []
         for shot in SHOTS:
             own = {(r["learner"], r["structure"]): r for r in rows if r["shot"] == shot}
             found = [
-                _side_by_side(own[CHOSEN, structure], row)
+                _side_by_side(own[chosen, structure], row)
                 for (learner, structure), row in own.items()
-                if learner == name and (CHOSEN, structure) in own
+                if learner == name and (chosen, structure) in own
             ]
             pairs = [pair for pair in found if pair is not None]
             won = sum(ours > theirs for ours, theirs in pairs)

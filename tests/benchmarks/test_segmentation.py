@@ -21,22 +21,22 @@ def row(learner: str, by_task: list[float], **others: Any) -> dict[str, Any]:
 
 
 def test_learners_are_compared_on_the_tasks_that_both_were_asked() -> None:
-    ours = row(segmentation_table.CHOSEN, [0.5, 0.5, 0.0, 0.0])
+    ours = row(segmentation_table.CHOSEN[0], [0.5, 0.5, 0.0, 0.0])
     few = row("few", [0.4, 0.4])
     many = row("many", [0.9, 0.9, 0.2])
-    text = segmentation_table._verdict([ours, few, many])
+    text = segmentation_table._verdict([ours, few, many], ours["learner"])
     assert "| few | 1 of 1 | – | – |" in text
     assert "| many | 0 of 1 | – | – |" in text
 
 
 def test_where_it_is_not_known_on_which_tasks_nothing_is_compared() -> None:
-    ours = row(segmentation_table.CHOSEN, [0.5, 0.1])
+    ours = row(segmentation_table.CHOSEN[0], [0.5, 0.1])
     alike, more = row("alike", [0.2, 0.6]), row("more", [0.2, 0.6, 0.1])
     for one in (alike, more):
         del one["by_task"]
     assert segmentation_table._side_by_side(ours, alike) == (0.3, 0.4)
     assert segmentation_table._side_by_side(ours, more) is None
-    assert "| more | – | – | – |" in segmentation_table._verdict([ours, more])
+    assert "| more | – | – | – |" in segmentation_table._verdict([ours, more], ours["learner"])
 
 
 def small(name: str, **options: object) -> AbstractLearner:
