@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from medmeta.app.report.explaining import _has_hand_made
+from medmeta.episode import InputSpec, Target
+from medmeta.learners import build_learner
 from tests.app._typed import WEIRD, medmeta, refused, state
 
 
@@ -118,3 +121,11 @@ def test_what_a_report_cannot_do(
     refused("report", tmp_path / "image.png", *out, says="no table of answers")
     refused("report", tmp_path / "image.png", *asked, *out, says="--query and --run go with")
     assert state(tmp_path) == before
+
+
+def test_features_without_weights_are_told_from_networks() -> None:
+    spec, target = InputSpec(1, (32, 32)), Target("classes", 2)
+    network = {"encoder": {"options": {"width": 8}}}
+    beside = build_learner("auto", network, spec, target)
+    assert _has_hand_made(beside)
+    assert not _has_hand_made(build_learner("prototypical", network, spec, target))

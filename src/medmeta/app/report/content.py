@@ -58,7 +58,8 @@ class ExplanationContent:
     ``rows`` ``(E,)`` number the query images, or the support images where ``of_support``; ``maps``
     ``(E, H, W)``: above zero speaks for the answer. Areas under the curves are means, those of
     random maps beside them; ``correlation`` is that with maps by shuffled weights, NaN where not
-    known. ``alone``: the answers depend on a batch, and each image was asked about by itself.
+    known; ``hand_made``: some of what the answers come from has no weights to shuffle. ``alone``:
+    the answers depend on a batch, and each image was asked about by itself.
     """
 
     rows: NDArray[np.int64]
@@ -70,6 +71,7 @@ class ExplanationContent:
     random_deletion: float
     random_insertion: float
     correlation: float
+    hand_made: bool = False
     alone: bool = False
 
 

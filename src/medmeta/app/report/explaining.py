@@ -7,10 +7,12 @@ from itertools import chain, zip_longest
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from medmeta.app.predictor import SavedPredictor
 from medmeta.app.report.content import ExplanationContent
 from medmeta.data.preprocess import as_float
+from medmeta.encoders import AbstractEncoder
 from medmeta.trust.explanation import occlusion_maps
 from medmeta.trust.explanation_curves import deletion_and_insertion, random_maps
 from medmeta.trust.explanation_sanity import check_weights_matter
@@ -91,8 +93,15 @@ def _explain(
         random_deletion=float(other.deletion_area.mean()),
         random_insertion=float(other.insertion_area.mean()),
         correlation=_correlation(predictor, images[:SANITY], classes[:SANITY], maps[:SANITY]),
+        hand_made=_has_hand_made(task.learner),
         alone=task.learner.traits.transductive,
     )
+
+
+def _has_hand_made(learner: nn.Module) -> bool:
+    """Whether some of its encoders have nothing that was learned."""
+    encoders = [m for m in learner.modules() if isinstance(m, AbstractEncoder)]
+    return any(not any(True for _ in encoder.parameters()) for encoder in encoders)
 
 
 def _correlation(
