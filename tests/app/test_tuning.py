@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.stats import binomtest
 
 from medmeta.app import tuning
@@ -18,6 +17,8 @@ from medmeta.app.predictor import SavedPredictor
 from medmeta.app.support import open_support
 from medmeta.app.tuning import Rival, by_chance, rivals, seconds_to_search, tuned_if_better
 from medmeta.app.workbench import adapt, load_predictor
+from medmeta.learners.auto.longer import LEAST_SECONDS
+from tests.app._typed import folder
 
 FRESH = Rival("fine_tuning", {"initial": "fresh", "rate": 0.02, "test_steps": 25})
 
@@ -37,7 +38,12 @@ def test_what_is_tried_comes_from_the_registry() -> None:
 
 
 def test_half_of_a_long_budget_is_for_networks() -> None:
-    assert [seconds_to_search(s) for s in (0.0, 60.0, 61.0)] == [0.0, 60.0, 30.5]
+    assert [seconds_to_search(s) for s in (0.0, 60.0, 600.0)] == [0.0, 60.0, 300.0]
+
+
+@pytest.mark.parametrize("seconds", [60.5, 61.0, 90.0, 121.0, 130.0])
+def test_more_than_a_minute_is_still_a_longer_search_on_embeddings(seconds: float) -> None:
+    assert LEAST_SECONDS < seconds_to_search(seconds) <= seconds
 
 
 @pytest.fixture
@@ -52,13 +58,7 @@ def blind(run: Path) -> LoadedModel:
 
 @pytest.fixture
 def bright_and_dark(tmp_path: Path) -> Path:
-    chance = np.random.default_rng(0)
-    for name, level in (("bright", 190), ("dark", 60)):
-        (tmp_path / "images" / name).mkdir(parents=True)
-        for i in range(9):
-            pixels = np.clip(chance.normal(level, 12, (32, 32)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
-    return tmp_path / "images"
+    return folder(tmp_path / "images", ("dark", "bright"), 9)
 
 
 def chosen(

@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import click
 import typer
 from typer.core import TyperGroup
-from typer.models import CommandInfo
 
 from medmeta.app.commands import (
     adapt,
@@ -118,18 +117,13 @@ def _asked(argv: list[str]) -> typer.Typer:
     All of them where none is named, as for help and for misspelt names.
     """
     named = argv[0] if argv else ""
-    commands = [c for c in app.registered_commands if named in (c.name, _called(c))]
+    commands = [c for c in app.registered_commands if c.name == named]
     groups = [g for g in app.registered_groups if g.name == named]
     if not commands and not groups:
         return app
     alone = copy(app)
     alone.registered_commands, alone.registered_groups = commands, groups
     return alone
-
-
-def _called(command: CommandInfo) -> str:
-    """What a command without a name of its own is called."""
-    return command.callback.__name__.replace("_", "-") if command.callback else ""
 
 
 def main(arguments: list[str] | None = None) -> None:

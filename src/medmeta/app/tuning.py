@@ -16,11 +16,10 @@ from medmeta.app.predictor import SavedPredictor
 from medmeta.evaluation.metrics import softmax
 from medmeta.learner import AdaptedTask
 from medmeta.learners import LEARNERS, targets_of
+from medmeta.learners.auto.longer import LEAST_SECONDS
 from medmeta.trust.folds import cannot_fold, draw_folds, number_of_folds
 from medmeta.trust.held_out import held_out_outputs
 
-LEAST_SECONDS = 60.0
-"""Networks are tuned where there is more time than this; what is chosen on embeddings has half."""
 MOST_FOLDS = 5
 CHANCE = 0.05
 """A tuned network is taken where its lead on images held out is as unlikely by chance as this."""
@@ -59,12 +58,14 @@ def rivals() -> list[Rival]:
 
 
 def seconds_to_search(seconds: float) -> float:
-    """How much of a budget goes to the choice on embeddings.
+    """How much of a budget goes to the choice on embeddings: half of a long one.
 
-    >>> seconds_to_search(10.0), seconds_to_search(600.0)
-    (10.0, 300.0)
+    But not so little that its own longer search would be left out.
+
+    >>> seconds_to_search(10.0), seconds_to_search(90.0), seconds_to_search(600.0)
+    (10.0, 61.0, 300.0)
     """
-    return seconds if seconds <= LEAST_SECONDS else seconds / 2
+    return max(seconds / 2, min(seconds, LEAST_SECONDS + 1))
 
 
 def tuned_if_better(

@@ -62,6 +62,11 @@ class AbstractEncoder(nn.Module, ABC):
         return torch.cat([stage.flatten(2).mean(2) for stage in self.stages(inputs)], dim=1)
 
     @property
+    def has_weights(self) -> bool:
+        """Whether anything of it was, or can be, learned."""
+        return any(True for _ in self.parameters())
+
+    @property
     def tunable(self) -> AbstractEncoder:
         """What of it is trained on where a whole network is trained: itself."""
         return self

@@ -63,8 +63,7 @@ class Parts(VectorEncoder):
         super().__init__()
         self.parts = nn.ModuleDict(parts)
         self.pooled = {
-            name: input_spec.kind in SPATIAL and any(True for _ in part.parameters())
-            for name, part in parts.items()
+            name: input_spec.kind in SPATIAL and part.has_weights for name, part in parts.items()
         }
         self.sizes = {name: self._size(name, input_spec) for name in parts}
         self.embedding_size = sum(self.sizes.values())
@@ -82,8 +81,8 @@ class Parts(VectorEncoder):
     def tunable(self) -> AbstractEncoder:
         """The first part that has weights; all of them where none has."""
         for part in self.parts.values():
-            if any(True for _ in part.parameters()):
-                assert isinstance(part, AbstractEncoder)
+            assert isinstance(part, AbstractEncoder)
+            if part.has_weights:
                 return part.tunable
         return self
 
@@ -116,7 +115,7 @@ def beside_hand_made(encoder: AbstractEncoder, input_spec: InputSpec) -> Parts:
     """
     if isinstance(encoder, Parts):
         return encoder
-    learned = any(True for _ in encoder.parameters())
+    learned = encoder.has_weights
     parts = {LEARNED if learned else HAND_MADE: encoder}
     takes = input_spec.kind in IMAGES and min(input_spec.size) >= LEAST_SIDE
     if learned and takes:

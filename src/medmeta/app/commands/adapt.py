@@ -113,9 +113,10 @@ def adapt(
     from medmeta.app.models import load_model
     from medmeta.app.support import open_support
     from medmeta.app.trusting import by_readers, trusted
-    from medmeta.app.tuning import LEAST_SECONDS, seconds_to_search, tuned_if_better
+    from medmeta.app.tuning import seconds_to_search, tuned_if_better
     from medmeta.app.workbench import adapt as learn
     from medmeta.data.listing import survey
+    from medmeta.learners.auto.longer import LEAST_SECONDS
     from medmeta.settings import options_from_texts
     from medmeta.training.allocator import keep_freed_memory
 

@@ -101,7 +101,7 @@ def _explain(
 def _has_hand_made(learner: nn.Module) -> bool:
     """Whether some of its encoders have nothing that was learned."""
     encoders = [m for m in learner.modules() if isinstance(m, AbstractEncoder)]
-    return any(not any(True for _ in encoder.parameters()) for encoder in encoders)
+    return not all(encoder.has_weights for encoder in encoders)
 
 
 def _correlation(
