@@ -83,13 +83,13 @@ def tuned_if_better(
     if folds is None or not any(p.requires_grad for p in task.learner.parameters()):
         return predictor
     before = _answers(task, folds)
-    tried = _tried(before, adapt, folds, until)
-    of = len(rivals())
+    asked = rivals()
+    tried = _tried(asked, before, adapt, folds, until)
     if not tried:
         return _recorded(predictor, {}, " There was no time to tune the whole network.")
     rows = [row for _, row in tried]
     tuned, best = min(tried, key=lambda pair: pair[1]["by_chance"])
-    late = f" (of {of}; time was up)" if len(rows) < of else ""
+    late = f" (of {len(asked)}; time was up)" if len(rows) < len(asked) else ""
     ways = "one way" if len(rows) == 1 else f"{len(rows)} ways"
     held = f" Held against {ways} to tune the whole network{late}: "
     told = {"tuned": {"on_embeddings": before.figures(), "networks": rows}}
@@ -119,11 +119,11 @@ def _folds(predictor: SavedPredictor, task: AdaptedTask, seed: int) -> NDArray[n
 
 
 def _tried(
-    before: _Answers, adapt: Adapt, folds: NDArray[np.int64], until: float
+    asked: list[Rival], before: _Answers, adapt: Adapt, folds: NDArray[np.int64], until: float
 ) -> list[tuple[SavedPredictor, dict[str, Any]]]:
     """The tuned networks there was time for, each with how well it did."""
     found = []
-    for rival in rivals():
+    for rival in asked:
         started = time.perf_counter()
         if started > until:
             break
