@@ -50,6 +50,7 @@ class Streams:
 
     characters: NDArray[np.uint8]
     seed: int
+    device: str = "cpu"
 
     def batches(self, first: int, last: int) -> Iterator[Episode]:
         """Batches ``first`` to ``last - 1``: each is a function of the seed and its number."""
@@ -71,9 +72,11 @@ class Streams:
         quarters = np.broadcast_to(chosen[..., None] % 4, drawings.shape).reshape(-1)
         turns = quarters * np.pi / 2 + random.uniform(-MOST_TURN, MOST_TURN, len(images))
         shifts = random.uniform(-MOST_SHIFT, MOST_SHIFT, (len(images), 2))
-        seen = moved(torch.from_numpy(images), turns, shifts).reshape(STREAMS, -1, SIDE * SIDE)
-        labels = torch.arange(CLASSES).repeat_interleave(INSTANCES).repeat(STREAMS, 1)
-        ids = torch.arange(STREAMS) + STREAMS * number
+        drawn = torch.from_numpy(images).to(self.device)
+        seen = moved(drawn, turns, shifts).reshape(STREAMS, -1, SIDE * SIDE)
+        labels = torch.arange(CLASSES, device=self.device).repeat_interleave(INSTANCES)
+        labels = labels.repeat(STREAMS, 1)
+        ids = torch.arange(STREAMS, device=self.device) + STREAMS * number
         nothing = LabelledSet(seen[:, :0], labels[:, :0], ids)
         return Episode(LabelledSet(seen, labels, ids), nothing, TARGET)
 
@@ -86,7 +89,7 @@ def moved(images: Tensor, turns: NDArray[np.float64], shifts: NDArray[np.float64
     rows = [np.cos(turns), -np.sin(turns), 2 * shifts[:, 0]]
     rows += [np.sin(turns), np.cos(turns), 2 * shifts[:, 1]]
     matrices = torch.from_numpy(np.stack(rows, axis=1).reshape(-1, 2, 3).astype(np.float32))
-    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+    grid = F.affine_grid(matrices.to(images.device), list(images.shape), align_corners=False)
     turned = F.grid_sample(images.float() / 255, grid, align_corners=False)
     return F.interpolate(turned, size=(SIDE, SIDE), mode="area")
 
@@ -121,7 +124,9 @@ class Observer:
     def __init__(self, learner: MANNHead, arguments: argparse.Namespace, run: Path) -> None:
         _, held_out, test = load_characters(arguments.data)
         self.learner, self.arguments = learner, arguments
-        self.held_out, self.test = Streams(held_out, CURVE_SEED), Streams(test, TEST_SEED)
+        device = arguments.device
+        self.held_out = Streams(held_out, CURVE_SEED, device)
+        self.test = Streams(test, TEST_SEED, device)
         self.clock = TrainingClock(run / "seconds.json")
         self.curve_file = run / "curve.json"
 
@@ -161,6 +166,7 @@ class Observer:
             "steps_planned": report.steps,
             **self.clock.write(finished=report.step == report.steps),
             "threads": torch.get_num_threads(),
+            "device": self.arguments.device,
             "seed": TRAINING_SEED,
             "held_out_curve": self.curve(),
         }
@@ -182,12 +188,13 @@ def main() -> None:
     parser.add_argument("--curve-every", type=int, default=500)
     parser.add_argument("--test-every", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     torch.manual_seed(TRAINING_SEED)
     config = MANNConfig(streaming=True)
-    learner = MANNHead(config, SIDE * SIDE, CLASSES)
+    learner = MANNHead(config, SIDE * SIDE, CLASSES).to(arguments.device)
     settings = TrainingSettings(
         steps=arguments.steps,
         learning_rate=1e-3,
@@ -201,7 +208,7 @@ def main() -> None:
     characters, _, _ = load_characters(arguments.data)
     Trainer(
         learner,
-        Streams(characters, TRAINING_SEED),
+        Streams(characters, TRAINING_SEED, arguments.device),
         settings,
         arguments.run,
         {"learner": "mann", "options": config.model_dump()},

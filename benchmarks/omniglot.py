@@ -28,6 +28,7 @@ from medmeta.episode import InputSpec, Target
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner
 from medmeta.learners import EmbeddingLearner, build_head
+from medmeta.training.settings import TrainingSettings
 from omniglot_recipes import (
     FINE_TUNED,
     FINE_TUNING,
@@ -60,14 +61,19 @@ TEST_SEED = 2026
 
 
 def tested(
-    learner: AbstractLearner, test: Source, tests: tuple[Test, ...], told: dict[str, Any]
+    learner: AbstractLearner,
+    test: Source,
+    tests: tuple[Test, ...],
+    told: dict[str, Any],
+    *,
+    device: str,
 ) -> list[dict[str, Any]]:
     """A row for each test."""
     rows = []
     for way, shot, n_query in tests:
         protocol = test_protocol(test, way, shot, n_query, learner=learner, seed=TEST_SEED)
         start = time.monotonic()
-        accuracy = evaluate(learner, test, protocol).summary["accuracy"]
+        accuracy = evaluate(learner, test, protocol, device=device).summary["accuracy"]
         row = {
             "way": way,
             "shot": shot,
@@ -84,6 +90,14 @@ def tested(
     return rows
 
 
+def command_of(name: str, recipe: Recipe, place: Place) -> str:
+    """What is typed to train and test a learner so."""
+    others = f" --steps {recipe.settings.steps}" if recipe != RECIPES[name] else ""
+    return f"{COMMAND} {name}{others}" + (
+        f" --device {place.device}" if place.device != "cpu" else ""
+    )
+
+
 def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]]:
     """Train one learner and test it."""
     place.run(name).mkdir(parents=True, exist_ok=True)
@@ -98,6 +112,7 @@ def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]
         "steps": recipe.settings.steps,
         **spent,
         "threads": place.threads,
+        "device": place.device,
         "seed": recipe.settings.seed,
         "trained_way": recipe.way,
         "trained_shot": recipe.shot,
@@ -105,9 +120,9 @@ def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]
         "training": recipe.settings.model_dump(),
         "held_out_accuracy_by_test_steps": choice,
         "held_out_curve": held_out_curve(place.run(name)),
-        "command": f"{COMMAND} {name}",
+        "command": command_of(name, recipe, place),
     }
-    return tested(learner, test, recipe.tests, told)
+    return tested(learner, test, recipe.tests, told, device=place.device)
 
 
 def fine_tuned_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]]:
@@ -131,7 +146,8 @@ def fine_tuned_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, A
         "held_out_accuracy_by_options": tried,
         "command": f"{COMMAND} {name}:fine_tuning",
     }
-    return tested(fine_tuned(recipe, place, run, options), test, recipe.tests, told)
+    learner = fine_tuned(recipe, place, run, options)
+    return tested(learner, test, recipe.tests, told, device=place.device)
 
 
 def head_rows(name: str, tests: tuple[Test, ...], place: Place) -> list[dict[str, Any]]:
@@ -155,8 +171,22 @@ def head_rows(name: str, tests: tuple[Test, ...], place: Place) -> list[dict[str
             "trained_shot": recipe.shot,
             "command": f"{COMMAND} heads --heads {name}",
         }
-        rows += tested(EmbeddingLearner(encoder, head).eval(), test, (one,), told)
+        learner = EmbeddingLearner(encoder, head).eval().to(place.device)
+        rows += tested(learner, test, (one,), told, device=place.device)
     return rows
+
+
+def stretched(settings: TrainingSettings, steps: int) -> TrainingSettings:
+    """The same for another number of steps, with as many validations and checkpoints.
+
+    >>> stretched(TrainingSettings(steps=100, checkpoint_every=20), 1000).checkpoint_every
+    200
+    """
+    often = {
+        name: -(-getattr(settings, name) * steps // settings.steps)
+        for name in ("validate_every", "checkpoint_every")
+    }
+    return settings.model_copy(update={"steps": steps, **often})
 
 
 def main() -> None:
@@ -171,9 +201,10 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--steps", type=int, help="another number of steps than the recipe's")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="where learners are trained: cpu, cuda")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    place = Place(arguments.data, arguments.runs, arguments.threads)
+    place = Place(arguments.data, arguments.runs, arguments.threads, arguments.device)
     if arguments.list:
         for name, recipe in RECIPES.items():
             print(f"{name:24} {recipe.learner} {recipe.variant}")
@@ -193,10 +224,11 @@ def main() -> None:
             continue
         recipe = RECIPES[name]
         if arguments.steps:
-            settings = recipe.settings.model_copy(update={"steps": arguments.steps})
-            recipe = dataclasses.replace(recipe, settings=settings)
-        steps = recipe.settings.steps
-        if arguments.again or not is_done(kept_rows(RESULTS), f"{COMMAND} {name}", steps):
+            recipe = dataclasses.replace(
+                recipe, settings=stretched(recipe.settings, arguments.steps)
+            )
+        steps, command = recipe.settings.steps, command_of(name, recipe, place)
+        if arguments.again or not is_done(kept_rows(RESULTS), command, steps):
             write_table(RESULTS, PAGE, trained_rows(name, recipe, place))
 
 

@@ -174,7 +174,7 @@ RECIPES: dict[str, Recipe] = {
     "prototypical": Recipe(
         learner="prototypical",
         config={"encoder": POOLED},
-        settings=_settings(4000, clip_norm=0.0),
+        settings=_settings(8000, clip_norm=0.0),
         way=60,
         shot=1,
         n_query=5,
@@ -189,6 +189,14 @@ RECIPES: dict[str, Recipe] = {
         {"encoder": {"norm": "running", "options": {"pools": 3}}, "width": 64},
         way=5,
         n_query=10,
+    ),
+    "relation_paper": _episodic(
+        "relation",
+        10000,
+        {"encoder": {"norm": "running", "options": {"pools": 2}}, "width": 64},
+        way=5,
+        n_query=19,
+        variant="maps of 7×7, as in the paper",
     ),
     "ridge": _episodic("ridge", 4000, tests=ALSO_TWENTY),
     "memory_network": _episodic("memory_network", 4000),

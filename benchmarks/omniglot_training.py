@@ -55,11 +55,12 @@ class Frozen(AbstractEncoder):
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where things are, and how many threads there are."""
+    """Where things are, and what there is to compute with."""
 
     data: Path
     runs: Path
     threads: int
+    device: str = "cpu"
 
     def run(self, name: str) -> Path:
         """A recipe's run folder."""
@@ -84,12 +85,17 @@ def test_protocol(
 
 
 def held_out_score(
-    recipe: Recipe, learner: AbstractLearner, validation: Source, *, tasks: int = 1000
+    recipe: Recipe,
+    learner: AbstractLearner,
+    validation: Source,
+    *,
+    tasks: int = 1000,
+    device: str = "cpu",
 ) -> float:
     """Mean accuracy over tasks of held-out background characters, like those of the first test."""
     protocol = test_protocol(validation, *recipe.tests[0], learner=learner, seed=VALIDATION_SEED)
     shorter = protocol.model_copy(update={"episodes": tasks})
-    return evaluate(learner, validation, shorter).summary["accuracy"].mean
+    return evaluate(learner, validation, shorter, device=device).summary["accuracy"].mean
 
 
 def fresh_learner(recipe: Recipe, place: Place, **others: Any) -> AbstractLearner:
@@ -134,8 +140,8 @@ def train(name: str, recipe: Recipe, place: Place) -> tuple[AbstractLearner, dic
     training, validation, _ = load_split(place.data, recipe.held_out)
     run = place.run(name)
     torch.manual_seed(recipe.settings.seed)
-    learner = fresh_learner(recipe, place)
-    trained, batches = _trained_on(recipe, learner, training)
+    learner = fresh_learner(recipe, place).to(place.device)
+    trained, batches = batches_of(recipe, learner, training, device=place.device)
     clock = TrainingClock(run / "seconds.json")
 
     def told(report: Report) -> None:
@@ -149,9 +155,9 @@ def train(name: str, recipe: Recipe, place: Place) -> tuple[AbstractLearner, dic
 
     def validate(candidate: AbstractLearner) -> float:
         assert validation is not None
-        return held_out_score(recipe, candidate, validation, tasks=300)
+        return held_out_score(recipe, candidate, validation, tasks=300, device=place.device)
 
-    Trainer(
+    outcome = Trainer(
         trained,
         batches,
         recipe.settings,
@@ -161,18 +167,21 @@ def train(name: str, recipe: Recipe, place: Place) -> tuple[AbstractLearner, dic
         report=told,
         kept=learner,
     ).fit()
+    if outcome.reason == "interrupted":
+        clock.write()
+        raise SystemExit(f"{name} stands at step {outcome.progress.step}; it goes on from there.")
     return with_weights_of(learner, run), clock.write(finished=True)
 
 
-def _trained_on(
-    recipe: Recipe, learner: AbstractLearner, training: Source
+def batches_of(
+    recipe: Recipe, learner: AbstractLearner, training: Source, *, device: str = "cpu"
 ) -> tuple[AbstractLearner, EpisodeLoader | UnionBatches]:
     """What is trained and what it sees: tasks, or batches of all classes together."""
     seed = recipe.settings.seed
     if recipe.union_batch:
-        union = UnionBatches([training], recipe.union_batch, seed=seed)
+        union = UnionBatches([training], recipe.union_batch, device=device, seed=seed)
         assert isinstance(learner, EmbeddingLearner)
-        return UnionClassifier(learner, len(union.classes), "linear"), union
+        return UnionClassifier(learner, len(union.classes), "linear").to(device), union
     protocol = Protocol(
         sources=(training.name,),
         n_way=(recipe.way, recipe.way),
@@ -181,7 +190,7 @@ def _trained_on(
         tasks_per_batch=recipe.tasks_per_step,
         seed=seed,
     )
-    return learner, EpisodeLoader(TaskSampler([training], protocol))
+    return learner, EpisodeLoader(TaskSampler([training], protocol), device=device)
 
 
 def held_out_curve(run: Path) -> list[tuple[int, float]]:
@@ -197,9 +206,9 @@ def with_best_test_steps(
     scores: dict[int, float] = {}
     made: dict[int, AbstractLearner] = {}
     for steps in recipe.test_steps:
-        made[steps] = fresh_learner(recipe, place, test_steps=steps)
+        made[steps] = fresh_learner(recipe, place, test_steps=steps).to(place.device)
         made[steps].load_state_dict(learner.state_dict())
-        scores[steps] = held_out_score(recipe, made[steps].eval(), validation)
+        scores[steps] = held_out_score(recipe, made[steps].eval(), validation, device=place.device)
     best = max(scores, key=lambda s: scores[s])
     return made[best], {str(s): round(100 * v, 2) for s, v in scores.items()}
 
@@ -211,7 +220,7 @@ def fine_tuned(recipe: Recipe, place: Place, run: Path, options: dict[str, Any])
     started = with_weights_of(fresh_learner(recipe, place), run).state_dict()
     learner = build_learner("fine_tuning", kept | options, SPEC, target)
     learner.load_state_dict({name: started[name] for name in learner.state_dict()})
-    return learner.eval()
+    return learner.eval().to(place.device)
 
 
 def best_fine_tuning(
@@ -223,6 +232,6 @@ def best_fine_tuning(
     tried = []
     for options in candidates:
         learner = fine_tuned(recipe, place, run, options)
-        found = held_out_score(recipe, learner, validation, tasks=200)
+        found = held_out_score(recipe, learner, validation, tasks=200, device=place.device)
         tried.append((options, round(100 * found, 2)))
     return max(tried, key=lambda one: one[1])[0], tried

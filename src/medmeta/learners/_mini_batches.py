@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from medmeta.episode import Inputs, LabelledSet, joined_inputs, some_of
+from medmeta.learners._chance import permutations
 from medmeta.learners._inner_loop import LossOfTask, Update, Weights, loss_and_gradients
 
 
@@ -18,13 +19,11 @@ def mini_batches(labelled: LabelledSet, steps: int, size: int | None) -> Tensor:
     n, device = labelled.n_examples, labelled.labels.device
     if size is None or size >= n:
         return torch.arange(n, device=device).expand(labelled.n_tasks, steps, n)
-    drawn = []
-    for task_id in labelled.task_ids.tolist():
-        random = torch.Generator().manual_seed(int(task_id))
-        passes = -(-steps * size // n)
-        order = [torch.randperm(n, generator=random) for _ in range(passes)]
-        drawn.append(torch.cat([torch.arange(0), *order])[: steps * size].reshape(steps, size))
-    return torch.stack(drawn).to(device)
+    passes = -(-steps * size // n)
+    orders = [permutations(labelled.task_ids, n, draw=number) for number in range(passes)]
+    none = labelled.task_ids.new_empty((labelled.n_tasks, 0))
+    order = torch.cat([none, *orders], dim=1)[:, : steps * size]
+    return order.reshape(labelled.n_tasks, steps, size).to(device)
 
 
 def descend_in_batches(

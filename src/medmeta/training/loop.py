@@ -103,7 +103,12 @@ class Trainer:
         chosen = self._chosen_plan(before.get("task_plan"))
         trained = replace(self, card={**self.card, "task_plan": chosen.plan.to_dict()})
         log = MetricsLog(self.run, from_step=progress.step, tensorboard=self.tensorboard)
-        gradient = StepGradient(self.learner, chosen.plan, precision=self.settings.precision)
+        gradient = StepGradient(
+            self.learner,
+            chosen.plan,
+            precision=self.settings.precision,
+            recorded=self.settings.recorded,
+        )
         try:
             with _interrupt_flag() as interrupted, gradient:
                 progress = replace(progress, finished=False)

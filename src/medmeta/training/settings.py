@@ -26,6 +26,7 @@ class TrainingSettings(Settings):
     ``clip_norm`` bounds the gradient's norm (0: no bound). ``patience`` stops after so many
     validations without a better one (0: never). ``validate_every`` 0 means no validation.
     ``task_map``: how the tasks of a step are run; ``auto`` measures and takes the fastest.
+    ``recorded``: on a GPU, a step's operations are recorded once and replayed.
     """
 
     steps: int = Field(1000, ge=1)
@@ -38,6 +39,7 @@ class TrainingSettings(Settings):
     clip_norm: float = Field(10.0, ge=0)
     precision: Precision = "float32"
     task_map: TaskMapChoice = "auto"
+    recorded: bool = True
     augment: Augment = "none"
     validate_every: int = Field(200, ge=0)
     patience: int = Field(0, ge=0)

@@ -13,6 +13,7 @@ from medmeta.episode import Episode
 from medmeta.learner import AbstractLearner
 from medmeta.spans import span
 from medmeta.tasks import preferring
+from medmeta.training.recorded import RecordedSteps
 from medmeta.training.settings import Precision
 from medmeta.training.task_plan import TaskPlan
 
@@ -23,14 +24,21 @@ class StepGradient:
     The same plan gives the same bits; different plans agree to rounding. With workers it holds
     threads and must be closed (``with StepGradient(...) as gradient``). Each worker has a copy of
     the modules, since a call with other weights swaps them in place, but not of the weights.
+    ``recorded``: on a GPU a step is recorded once and replayed, where that can be done.
     """
 
     def __init__(
-        self, learner: AbstractLearner, plan: TaskPlan, *, precision: Precision = "float32"
+        self,
+        learner: AbstractLearner,
+        plan: TaskPlan,
+        *,
+        precision: Precision = "float32",
+        recorded: bool = False,
     ) -> None:
         self.learner = learner
         self.plan = plan
         self.precision = precision
+        self.recorded = RecordedSteps(learner, self._alone) if recorded else None
         self._replicas = [learner, *(_replica(learner) for _ in range(plan.workers - 1))]
         self._pool: ThreadPoolExecutor | None = None
         if plan.workers > 1:
@@ -58,7 +66,10 @@ class StepGradient:
         """The mean loss; its gradient is left in the parameters' ``grad``."""
         n_tasks = episode.support.n_tasks
         if self._pool is None:
-            return self._share(self.learner, episode, 0, n_tasks)
+            known = None
+            if self.recorded is not None and episode.support.labels.is_cuda:
+                known = self.recorded(episode)
+            return float(self._alone(episode) if known is None else known)
         workers = min(self.plan.workers, n_tasks)
         bounds = [n_tasks * k // workers for k in range(workers + 1)]
         jobs = []
@@ -66,12 +77,15 @@ class StepGradient:
             replica.train(self.learner.training)
             job = self._pool.submit(self._share, replica, episode, bounds[k], bounds[k + 1])
             jobs.append(job)
-        loss = sum(job.result() for job in jobs)
+        loss = sum(float(job.result()) for job in jobs)
         for replica in self._replicas[1:workers]:
             _add_gradients(self.learner, replica)
         return loss
 
-    def _share(self, replica: AbstractLearner, episode: Episode, first: int, last: int) -> float:
+    def _alone(self, episode: Episode) -> Tensor:
+        return self._share(self.learner, episode, 0, episode.support.n_tasks)
+
+    def _share(self, replica: AbstractLearner, episode: Episode, first: int, last: int) -> Tensor:
         """One worker's tasks, some at a time, each with its backward pass."""
         for parameter in replica.parameters():
             parameter.grad = None
@@ -80,7 +94,7 @@ class StepGradient:
         for begin in range(first, last, together):
             part = episode.tasks(begin, min(begin + together, last))
             losses.append(self._backward(replica, part, n_tasks))
-        return float(torch.stack(losses).sum())
+        return torch.stack(losses).sum()
 
     def _backward(self, replica: AbstractLearner, part: Episode, n_tasks: int) -> Tensor:
         device = part.support.labels.device.type

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
+from medmeta.learners._chance import permutations
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 from medmeta.learners.memory._gathered_gradient import with_gradient_of_all_steps
@@ -204,18 +205,15 @@ def bound(support: LabelledSet, n_way: int, max_way: int) -> tuple[Tensor, Tenso
     Both are drawn from each task's own id. Classes are numbered as they first come in that order
     before they are bound, so that renaming them renames the answers and changes nothing else.
     """
-    orders, outputs = [], []
-    for task_id in support.task_ids.tolist():
-        random = torch.Generator().manual_seed(int(task_id))
-        orders.append(torch.randperm(support.n_examples, generator=random))
-        outputs.append(torch.randperm(max_way, generator=random)[:n_way])
-    order = torch.stack(orders).to(support.labels.device)
+    ids = support.task_ids.to(support.labels.device)
+    order = permutations(ids, support.n_examples)
+    outputs = permutations(ids, max_way, draw=1)[:, :n_way]
     labels = support.labels.gather(1, order)
     places = torch.arange(support.n_examples, device=labels.device)[:, None]
     late = support.n_examples + torch.arange(n_way, device=labels.device)  # of classes that miss
     members = F.one_hot(labels, n_way).bool()
     first = places.where(members, late).amin(1)
-    return order, torch.stack(outputs).to(labels.device).gather(1, first.argsort(1).argsort(1))
+    return order, outputs.gather(1, first.argsort(1).argsort(1))
 
 
 def accuracy_by_instance(logits: Tensor, labels: Tensor, most: int) -> Tensor:

@@ -1,0 +1,125 @@
+"""A step's operations on a GPU, recorded once and replayed for each batch of the same shapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from medmeta.episode import Episode, LabelledSet, Target, map_inputs
+from medmeta.learner import AbstractLearner
+
+WARM_UP = 3  # torch's own advice: allocators and libraries settle before a recording
+SEEN = 3  # batches of one shape before it is worth a recording
+MOST = 64  # recordings
+Shapes = tuple[Target, *tuple[tuple[tuple[int, ...], torch.dtype], ...]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recorded step: where it reads its batch, and where it leaves loss and gradients."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: Episode
+    loss: Tensor
+    gradients: tuple[Tensor | None, ...]
+
+
+class RecordedSteps:
+    """Replays a step of small networks, whose time goes into starting thousands of operations.
+
+    ``step`` computes the loss of a batch of tasks and leaves its gradient in the parameters'
+    ``grad``. Each shape of batches that comes again and again has a recording of its own. What
+    waits for the GPU within a step (chance drawn on the processor, a solver that looks at its
+    result) cannot be recorded: such a learner is run as ever, and ``refused`` says why.
+    """
+
+    def __init__(self, learner: AbstractLearner, step: Callable[[Episode], Tensor]) -> None:
+        self.learner = learner
+        self.step = step
+        self.refused = ""
+        self._known: dict[Shapes, Recording] = {}
+        self._seen: Counter[Shapes] = Counter()
+        self._memory: Any = None  # of all recordings: only one is replayed at a time
+
+    def __call__(self, episode: Episode) -> Tensor | None:
+        """The loss, with the gradients in place; None where the step is to be run as ever."""
+        if self.refused:
+            return None
+        shapes = _shapes(episode)
+        if shapes not in self._known:
+            self._seen[shapes] += 1
+            if self._seen[shapes] < SEEN or len(self._known) == MOST:
+                return None
+            try:
+                self._known[shapes] = self._record(episode)
+            except RuntimeError as error:
+                self.refused = str(error).splitlines()[0]
+                torch.cuda.synchronize()
+                return None
+        recording = self._known[shapes]
+        for own, given in zip(_tensors(recording.batch), _tensors(episode), strict=True):
+            own.copy_(given, non_blocking=True)
+        recording.graph.replay()
+        for parameter, gradient in zip(self.learner.parameters(), recording.gradients, strict=True):
+            parameter.grad = gradient
+        return recording.loss
+
+    def _record(self, episode: Episode) -> Recording:
+        batch = _copied(episode)
+        with _buffers_kept(self.learner):
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(WARM_UP):
+                    self.step(batch)
+            torch.cuda.current_stream().wait_stream(aside)
+            for parameter in self.learner.parameters():
+                parameter.grad = None
+            graph = torch.cuda.CUDAGraph()
+            self._memory = self._memory or torch.cuda.graph_pool_handle()
+            with torch.cuda.graph(graph, self._memory, capture_error_mode="thread_local"):
+                loss = self.step(batch)
+        gradients = tuple(parameter.grad for parameter in self.learner.parameters())
+        return Recording(graph, batch, loss, gradients)
+
+
+@contextmanager
+def _buffers_kept(learner: AbstractLearner) -> Iterator[None]:
+    """Running statistics afterwards as before: warming up is no step."""
+    before = [buffer.clone() for buffer in learner.buffers()]
+    yield
+    for buffer, known in zip(learner.buffers(), before, strict=True):
+        buffer.copy_(known)
+
+
+def _tensors(episode: Episode) -> list[Tensor]:
+    return [tensor for part in (episode.support, episode.query) for tensor in _of_set(part)]
+
+
+def _of_set(labelled: LabelledSet) -> list[Tensor]:
+    groups = [] if labelled.groups is None else [labelled.groups]
+    return [*pytree.tree_leaves(labelled.inputs), labelled.labels, labelled.task_ids, *groups]
+
+
+def _shapes(episode: Episode) -> Shapes:
+    seen = ((tuple(tensor.shape), tensor.dtype) for tensor in _tensors(episode))
+    return (episode.target, *seen)
+
+
+def _copied(episode: Episode) -> Episode:
+    def copy(labelled: LabelledSet) -> LabelledSet:
+        return LabelledSet(
+            map_inputs(torch.clone, labelled.inputs),
+            labelled.labels.clone(),
+            labelled.task_ids.clone(),
+            None if labelled.groups is None else labelled.groups.clone(),
+        )
+
+    return Episode(copy(episode.support), copy(episode.query), episode.target)
