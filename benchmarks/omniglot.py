@@ -18,6 +18,7 @@ import argparse
 import dataclasses
 import json
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import torch
 
 from medmeta.data.source import Source
 from medmeta.episode import InputSpec, Target
+from medmeta.evaluation.encoded import EncodedSource
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner
 from medmeta.learners import EmbeddingLearner, build_head
@@ -67,13 +69,15 @@ def tested(
     told: dict[str, Any],
     *,
     device: str,
+    encoded: EncodedSource | None,
 ) -> list[dict[str, Any]]:
     """A row for each test."""
     rows = []
     for way, shot, n_query in tests:
         protocol = test_protocol(test, way, shot, n_query, learner=learner, seed=TEST_SEED)
         start = time.monotonic()
-        accuracy = evaluate(learner, test, protocol, device=device).summary["accuracy"]
+        found = evaluate(learner, test, protocol, device=device, encoded=encoded)
+        accuracy = found.summary["accuracy"]
         row = {
             "way": way,
             "shot": shot,
@@ -122,7 +126,7 @@ def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]
         "held_out_curve": held_out_curve(place.run(name)),
         "command": command_of(name, recipe, place),
     }
-    return tested(learner, test, recipe.tests, told, device=place.device)
+    return tested(learner, test, recipe.tests, told, device=place.device, encoded=None)
 
 
 def fine_tuned_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]]:
@@ -147,19 +151,21 @@ def fine_tuned_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, A
         "command": f"{COMMAND} {name}:fine_tuning",
     }
     learner = fine_tuned(recipe, place, run, options)
-    return tested(learner, test, recipe.tests, told, device=place.device)
+    return tested(learner, test, recipe.tests, told, device=place.device, encoded=None)
 
 
-def head_rows(name: str, tests: tuple[Test, ...], place: Place) -> list[dict[str, Any]]:
-    """Test a head on the shared encoder; nothing is trained across tasks."""
+def head_rows(names: Sequence[str], place: Place, *, again: bool) -> Iterator[list[dict[str, Any]]]:
+    """Test heads on the shared encoder, each image encoded once; none is trained across tasks."""
     recipe = RECIPES[SHARED_ENCODER]
     _, _, test = load_split(place.data, 0)
     spent = TrainingClock(place.run(SHARED_ENCODER) / "seconds.json").read()
-    rows = []
-    for one in tests:
-        encoder = trained_encoder(place)
-        embedding = InputSpec(encoder.embedding_size, ())
-        head = build_head(name, None, embedding, Target("classes", one[0]))
+    encoder = trained_encoder(place).to(place.device)
+    embedding = InputSpec(encoder.embedding_size, ())
+    encoded: EncodedSource | None = None
+    for name in names:
+        command = f"{COMMAND} heads --heads {name}"
+        if is_done(kept_rows(RESULTS), command) and not again:
+            continue
         told = {
             "learner": name,
             "variant": f"on the encoder of {SHARED_ENCODER}",
@@ -169,11 +175,15 @@ def head_rows(name: str, tests: tuple[Test, ...], place: Place) -> list[dict[str
             "seed": recipe.settings.seed,
             "trained_way": recipe.way,
             "trained_shot": recipe.shot,
-            "command": f"{COMMAND} heads --heads {name}",
+            "command": command,
         }
-        learner = EmbeddingLearner(encoder, head).eval().to(place.device)
-        rows += tested(learner, test, (one,), told, device=place.device)
-    return rows
+        rows = []
+        for one in HEADS[name]:
+            head = build_head(name, None, embedding, Target("classes", one[0]))
+            learner = EmbeddingLearner(encoder, head).eval().to(place.device)
+            encoded = encoded or EncodedSource(learner, test, device=place.device)
+            rows += tested(learner, test, (one,), told, device=place.device, encoded=encoded)
+        yield rows
 
 
 def stretched(settings: TrainingSettings, steps: int) -> TrainingSettings:
@@ -211,11 +221,8 @@ def main() -> None:
         return
     for name in arguments.learner:
         if name == "heads":
-            for head in arguments.heads:
-                if arguments.again or not is_done(
-                    kept_rows(RESULTS), f"{COMMAND} heads --heads {head}"
-                ):
-                    write_table(RESULTS, PAGE, head_rows(head, HEADS[head], place))
+            for rows in head_rows(arguments.heads, place, again=arguments.again):
+                write_table(RESULTS, PAGE, rows)
             continue
         if name.endswith(":fine_tuning"):
             start = name.removesuffix(":fine_tuning")

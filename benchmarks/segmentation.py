@@ -65,21 +65,24 @@ METHODS = (
     Method("conditioned U-Net", "conditioned_unet", "conditioned_unet", True, tasks=100),
     Method(
         "U-Net, last layer solved", "ridge_unet", "ridge_unet", True,
-        options={**FOLDED, "test_steps": 0},
+        options={**FOLDED, "test_steps": 0}, tasks=100,
     ),
-    Method("prototype masks", "prototype_masks", "prototype_masks", True),
-    Method("MAML", "maml", "maml", True, shots=FEW, tasks=4),
-    Method("Meta-SGD", "meta_sgd", "meta_sgd", True, shots=FEW, tasks=4),
-    Method("Reptile", "reptile", "reptile", True, shots=FEW, tasks=4),
+    Method("prototype masks", "prototype_masks", "prototype_masks", True, tasks=100),
+    Method("MAML", "maml", "maml", True, shots=FEW, tasks=100),
+    Method("Meta-SGD", "meta_sgd", "meta_sgd", True, shots=FEW, tasks=100),
+    Method("Reptile", "reptile", "reptile", True, shots=FEW, tasks=100),
     Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", shots=FEW, tasks=4),
     Method(
-        "U-Net from scratch", "tuned_unet", options={**TUNED, "initial": "fresh"}, shots=FEW,
+        "U-Net from scratch", "tuned_unet", options={**TUNED, "initial": "fresh"},
+        shots=FEW, tasks=100,
     ),
-    Method("ridge on pixels, filters", "pixel_ridge"),
-    Method("forest on pixels, filters", "pixel_forest", options={"trees": 25}, shots=FEW, tasks=4),
+    Method("ridge on pixels, filters", "pixel_ridge", tasks=100),
+    Method(
+        "forest on pixels, filters", "pixel_forest", options={"trees": 25}, shots=FEW, tasks=100,
+    ),
     Method(
         "ridge on pixels, encoder", "pixel_ridge", "prototype_masks",
-        options={"encoder": {"name": "unet", "options": {"width": 8}}},
+        options={"encoder": {"name": "unet", "options": {"width": 8}}}, tasks=100,
     ),
 )  # fmt: skip
 
@@ -163,6 +166,11 @@ def wanted(tests: dict[str, Source]) -> Iterator[tuple[str, int, bool]]:
         yield from ((structure, shot, True) for shot in shots)
 
 
+def key_of(row: dict[str, Any]) -> tuple[str, str, int]:
+    """What a row is of: a later one, of more tasks, takes its place."""
+    return row["learner"], row["structure"], row["shot"]
+
+
 def main() -> None:
     """Measure what is not measured yet, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -173,7 +181,7 @@ def main() -> None:
     given = parser.parse_args()
     tests = Folders(given.data, given.runs / "cache").tests(SIZE)
     held: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
-    done = {(row["learner"], row["structure"], row["shot"]) for row in held}
+    done = {key_of(row): row["tasks"] for row in held}
     for method in METHODS:
         if given.only and not {method.learner, method.name} & set(given.only):
             continue
@@ -182,9 +190,10 @@ def main() -> None:
             print(f"{method.name}: no run", flush=True)
             continue
         for structure, shot, of_curve in wanted(tests):
-            if (method.name, structure, shot) in done or (of_curve and not method.meta_learned):
-                continue
             if of_curve and method.learner not in OF_CURVES:
+                continue
+            episodes = min(method.tasks, TASKS) if of_curve else method.tasks
+            if done.get((method.name, structure, shot), 0) >= episodes:
                 continue
             if shot not in method.shots and not of_curve:
                 continue
@@ -193,13 +202,12 @@ def main() -> None:
             protocol = protocol_for(tests[structure], shot)
             if protocol is None:
                 continue
-            episodes = min(method.tasks, TASKS) if of_curve else method.tasks
             protocol = protocol.model_copy(update={"episodes": episodes})
             found = measured(learner, tests[structure], protocol)
             row = {"learner": method.name, "meta_learned": method.meta_learned,
                    "structure": structure, "shot": shot, **found, "size": SIZE}  # fmt: skip
             print(row, flush=True)
-            held.append(row)
+            held = [*(one for one in held if key_of(one) != key_of(row)), row]
             write_json(RESULTS, held)
     write_table(held)
 
