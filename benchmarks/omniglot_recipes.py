@@ -100,7 +100,7 @@ def _learned_optimiser(
         tasks_per_step=4,
         tests=((5, shot, 15),),
         held_out=HELD_OUT_CHARACTERS,
-        test_steps=(1, 2, 5, 10, 20, 40),
+        test_steps=(10, 20, 40),
         starts_from="pretrained_narrow",
         variant=variant,
     )
@@ -167,6 +167,26 @@ def _pretrained(encoder: dict[str, Any], variant: str) -> Recipe:
         held_out=HELD_OUT_CHARACTERS,
         variant=variant,
         union_batch=128,
+    )
+
+
+def _leo(*, shot: int) -> Recipe:
+    """On the embeddings of a network that tells all classes apart, as the paper's.
+
+    Latents as many as four times the embedding's 64 numbers, and no dropout: better on held-out
+    characters than the paper's 64 latents, which were for 640 numbers.
+    """
+    return Recipe(
+        learner="leo",
+        config={"encoder": POOLED, "latent_size": 256, "dropout": 0.0},
+        settings=_settings(6000, learning_rate=1e-3, clip_norm=0.1),
+        way=5,
+        shot=shot,
+        n_query=5,
+        tasks_per_step=8,
+        tests=FEW if shot == 1 else ((5, shot, 15),),
+        frozen="pretrained",
+        variant="on the encoder of pretrained",
     )
 
 
@@ -278,17 +298,8 @@ RECIPES: dict[str, Recipe] = {
     # As the paper on LEO trained the network whose embeddings it learns on.
     "pretrained": _pretrained(POOLED, "encoder trained to tell all classes apart"),
     "pretrained_narrow": _pretrained(NARROW, "narrow encoder trained to tell all classes apart"),
-    "leo": Recipe(
-        learner="leo",
-        config={"encoder": POOLED},
-        settings=_settings(3000, learning_rate=5e-3, clip_norm=0.1),
-        way=5,
-        shot=1,
-        n_query=5,
-        tasks_per_step=8,
-        frozen="pretrained",
-        variant="on the encoder of pretrained",
-    ),
+    "leo": _leo(shot=1),
+    "leo_five": _leo(shot=5),
 }
 
 SHARED_ENCODER = "prototypical"
@@ -331,3 +342,6 @@ HEADS: dict[str, tuple[Test, ...]] = {
     "pt_map": FEW,
 }
 """Tested on the shared encoder as they are, nothing trained across tasks."""
+
+SLOW_HEADS = {"mlp": 300, "gradient_boosting": 200, "ensemble": 100}
+"""Those that take seconds for each task: tested on the first so many of the same tasks."""

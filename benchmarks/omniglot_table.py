@@ -23,6 +23,10 @@ PUBLISHED: dict[tuple[str, str, bool], dict[tuple[int, int], tuple[float | None,
     ("matching", "", False): {(5, 1): (98.1, None), (5, 5): (98.9, None), (20, 1): (93.8, None)},
     ("siamese", "", False): {(5, 1): (97.3, None), (5, 5): (98.4, None)},
     ("relation", "", False): {(5, 1): (99.6, 98.02), (5, 5): (99.8, 99.25)},
+    ("relation", "maps of 7×7, as in the paper", False): {
+        (5, 1): (99.6, 98.02),
+        (5, 5): (99.8, 99.25),
+    },
     ("ridge", "", False): {(5, 1): (98.9, None), (5, 5): (99.7, None), (20, 1): (96.2, None)},
     ("maml", "", True): {(5, 1): (98.7, 98.1), (5, 5): (99.9, 99.8)},
     ("maml", "first order", True): {(5, 1): (98.3, 97.13), (5, 5): (99.2, 99.23)},
@@ -78,10 +82,17 @@ def _table(rows: list[dict[str, Any]]) -> str:
         trained = f"{row['trained_way']}-way {row['trained_shot']}-shot"
         lines.append(
             f"| {_name(row)} | {test} | {accuracy} | {row['paper'] or '–'} | "
-            f"{row['rerun'] or '–'} | {trained} | {mode} | {row['steps']:,} | "
+            f"{row['rerun'] or '–'} | {trained} | {mode} | {_steps(row)} | "
             f"{row.get('processor_seconds', row['seconds']) / 60:.0f} |"
         )
     return "\n".join(lines)
+
+
+def _steps(row: dict[str, Any]) -> str:
+    """How many were made; of how many, where the schedule was cut short; and on a GPU."""
+    planned = row.get("steps_planned", row["steps"])
+    text = f"{row['steps']:,}" + (f" of {planned:,}" if planned != row["steps"] else "")
+    return f"{text}, GPU" if row.get("device") == "cuda" else text
 
 
 def _name(row: dict[str, Any]) -> str:

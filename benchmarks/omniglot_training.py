@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from medmeta.app.initial import encoder_of
 from medmeta.data.source import Source
@@ -17,6 +17,7 @@ from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.episodes.union import UnionBatches
+from medmeta.evaluation.encoded import EncodedSource
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner
 from medmeta.learners import EmbeddingLearner, UnionClassifier, build_head, build_learner
@@ -27,30 +28,7 @@ from omniglot_recipes import RECIPES, SHARED_ENCODER, Recipe
 from omniglot_split import SPEC, load_split
 from training_clock import TrainingClock
 
-VALIDATION_SEED = 7
-
-
-class Frozen(AbstractEncoder):
-    """An encoder that stays as it is, its running statistics too, while a head on it is trained."""
-
-    def __init__(self, encoder: AbstractEncoder) -> None:
-        super().__init__()
-        self.encoder = encoder.requires_grad_(False).eval()
-        self.embedding_size = encoder.embedding_size
-
-    def stages(self, inputs: Tensor) -> list[Tensor]:
-        """Those of the encoder."""
-        with torch.no_grad():
-            return self.encoder.stages(inputs)
-
-    def summarise(self, feature_map: Tensor) -> Tensor:
-        """As the encoder does."""
-        return self.encoder.summarise(feature_map)
-
-    def train(self, mode: bool = True) -> Frozen:
-        """Never."""
-        del mode
-        return super().train(False)
+VALIDATION_SEED, CHOICE_TASKS = 7, 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +168,14 @@ def batches_of(
         tasks_per_batch=recipe.tasks_per_step,
         seed=seed,
     )
-    return learner, EpisodeLoader(TaskSampler([training], protocol), device=device)
+    sampler = TaskSampler([training], protocol)
+    if not recipe.frozen:
+        return learner, EpisodeLoader(sampler, device=device)
+    # The encoder stays as it is, its running statistics too: each image is encoded once.
+    assert isinstance(learner, EmbeddingLearner)
+    held = EncodedSource(learner.eval(), training, device=device)
+    held.hold(np.arange(len(training)))
+    return learner.head, EpisodeLoader(sampler, [held.of], device=device)
 
 
 def held_out_curve(run: Path) -> list[tuple[int, float]]:
