@@ -245,7 +245,7 @@ def _check_labels(name: str, target: Target, labels: Tensor) -> None:
     fits = {
         "classes": labels.ndim == 2,
         "values": labels.ndim == 3 and labels.shape[2] == target.size,
-        "masks": labels.ndim >= 4,
+        "masks": labels.ndim >= 3 and not labels.is_floating_point(),
     }
     if fits[target.kind]:
         return

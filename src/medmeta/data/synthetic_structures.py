@@ -3,7 +3,8 @@
 For learning to mark structures across thousands of them, as SynthSeg and UniverSeg do (Billot et
 al. 2023; Butoi et al. 2023, section 3.2). They look like nothing; what learns from them must look
 at the support. An anatomy is of one of four kinds: ``regions`` fill the picture, ``organs`` lie in
-a body, ``tubes`` branch anew in each picture, ``cells`` are strewn anew in each.
+a body, ``tubes`` branch anew in each picture, ``cells`` are strewn anew in each; of volumes
+``sheets`` are a fifth.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medmeta.data._anatomy import texture
+from medmeta.data._draw_volumes import VOLUME_KINDS, anatomy_of_volumes
 from medmeta.data.index import Column
 from medmeta.data.source import Source
 from medmeta.errors import SettingsError, UnknownNameError
@@ -31,14 +33,16 @@ def synthetic_structures(
     *,
     images: int = 12,
     size: int = 128,
+    depth: int = 0,
     channels: int = 3,
     seed: int = 0,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] | None = None,
 ) -> Source:
     """Anatomies as one source: ``images`` pictures of each, a family by itself.
 
-    Each anatomy depends on the seed, its number, the size and ``kinds`` alone. Raises
-    ``SettingsError``, ``UnknownNameError``.
+    With ``depth`` volumes of so many slices; ``kinds`` are all of ``KINDS``, or of
+    ``VOLUME_KINDS``, unless named. Each anatomy depends on the seed, its number, the size and
+    ``kinds`` alone. Raises ``SettingsError``, ``UnknownNameError``.
 
     >>> source = synthetic_structures(4, images=2, size=32)
     >>> len(source), source.gather_masks(np.array([0])).shape
@@ -49,15 +53,24 @@ def synthetic_structures(
             f"{n_anatomies} anatomies of {images} images with {channels} channels at {size} "
             "pixels: ask for one or more of each, 1 or 3 channels, and 16 to 256 pixels."
         )
-    for kind in kinds:
-        if kind not in KINDS:
-            raise UnknownNameError("kind of anatomy", kind, KINDS)
-    pixels = np.empty((n_anatomies * images, channels, size, size), dtype=np.uint8)
-    masks = np.empty((n_anatomies * images, size, size), dtype=np.uint8)
+    if depth and not 8 <= depth <= 256:
+        raise SettingsError(f"volumes of {depth} slices: ask for 8 to 256.")
+    there = VOLUME_KINDS if depth else KINDS
+    chosen = there if kinds is None else tuple(kinds)
+    for kind in chosen:
+        if kind not in there:
+            raise UnknownNameError("kind of anatomy", kind, there)
+    shape = (depth, size, size) if depth else (size, size)
+    pixels = np.empty((n_anatomies * images, channels, *shape), dtype=np.uint8)
+    masks = np.empty((n_anatomies * images, *shape), dtype=np.uint8)
     for number in range(n_anatomies):
         rows = slice(number * images, (number + 1) * images)
         random = Generator(Philox(key=np.array([seed, number], dtype=np.uint64)))
-        pixels[rows], masks[rows] = _anatomy(random, images, size, channels, kinds)
+        if depth:
+            shown, masks[rows] = anatomy_of_volumes(random, images, shape, chosen, most=MOST)
+            pixels[rows] = shown[:, None]
+        else:
+            pixels[rows], masks[rows] = _anatomy(random, images, size, channels, chosen)
     source = Source.from_arrays("synthetic-structures", pixels, labels=["anatomy"] * len(pixels))
     families = [f"anatomy {row // images:04d}" for row in range(len(pixels))]
     names = tuple(f"structure {value}" for value in range(1, MOST + 1))
