@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,14 @@ from medmeta.data.mask_files import named_values, numbered, read_mask, upright_s
 from medmeta.data.mask_pairs import declared_structures, read_pairs
 from medmeta.data.mask_shape import UNLABELLED, prepare_mask
 from medmeta.data.mask_volumes import read_volume_mask
+from medmeta.data.masked_volumes import masked_volumes
+from medmeta.data.medical import slices_of
 from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.slices import as_slices, spread_slices, used_slices
 from medmeta.data.source import Source
 from medmeta.data.sources import read_scanned, row_name
+from medmeta.data.whole_volumes import NO_VOLUME
 from medmeta.errors import DataError
 
 _SHOWN = 10
@@ -55,8 +58,12 @@ class _Pairs:
 class _Mask:
     """A mask's numbers ``(H, W)``, or of the slices of a scan, and what they stand for."""
 
-    numbers: NDArray[np.int64]
+    numbers: NDArray[Any]
     names: Mapping[int, str] | None
+
+    def of(self, own: Mapping[int, str], structures: Sequence[str]) -> NDArray[np.uint8]:
+        """The numbers as those of a source."""
+        return numbered(self.numbers, own if self.names is None else self.names, structures)
 
 
 def open_mask_source(
@@ -75,6 +82,8 @@ def open_mask_source(
     that cannot be used, is left out. Raises ``DataError`` that names the picture or the mask.
     """
     if path.suffix.lower() == ".npz":
+        if preprocessing.depth:
+            raise DataError(f"{path}: holds pictures; volumes with masks are NIfTI or DICOM files.")
         archive = read_masked_archive(path)
         found = ScannedSource(archive.index, archive.images, "npz", path)
         masks = _of_archive(archive.masks, preprocessing)
@@ -85,6 +94,12 @@ def open_mask_source(
             raise DataError(_listed(pairs, bad))
         pairs = pairs.without(bad)
         own, structures = _structures(pairs, read)
+        if preprocessing.depth:
+            index = replace(pairs.found.index, structures=tuple(structures))
+            return masked_volumes(
+                replace(pairs.found, index=index), lambda row: read[row].of(own, structures),
+                preprocessing, cache=cache, skip_bad=skip_bad, progress=progress,
+            )  # fmt: skip
         chosen = _marked_slices(pairs.found.index, read, own, preprocessing)
         index = replace(pairs.found.index, structures=tuple(structures), chosen=chosen)
         found = replace(pairs.found, index=index)
@@ -190,9 +205,11 @@ def _one(pairs: _Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) 
     """One mask of its image's size."""
     index, path = pairs.found.index, pairs.files[row]
     scan = index.scans[row] if index.scans else None
+    if preprocessing.depth and (scan is None or slices_of(scan, preprocessing) < 2):
+        raise DataError(f"is of no volume: its image {NO_VOLUME}")
     if scan is not None:
         volume = read_volume_mask(path, scan, preprocessing)
-        return _Mask(volume.slices, volume.names)
+        return _Mask(_small(volume.slices), volume.names)
     mask = read_mask(path, clean=clean)
     size = upright_size(index.paths[row])
     if mask.shape != size:
@@ -201,6 +218,12 @@ def _one(pairs: _Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) 
             "a mask lies on its image pixel by pixel."
         )
     return _Mask(mask, None)
+
+
+def _small(numbers: NDArray[np.int64]) -> NDArray[Any]:
+    """The same numbers in bytes where they fit: masks of all volumes are held at once."""
+    fits = numbers.min(initial=0) >= 0 and numbers.max(initial=0) < 256
+    return numbers.astype(np.uint8) if fits else numbers
 
 
 def _listed(pairs: _Pairs, bad: Mapping[int, str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -46,8 +48,9 @@ def averaged(maps: Tensor, factor: int) -> Tensor:
 
 def averaged_to(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     """Means over parts of ``(N, C, *space)``, as many along each axis as ``size`` says."""
-    means = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
-    return means[maps.ndim - 3](maps, size)  # type: ignore[operator]
+    means: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+    averages: Tensor = means[maps.ndim - 3](maps, size)
+    return averages
 
 
 def resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,8 +41,11 @@ def slopes(images: Tensor) -> list[Tensor]:
 def _at(padded: Tensor, moved: dict[int, int]) -> Tensor:
     """The neighbour so many pixels along some axes, of every pixel within a margin of one."""
     sides = padded.shape[2:]
-    where = (slice(1 + moved.get(k, 0), side - 1 + moved.get(k, 0)) for k, side in enumerate(sides))
-    return padded[(..., *where)]
+    where = tuple(
+        slice(1 + moved.get(k, 0), side - 1 + moved.get(k, 0)) for k, side in enumerate(sides)
+    )
+    inside: Any = (..., *where)
+    return padded[inside]
 
 
 def _of_one(second: list[Tensor], crossed: dict[tuple[int, int], Tensor]) -> list[Tensor]:

@@ -7,6 +7,7 @@ in place, which inner loops over functional weights do not bear.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +68,8 @@ class UNet(DenseEncoder):
         margin = [k for side in reversed(space) for k in (0, -side % self.fold)]
         small = folded(F.pad(inputs, margin, mode="replicate"), self.fold)
         found = unfolded(self.unfold(self._network(small)), self.fold)
-        return found[(..., *(slice(side) for side in space))]
+        whole: Any = (..., *(slice(side) for side in space))
+        return found[whole]
 
     def _network(self, inputs: Tensor) -> Tensor:
         skips = [self.down[0](inputs)]

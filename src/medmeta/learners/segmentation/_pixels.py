@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ def _examples(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]
     whole = bool(known.all())
     grid_of = (slice(step // 2, None, step),) * axes
     if step > 1 and whole:
-        every = (..., *grid_of)
+        every: Any = (..., *grid_of)
         features, labels, each = features[every], labels[every], each[every]
     elif step > 1 and len(labels) == 1:
         grid = torch.zeros(space, dtype=torch.bool, device=labels.device)
