@@ -76,7 +76,7 @@ def _left_out(predictor: SavedMaskPredictor, groups: NDArray[np.int64]) -> tuple
         given = answer.probabilities.argmax(1)
         assert answer.agreement is not None
         here = np.ix_(left, np.flatnonzero(marked))
-        dice[here] = overlap(given, masks[left], size + 1)["dice"][:, marked]
+        dice[here] = overlap(given, masks[left], size + 1, axes=masks.ndim - 1)["dice"][:, marked]
         agreement[here] = answer.agreement[:, marked]
     return dice, agreement
 

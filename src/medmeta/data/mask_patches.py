@@ -89,12 +89,11 @@ def _assembled(
         chosen=(),
     )
     pixels = np.concatenate([cut.pixels for cut in cuts])[:, None]
-    shape = (len(pixels), *preprocessing.shape)
     # Equal patches (of air) do not make two patients one; equal volumes do.
     hashes = np.repeat(np.array([cut.content for cut in cuts], dtype=np.uint64), counts)
     return Source(
         part,
-        np.ascontiguousarray(np.broadcast_to(pixels, shape)),
+        np.repeat(pixels, preprocessing.channels, axis=1),
         np.arange(len(pixels)),
         hashes,
         masks=np.concatenate([cut.masks for cut in cuts]),

@@ -26,6 +26,7 @@ from medmeta.data.preprocess import Preprocessing
 from medmeta.data.slices import as_slices, spread_slices, used_slices
 from medmeta.data.source import Source
 from medmeta.data.sources import read_scanned, row_name
+from medmeta.data.synthetic_signals import is_synthetic
 from medmeta.data.whole_volumes import NO_VOLUME
 from medmeta.errors import DataError
 
@@ -81,6 +82,10 @@ def open_mask_source(
     npz. ``clean`` cuts masks of grey levels at half. With ``skip_bad`` what has no mask, or one
     that cannot be used, is left out. Raises ``DataError`` that names the picture or the mask.
     """
+    if is_synthetic(path):
+        from medmeta.data.synthetic_structures import structures_source  # it takes SciPy
+
+        return structures_source(path, preprocessing)
     if path.suffix.lower() == ".npz":
         if preprocessing.depth:
             raise DataError(f"{path}: holds pictures; volumes with masks are NIfTI or DICOM files.")
@@ -209,7 +214,7 @@ def _one(pairs: _Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) 
         raise DataError(f"is of no volume: its image {NO_VOLUME}")
     if scan is not None:
         volume = read_volume_mask(path, scan, preprocessing)
-        return _Mask(_small(volume.slices), volume.names)
+        return _Mask(volume.small(), volume.names)
     mask = read_mask(path, clean=clean)
     size = upright_size(index.paths[row])
     if mask.shape != size:
@@ -218,12 +223,6 @@ def _one(pairs: _Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) 
             "a mask lies on its image pixel by pixel."
         )
     return _Mask(mask, None)
-
-
-def _small(numbers: NDArray[np.int64]) -> NDArray[Any]:
-    """The same numbers in bytes where they fit: masks of all volumes are held at once."""
-    fits = numbers.min(initial=0) >= 0 and numbers.max(initial=0) < 256
-    return numbers.astype(np.uint8) if fits else numbers
 
 
 def _listed(pairs: _Pairs, bad: Mapping[int, str]) -> str:

@@ -9,8 +9,10 @@ a body, ``tubes`` branch anew in each picture, ``cells`` are strewn anew in each
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator, Philox
@@ -20,12 +22,15 @@ from scipy import ndimage
 from medmeta.data._anatomy import texture
 from medmeta.data._draw_volumes import VOLUME_KINDS, anatomy_of_volumes
 from medmeta.data.index import Column
+from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
-from medmeta.errors import SettingsError, UnknownNameError
+from medmeta.errors import DataError, SettingsError, UnknownNameError
 
 KINDS = ("regions", "organs", "tubes", "cells")
 MOST = 4  # structures of an anatomy
 Array = NDArray[np.float32]
+_NAME = "synthetic:structures"
+_NAMED = re.compile(rf"{_NAME}(:(?P<count>[1-9]\d{{0,4}})(:(?P<seed>\d{{1,9}}))?)?")
 
 
 def synthetic_structures(
@@ -77,6 +82,25 @@ def synthetic_structures(
     others = {"family": Column.from_texts(families)}
     index = replace(source.index, labels=None, others=others, structures=names)
     return replace(source, index=index, masks=masks)
+
+
+def structures_source(path: Path, preprocessing: Preprocessing) -> Source:
+    """What ``synthetic:structures`` names: 200 anatomies of 8 images each, or volumes.
+
+    ``synthetic:structures:1000:7`` are 1000 of them by the seed 7. Raises ``DataError`` for another
+    name.
+    """
+    found = _NAMED.fullmatch(str(path))
+    if found is None:
+        raise DataError(f"{path}: there is no such source with masks; there is {_NAME}.")
+    return synthetic_structures(
+        int(found["count"] or 200),
+        images=8,
+        size=preprocessing.size,
+        depth=preprocessing.depth,
+        channels=preprocessing.channels,
+        seed=int(found["seed"] or 0),
+    )
 
 
 def _anatomy(
