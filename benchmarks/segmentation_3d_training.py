@@ -1,6 +1,6 @@
 """Trains a conditioned U-Net of volumes on made-up anatomies in three dimensions.
 
-    python benchmarks/segmentation_3d_training.py --out runs/segmentation_3d --steps 3200
+    python benchmarks/segmentation_3d_training.py --out runs/segmentation_3d --steps 1500
 
 Goes on where it was stopped. ``segmentation_3d.py`` measures it.
 """
@@ -24,7 +24,7 @@ def request_for(steps: int, side: int) -> medmeta.TrainRequest:
     return medmeta.TrainRequest(
         learner="conditioned_unet",
         target="masks",
-        shot="1-4",
+        shot="1-3",
         query=1,
         tasks_per_step=4,
         options={"width": WIDTH, "levels": LEVELS},
@@ -42,7 +42,7 @@ def main() -> None:
     """Draw the anatomies and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--anatomies", type=int, default=ANATOMIES)
     given = parser.parse_args()

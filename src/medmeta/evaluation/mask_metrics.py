@@ -130,6 +130,12 @@ def surfaces(
     return {"hd95": hd95, "surface_dice": near}
 
 
+def _skeleton(morphology: Any, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The centre lines; of a block that is thinned to nothing, as small ones of volumes are, all."""
+    found = np.asarray(morphology.skeletonize(mask), dtype=bool)
+    return found if found.any() else mask
+
+
 def centreline_dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """ClDice of one mask of vessels, of two or three axes, its skeletons by scikit-image.
 
@@ -143,7 +149,7 @@ def centreline_dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> f
         return 1.0
     if not predicted.any() or not truth.any():
         return 0.0
-    given, wanted = morphology.skeletonize(predicted), morphology.skeletonize(truth)
+    given, wanted = (_skeleton(morphology, mask) for mask in (predicted, truth))
     precision = float((given & truth).sum() / max(1, given.sum()))
     sensitivity = float((wanted & predicted).sum() / max(1, wanted.sum()))
     total = precision + sensitivity

@@ -35,9 +35,10 @@ SPACE = ("w", "hw", "zhw")  # letters of sums over space, by its axes
 class PrototypeMasksConfig(EncodedConfig):
     """Options of prototype masks.
 
-    ``grid``: each axis of a support image is cut into so many parts, and a prototype is made of
-    each that lies in the structure by at least ``cover`` (1: one for each structure and image at
-    most), beside the one of the whole structure. ``scale`` multiplies the cosines.
+    ``grid``: each axis of a support image is cut into so many parts (of a volume or a signal into
+    so many that there are as many in all), and a prototype is made of each that lies in the
+    structure by at least ``cover`` (1: one for each structure and image at most), beside the one of
+    the whole structure. ``scale`` multiplies the cosines.
     ``alignment`` weighs the loss of the way back, from the query's answer to the support. ``focal``
     is the focal loss's exponent (0: cross-entropy).
     """
@@ -110,7 +111,8 @@ class PrototypeMasks(AbstractLearner):
         whole = torch.einsum(f"tks{space},tsd{space}->tkd", masks, features)
         found, there = [whole[:, :, None]], [(area > 0)[:, :, None]]
         if self.config.grid > 1:
-            size = tuple(min(self.config.grid, side) for side in labels.shape[2:])
+            parts = round(self.config.grid ** (2 / (labels.ndim - 2)))
+            size = tuple(min(parts, side) for side in labels.shape[2:])
             shares = _pooled(masks, size)
             sums = _pooled(features, size).flatten(3).permute(0, 1, 3, 2).flatten(1, 2)
             local = sums[:, None].expand(-1, target.size, -1, -1)
