@@ -135,7 +135,7 @@ def test_series_come_back_as_segmentations(place: Path, tmp_path: Path) -> None:
         dicom(
             tmp_path / "ct" / f"{number}.dcm", images[0][:, :, number].astype(np.int16),
             FrameOfReferenceUID=frame, ImagePositionPatient=[0, 0, 3.0 * number],
-            ImageOrientationPatient=FACING_UP, PixelSpacing=[2, 2], SliceThickness=3,
+            ImageOrientationPatient=FACING_UP, PixelSpacing=[1.5, 2], SliceThickness=3,
             RescaleSlope=1, RescaleIntercept=0, InstanceNumber=number + 1, WindowCenter=128,
             WindowWidth=256, PatientSex="F", StudyID="1", StudyDate="", StudyTime="",
             AccessionNumber="", SeriesNumber=1, ReferringPhysicianName="",
@@ -149,7 +149,16 @@ def test_series_come_back_as_segmentations(place: Path, tmp_path: Path) -> None:
     marked = told["structures"][0]
     assert header.pixel_array.sum() == marked["pixels"]
     assert marked["pixels"] == pytest.approx((truth[0] == 1).sum(), rel=0.3)
-    assert marked["size_mm"] == pytest.approx(marked["pixels"] * 2 * 2 * 3)
+    assert marked["size_mm"] == pytest.approx(marked["pixels"] * 2 * 1.5 * 3)
+
+
+def test_voxels_of_another_size_are_refused_in_words(place: Path, tmp_path: Path) -> None:
+    image, _ = balls(1)
+    nibabel.save(nibabel.Nifti1Image(image[0], np.diag([1.0, 1, 1, 1])), tmp_path / "v.nii.gz")
+    ended = medmeta("predict", place / "predictor", tmp_path / "v.nii.gz", "--out", tmp_path / "m")
+    assert ended.code != 0
+    assert "voxels of 1 x 1 x 1 mm, and the structure was learned in" in ended.out + ended.err
+    assert not (tmp_path / "m").exists()
 
 
 def test_what_is_no_volume_is_refused(place: Path, tmp_path: Path) -> None:

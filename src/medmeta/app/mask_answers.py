@@ -133,7 +133,7 @@ def _marked(
         found, unsure, expected = [tiled(predictor, one) for one in shown], None, None
     else:
         found, unsure, expected = _whole(predictor, shown, uncertainty=uncertainty)
-    found = _along_slices(found)
+    found = along_slices(found)
     mask = np.stack([one.argmax(0).astype(np.uint8) for one in found])
     sure = [_confidence(found, mask, k) for k in range(1, len(predictor.structures) + 1)]
     certain = (np.array(sure), expected, unsure)
@@ -203,7 +203,7 @@ def _restored_map(
     return found
 
 
-def _along_slices(found: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+def along_slices(found: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     """Each slice with a quarter of either neighbour, so that a volume hangs together."""
     if len(found) < 3 or len({one.shape for one in found}) > 1:
         return found

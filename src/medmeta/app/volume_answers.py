@@ -16,8 +16,11 @@ from medmeta.app.mask_predictor import MaskAnswer, SavedMaskPredictor
 from medmeta.app.tiles import falling, starts
 from medmeta.data.mask_patches import padded
 from medmeta.data.preprocess import Preprocessing
+from medmeta.data.resampled import steps_as_shown
 from medmeta.data.scan import Scan
 from medmeta.data.volume_grid import grid_of, image_on_grid, restored_slices
+from medmeta.data.whole_volumes import ALIKE
+from medmeta.errors import UnreadableImageError
 
 _TOGETHER = 4
 Pixels = NDArray[np.uint8]
@@ -43,8 +46,10 @@ def mark_volume(
 ) -> MarkedVolume:
     """Mark a volume whose slices ``(H, W)`` were read, at its own voxels.
 
-    Raises ``UnreadableImageError`` where the size of its voxels must be known and is not.
+    Raises ``UnreadableImageError`` where the size of its voxels must be known and is not, or is not
+    that which was learned at.
     """
+    _check_voxels(predictor, scan)
     preprocessing, n_structures = predictor.preprocessing, len(predictor.structures)
     height, width = slices[0].shape
     grid = grid_of(scan, (len(slices), height, width), preprocessing)
@@ -64,6 +69,20 @@ def mark_volume(
             unsure[place] = found[-1]
     confidence = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)[1:]
     return MarkedVolume(mask, confidence, asking.expected_dice(), unsure)
+
+
+def _check_voxels(predictor: SavedMaskPredictor, scan: Scan) -> None:
+    learned = predictor.card["support"].get("voxels_mm")
+    steps = steps_as_shown(scan, predictor.preprocessing.plane)
+    known = [step for step in steps if step]
+    if learned is None or len(known) < 3:
+        return
+    if any(max(a, b) > ALIKE * min(a, b) for a, b in zip(known, learned, strict=True)):
+        ours, theirs = (" x ".join(f"{step:.3g}" for step in one) for one in (known, learned))
+        raise UnreadableImageError(
+            f"{scan.where}: has voxels of {ours} mm, and the structure was learned in voxels of "
+            f"{theirs} mm; adapt again with --spacing and mm, or with --spacing any."
+        )
 
 
 class _Asking:

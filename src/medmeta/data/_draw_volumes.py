@@ -29,7 +29,7 @@ def anatomy_of_volumes(
     kind = kinds[int(random.integers(len(kinds)))]
     n = int(random.integers(1, most + 1))
     draw = _DRAWN[kind]
-    template, look = draw(random, shape, n), _Look(random, n + 2)
+    template, look = draw(random, shape, n), Look(random, n + 2)
     bend, turn = random.uniform(0.02, 0.12), random.uniform(0, 0.5)
     pixels, masks = [], []
     for _ in range(images):
@@ -151,7 +151,7 @@ def _warped(labels: Labels, random: Generator, bend: float, turn: float) -> Labe
     return np.asarray(moved, dtype=np.uint8)
 
 
-class _Look:
+class Look:
     """How an anatomy's labels look: a grey and a texture of each, and what the device does."""
 
     def __init__(self, random: Generator, n_labels: int) -> None:

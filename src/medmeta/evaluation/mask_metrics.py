@@ -131,7 +131,7 @@ def surfaces(
 
 
 def _skeleton(morphology: Any, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The centre lines; of a block that is thinned to nothing, as small ones of volumes are, all."""
+    """The centre lines; all of a block that is thinned to nothing, as small ones in space are."""
     found = np.asarray(morphology.skeletonize(mask), dtype=bool)
     return found if found.any() else mask
 
