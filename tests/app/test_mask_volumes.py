@@ -135,7 +135,7 @@ def test_series_come_back_as_segmentations(place: Path, tmp_path: Path) -> None:
         dicom(
             tmp_path / "ct" / f"{number}.dcm", images[0][:, :, number].astype(np.int16),
             FrameOfReferenceUID=frame, ImagePositionPatient=[0, 0, 3.0 * number],
-            ImageOrientationPatient=FACING_UP, PixelSpacing=[1.5, 2], SliceThickness=3,
+            ImageOrientationPatient=FACING_UP, PixelSpacing=[2, 1.5], SliceThickness=3,
             RescaleSlope=1, RescaleIntercept=0, InstanceNumber=number + 1, WindowCenter=128,
             WindowWidth=256, PatientSex="F", StudyID="1", StudyDate="", StudyTime="",
             AccessionNumber="", SeriesNumber=1, ReferringPhysicianName="",

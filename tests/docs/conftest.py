@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.app._hospital import Hospital
-from tests.data.ecg_files import write_ecgs
 from tests.data import masked_volumes
+from tests.data.ecg_files import write_ecgs
 from tests.data.masked_files import write_pairs
 from tests.data.slide_files import on_glass, stained, write_pyramid
 
