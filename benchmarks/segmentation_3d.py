@@ -58,15 +58,16 @@ class Method:
 
 
 def methods(run: Path, flat: Path) -> list[Method]:
-    """All that is compared."""
+    """All that is compared; without the run's row where there is no run yet."""
     spec, pictures = InputSpec(1, (SIDE,) * 3), InputSpec(3, (FLAT.size,) * 2)
-    trained, of_pictures = load_model(run).learner.eval(), load_model(flat).learner.eval()
+    of_pictures = load_model(flat).learner.eval()
+    trained = [load_model(run).learner.eval()] if run.is_dir() else []
     ridge = build_learner("pixel_ridge", None, spec, TARGET).eval()
     flat_ridge = build_learner("pixel_ridge", None, pictures, TARGET).eval()
     scratch = build_learner("tuned_unet", SCRATCH, spec, TARGET).eval()
     untrained = build_learner("conditioned_unet", {"width": 8, "levels": 4}, spec, TARGET).eval()
     return [
-        Method("3-D conditioned U-Net", in_space(trained)),
+        *(Method("3-D conditioned U-Net", in_space(learner)) for learner in trained),
         Method("2-D conditioned U-Net, slice by slice", by_slices(of_pictures)),
         Method("3-D conditioned U-Net, untrained", in_space(untrained)),
         Method("3-D U-Net from scratch", in_space(scratch), tasks=2),

@@ -112,6 +112,11 @@ def test_a_spacing_in_mm_asks_for_the_size_of_voxels() -> None:
         grid_of(scan_with((None, 1.0, 1.0)), (10, 12, 14), options(spacing="2"))
 
 
+def test_a_spacing_too_fine_for_memory_is_refused() -> None:
+    with pytest.raises(UnreadableImageError, match="choose a larger --spacing"):
+        grid_of(scan_with((3.0, 1.0, 1.0)), (400, 512, 512), options(spacing="0.1"))
+
+
 def test_structures_of_a_real_brain_survive_the_way_there_and_back(shared_data: Path) -> None:
     """TorchIO's label map at 1 mm, brought to 2 mm and back."""
     folder = shared_data / "nifti"

@@ -6,6 +6,7 @@ brought across axis by axis, and answers plane by plane: memory does not grow wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from medmeta.data.scan import Scan
 from medmeta.data.slices import spread_slices
 from medmeta.errors import UnreadableImageError
 
+_MOST = 300_000_000  # voxels of a volume at a stated spacing
 Line = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -65,6 +67,12 @@ def grid_of(
     size = whole
     if preprocessing.patches:
         sides = [max(1, round(n / f)) for n, f in zip(shown, factors, strict=True)]
+        if math.prod(sides) > _MOST:
+            raise UnreadableImageError(
+                f"{'it' if scan is None else scan.where}: has {' x '.join(map(str, sides))} voxels "
+                f"at {preprocessing.spacing} mm, more than the {_MOST:,} that are read; choose a "
+                "larger --spacing."
+            )
         size = (sides[0], sides[1], sides[2])
     lines = list(zip(shown, size, factors, strict=True))
     there: list[Line] = [(n - 1) / 2 + (np.arange(m) - (m - 1) / 2) * f for n, m, f in lines]

@@ -136,6 +136,10 @@ def adapt(
     }  # fmt: skip
     if patches and task != SEGMENTATION:
         raise SettingsError("--patches is of masks: say --task segmentation, or leave it out.")
+    if patches and not loaded.preprocessing.depth:
+        raise SettingsError(
+            "--patches: this run learned from slices; train one of volumes, with --depth."
+        )
     used = listed = None
     if model is None and task == CLASSIFICATION:
         listed = survey(support) if support.is_dir() else None  # headers of scans are read once
