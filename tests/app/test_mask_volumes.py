@@ -150,6 +150,16 @@ def test_series_come_back_as_segmentations(place: Path, tmp_path: Path) -> None:
     assert header.pixel_array.sum() == marked["pixels"]
     assert marked["pixels"] == pytest.approx((truth[0] == 1).sum(), rel=0.3)
     assert marked["size_mm"] == pytest.approx(marked["pixels"] * 2 * 1.5 * 3)
+    # And what was written is learned from in its turn.
+    for folder in ("images", "masks"):
+        (tmp_path / "own" / folder).mkdir(parents=True)
+    (tmp_path / "ct").rename(tmp_path / "own" / "images" / "ct")
+    (out / told["mask"]).rename(tmp_path / "own" / "masks" / "ct.dcm")
+    words = ("adapt", tmp_path / "own", "--model", place / "run", "--task", "segmentation")
+    ended = medmeta(*words, "--out", tmp_path / "p", "--json")
+    assert ended.code == 0, ended
+    assert ended.json()["images"] == 4
+    assert ended.json()["structures"]["structure"] >= 3
 
 
 def test_voxels_of_another_size_are_refused_in_words(place: Path, tmp_path: Path) -> None:
@@ -180,6 +190,15 @@ def test_what_is_no_volume_is_refused(place: Path, tmp_path: Path) -> None:
     ended = medmeta(*words, "--out", tmp_path / "run")
     assert ended.code != 0
     assert "say depth too" in ended.out + ended.err
+
+
+def test_blocks_beside_everything_do_not_count_as_right(place: Path) -> None:
+    """Of twelve blocks three show nothing: nine are held against their masks."""
+    predictor = load_mask_predictor(place / "predictor")
+    (found,) = predictor.card["held_out"]
+    shown = (predictor.masks == 1).reshape(12, -1).any(1)
+    assert found["images"] == shown.sum() < 12
+    assert found["groups"] == 3
 
 
 def test_a_point_in_a_volume_corrects_it(place: Path) -> None:
