@@ -64,15 +64,16 @@ def methods(run: Path, flat: Path) -> list[Method]:
     trained = [load_model(run).learner.eval()] if run.is_dir() else []
     ridge = build_learner("pixel_ridge", None, spec, TARGET).eval()
     flat_ridge = build_learner("pixel_ridge", None, pictures, TARGET).eval()
+    placed = {"encoder": {"options": {"place": True}}}
+    with_place = build_learner("pixel_ridge", placed, spec, TARGET).eval()
     scratch = build_learner("tuned_unet", SCRATCH, spec, TARGET).eval()
-    untrained = build_learner("conditioned_unet", {"width": 8, "levels": 4}, spec, TARGET).eval()
     return [
         *(Method("3-D conditioned U-Net", in_space(learner)) for learner in trained),
         Method("2-D conditioned U-Net, slice by slice", by_slices(of_pictures)),
-        Method("3-D conditioned U-Net, untrained", in_space(untrained)),
-        Method("3-D U-Net from scratch", in_space(scratch), tasks=2),
         Method("3-D ridge on pixels, filters", in_space(ridge)),
-        Method("2-D ridge on pixels, filters, slice by slice", by_slices(flat_ridge)),
+        Method("3-D ridge on pixels, filters and place", in_space(with_place)),
+        Method("2-D ridge on pixels, filters and place, slice by slice", by_slices(flat_ridge)),
+        Method("3-D U-Net from scratch", in_space(scratch), tasks=2),
     ]
 
 
