@@ -215,7 +215,13 @@ def check_task_fits(
         )
     if support is not None:
         _check_labels(name, target, support.labels)
-        check_input_fits(traits, spec_of(support.inputs), name=name)
+        spec = spec_of(support.inputs)
+        check_input_fits(traits, spec, name=name)
+        if target.kind == "masks" and tuple(support.labels.shape[2:]) != spec.size:
+            raise UnsupportedTaskError(
+                f"{name} was given masks of {tuple(support.labels.shape[2:])} on inputs of "
+                f"{spec.size}; a mask lies on its image place by place."
+            )
 
 
 def check_target(name: str, targets: Collection[TargetKind], target: Target) -> None:
@@ -245,7 +251,7 @@ def _check_labels(name: str, target: Target, labels: Tensor) -> None:
     fits = {
         "classes": labels.ndim == 2,
         "values": labels.ndim == 3 and labels.shape[2] == target.size,
-        "masks": labels.ndim >= 4,
+        "masks": labels.ndim >= 3 and not labels.is_floating_point(),
     }
     if fits[target.kind]:
         return

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.app._hospital import Hospital
+from tests.data import masked_volumes
 from tests.data.ecg_files import write_ecgs
 from tests.data.masked_files import write_pairs
 from tests.data.slide_files import on_glass, stained, write_pyramid
@@ -132,6 +133,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ``other_patients.csv``  16 others, likewise
     ``my_masks/``           5 PNG with masks of one structure, 64 × 64
     ``training_masks/``     12 others
+    ``my_labelled_volumes/``  3 NIfTI volumes with label maps
     ``training_images/``    8 classes of 12 PNG, to meta-train on; ``training_images.csv`` too
     ======================  ==========================================================
 
@@ -153,5 +155,6 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_patients(tmp_path)
     write_pairs(tmp_path / "my_masks", n=5, size=SIDE, seed=1)
     write_pairs(tmp_path / "training_masks", n=12, size=SIDE, seed=2)
+    masked_volumes.write_volumes(tmp_path / "my_labelled_volumes", n=3)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -104,7 +104,8 @@ def test_whole_tasks_become_others() -> None:
     images = torch.arange(16.0).reshape(1, 1, 1, 4, 4) / 8 - 1
     masks = torch.zeros(1, 1, 4, 4, dtype=torch.long)
     masks[..., 0, 0], masks[..., 3, 3] = 1, -1
-    changes = TaskChanges(np.array([True]), np.array([True]), np.array([1]))
+    as_they_lie = np.arange(3)[None], np.zeros((1, 3), dtype=bool)
+    changes = TaskChanges(np.array([True]), np.array([True]), np.array([1]), *as_they_lie)
     shown, marked = changes.apply(images, masks, Target("masks", 2))
     assert shown[0, 0, 0, 3, 0] == -images[0, 0, 0, 0, 0]  # a quarter turn, dark for bright
     assert marked[0, 0, 3, 0] == 0

@@ -184,6 +184,7 @@ class _Support(Card):
     images: Count
     patients_known: bool = False
     volumes: Annotated[int, Field(ge=0)] = 0
+    voxels_mm: list[Annotated[float, Field(gt=0)]] | None = Field(None, min_length=3, max_length=3)
 
 
 class _Range(Card):

@@ -76,9 +76,17 @@ def _left_out(predictor: SavedMaskPredictor, groups: NDArray[np.int64]) -> tuple
         given = answer.probabilities.argmax(1)
         assert answer.agreement is not None
         here = np.ix_(left, np.flatnonzero(marked))
-        dice[here] = overlap(given, masks[left], size + 1)["dice"][:, marked]
+        dice[here] = overlap(given, masks[left], size + 1, axes=masks.ndim - 1)["dice"][:, marked]
         agreement[here] = answer.agreement[:, marked]
+    if predictor.preprocessing.patches:  # a block beside everything is no image: none there is easy
+        empty = np.stack([~_shows(masks, k) for k in range(1, size + 1)], axis=1)
+        dice[empty], agreement[empty] = np.nan, np.nan
     return dice, agreement
+
+
+def _shows(masks: NDArray[np.int64], structure: int) -> NDArray[np.bool_]:
+    """``(S,)``: which masks mark a structure."""
+    return np.asarray((masks == structure).reshape(len(masks), -1).any(1))
 
 
 def _folds(groups: NDArray[np.int64], seed: int) -> list[NDArray[np.bool_]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medmeta.app.asked import Asked, find_asked
 from medmeta.app.mask_predictor import SavedMaskPredictor
+from medmeta.data.mask_patches import grey_slices
 from medmeta.data.mask_shape import restored
 from medmeta.data.medical import read_slices, slices_of
 from medmeta.data.preprocess import Preprocessing, prepare
@@ -119,6 +120,8 @@ def _marked(
     predictor: SavedMaskPredictor, asked: Asked, *, uncertainty: bool, tiles: bool
 ) -> MarkedImage:
     preprocessing = predictor.preprocessing
+    if preprocessing.depth:
+        return _marked_volume(predictor, asked, uncertainty=uncertainty, tiles=tiles)
     if asked.scan is None:
         shown = [read_image(asked.file or asked.path).pixels]
     else:
@@ -130,11 +133,36 @@ def _marked(
         found, unsure, expected = [tiled(predictor, one) for one in shown], None, None
     else:
         found, unsure, expected = _whole(predictor, shown, uncertainty=uncertainty)
-    found = _along_slices(found)
+    found = along_slices(found)
     mask = np.stack([one.argmax(0).astype(np.uint8) for one in found])
     sure = [_confidence(found, mask, k) for k in range(1, len(predictor.structures) + 1)]
     certain = (np.array(sure), expected, unsure)
     return MarkedImage(asked, tuple(shown), mask, *certain, plane=preprocessing.plane)
+
+
+def _marked_volume(
+    predictor: SavedMaskPredictor, asked: Asked, *, uncertainty: bool, tiles: bool
+) -> MarkedImage:
+    """By a network over three axes."""
+    from medmeta.app.volume_answers import mark_volume
+
+    preprocessing, scan = predictor.preprocessing, asked.scan
+    if tiles:
+        raise SettingsError(
+            "--tiles is of pictures, and this predictor marks volumes; leave it out (those learned "
+            "with --patches are marked in overlapping blocks)."
+        )
+    if scan is None or slices_of(scan, preprocessing) < 2:
+        raise UnreadableImageError(
+            f"{asked.path}: is a picture, and this predictor marks volumes; give it NIfTI volumes "
+            "or DICOM series."
+        )
+    shown = grey_slices(scan, preprocessing)
+    found = mark_volume(predictor, scan, shown, uncertainty=uncertainty)
+    return MarkedImage(
+        asked, tuple(shown), found.mask, found.confidence, found.expected_dice, found.uncertainty,
+        plane=preprocessing.plane,
+    )  # fmt: skip
 
 
 def _whole(
@@ -175,7 +203,7 @@ def _restored_map(
     return found
 
 
-def _along_slices(found: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+def along_slices(found: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     """Each slice with a quarter of either neighbour, so that a volume hangs together."""
     if len(found) < 3 or len({one.shape for one in found}) > 1:
         return found

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medmeta.app.mask_answers import MarkedImage
-from medmeta.data.mask_writers import write_nifti_mask, write_segmentation
+from medmeta.data.mask_writers import write_nifti_map, write_nifti_mask, write_segmentation
 from medmeta.errors import SettingsError
 from medmeta.storage import UNFINISHED, explained_disk_errors
 
@@ -109,7 +109,10 @@ def _written(
             if len(one.mask) == 1 or mask.any():
                 drawn = Image.fromarray(overlay(shown, mask))
                 drawn.save(folder / f"{name}-overlay-{place:04d}.png")
-    if one.uncertainty is not None:
+    if one.uncertainty is not None and chosen == "nifti" and scan is not None:
+        file_of_map = folder / f"{name}-uncertainty.nii.gz"
+        write_nifti_map(file_of_map, scan, one.uncertainty, plane=one.plane)
+    elif one.uncertainty is not None:
         for place, entropy in enumerate(one.uncertainty):
             grey = np.rint(255 * np.clip(entropy, 0, 1)).astype(np.uint8)
             Image.fromarray(grey).save(folder / f"{name}-uncertainty-{place:04d}.png")

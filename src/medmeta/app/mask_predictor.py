@@ -29,12 +29,12 @@ Probabilities = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MaskAnswer:
-    """What is said of ``Q`` images: ``probabilities`` ``(Q, K + 1, H, W)``, background first.
+    """What is said of ``Q`` images: ``probabilities`` ``(Q, K + 1, *space)``, background first.
 
-    ``uncertainty`` ``(Q, H, W)`` is the entropy of the mean answer over its largest possible value;
-    ``agreement`` ``(Q, K)`` the mean Dice of several answers with their mean. Both only where
-    several were asked for. ``expected_dice`` ``(Q, K)`` is the agreement, brought down to what
-    marked images showed when they were left out; NaN of structures where none could be.
+    ``uncertainty`` ``(Q, *space)`` is the entropy of the mean answer over its largest possible
+    value; ``agreement`` ``(Q, K)`` the mean Dice of several answers with their mean. Both only
+    where several were asked for. ``expected_dice`` ``(Q, K)`` is the agreement, brought down to
+    what marked images showed when they were left out; NaN of structures where none could be.
     """
 
     probabilities: Probabilities
@@ -45,18 +45,22 @@ class MaskAnswer:
 
 @dataclass(frozen=True)
 class Point:
-    """A place on an image, in prepared pixels, and which structure is there (0: none of them)."""
+    """A place on an image, in prepared pixels, and which structure is there (0: none of them).
+
+    ``slice`` is that of a volume, from 0.
+    """
 
     row: int
     column: int
     structure: int
+    slice: int = 0
 
 
 @dataclass(frozen=True)
 class SavedMaskPredictor:
-    """One learned task: the learner, adapted to ``pixels`` ``(S, C, H, W)`` and ``masks``.
+    """One learned task: the learner, adapted to ``pixels`` ``(S, C, *space)`` and ``masks``.
 
-    ``masks`` uint8 ``(S, H, W)``: 1 and on are ``structures``, 255 is not labelled.
+    ``masks`` uint8 ``(S, *space)``: 1 and on are ``structures``, 255 is not labelled.
     """
 
     task: AdaptedTask
@@ -75,7 +79,7 @@ class SavedMaskPredictor:
         return Preprocessing.model_validate(self.card["preprocessing"])
 
     def answer(self, pixels: NDArray[np.uint8], *, uncertainty: bool = False) -> MaskAnswer:
-        """Mark prepared images uint8 ``(Q, C, H, W)``; with ``uncertainty`` by several answers."""
+        """Mark prepared images uint8 ``(Q, C, *space)``; ``uncertainty``: by several answers."""
         if not uncertainty:
             return MaskAnswer(self._probabilities(self.task.predictor, pixels))
         members = self._members(pixels)
@@ -131,25 +135,29 @@ class SavedMaskPredictor:
     def refined(self, image: NDArray[np.uint8], points: Sequence[Point], *, radius: int = 3) -> (
         SavedMaskPredictor
     ):  # fmt: skip
-        """The task with what a person says of one image ``(C, H, W)``, for asking about it again.
+        """The task with what a person says of one image ``(C, *space)``, for asking about it again.
 
         The image joins the support; around each point it is labelled as far as ``radius`` pixels,
         elsewhere not. Raises ``SettingsError`` for a point beside the image or a structure that
         there is not.
         """
-        height, width = image.shape[-2:]
-        mask = np.full((height, width), UNLABELLED, dtype=np.uint8)
-        rows, columns = np.mgrid[:height, :width]
+        space = image.shape[1:]
+        mask = np.full(space, UNLABELLED, dtype=np.uint8)
+        lines: list[NDArray[np.int64]] = list(np.indices(space, sparse=True))
         for point in points:
-            inside = 0 <= point.row < height and 0 <= point.column < width
+            at = (point.slice, point.row, point.column)[-len(space) :]
+            inside = all(0 <= one < side for one, side in zip(at, space, strict=True))
             if not inside or not 0 <= point.structure <= len(self.structures):
                 raise SettingsError(
-                    f"the point ({point.row}, {point.column}) of structure {point.structure}: rows "
-                    f"are 0 to {height - 1}, columns 0 to {width - 1}, structures 0 to "
-                    f"{len(self.structures)}."
+                    f"the point ({', '.join(map(str, at))}) of structure {point.structure}: rows "
+                    f"are 0 to {space[-2] - 1}, columns 0 to {space[-1] - 1}, structures 0 to "
+                    f"{len(self.structures)}"
+                    + (f", slices 0 to {space[0] - 1}." if len(space) == 3 else ".")
                 )
-            near = (rows - point.row) ** 2 + (columns - point.column) ** 2 <= radius**2
-            mask[near] = point.structure
+            apart = np.zeros(space, dtype=np.int64)
+            for line, one in zip(lines, at, strict=True):
+                apart += (line - one) ** 2
+            mask[apart <= radius**2] = point.structure
         if not points:
             return self
         pixels = np.concatenate([self.pixels, image[None]])
@@ -196,5 +204,6 @@ def _agreement(members: Sequence[Probabilities]) -> NDArray[np.float64]:
     """Mean Dice ``(Q, K)`` of each answer with the mean of all."""
     size = members[0].shape[1]
     mean = np.mean(members, axis=0).argmax(1)
-    dice = [overlap(one.argmax(1), mean, size)["dice"] for one in members]
+    axes = mean.ndim - 1
+    dice = [overlap(one.argmax(1), mean, size, axes=axes)["dice"] for one in members]
     return np.asarray(np.mean(dice, axis=0))

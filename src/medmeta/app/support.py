@@ -67,6 +67,8 @@ def open_support(
 
 def remarks_on_volumes(source: Source, preprocessing: Preprocessing) -> list[str]:
     """Which slices stand for the volumes of a source, where it has any."""
+    if preprocessing.patches:
+        return [f"Volumes are taken in blocks: of each {slices_in_words(preprocessing)}."]
     if preprocessing.depth:
         wholes = parts_in_words(preprocessing)[1].capitalize()
         return [f"{wholes} are taken whole: of each {slices_in_words(preprocessing)}."]

@@ -25,7 +25,7 @@ def tiled(predictor: SavedMaskPredictor, pixels: NDArray[np.uint8]) -> NDArray[n
     places = [(top, left) for top in tops for left in lefts]
     size = len(predictor.structures) + 1
     total = np.zeros((size, *padded.shape[:2]), dtype=np.float32)
-    weight, falling = np.zeros(padded.shape[:2], dtype=np.float32), _falling(side)
+    weight, fall = np.zeros(padded.shape[:2], dtype=np.float32), falling(side, side)
     for first in range(0, len(places), _TOGETHER):
         part = places[first : first + _TOGETHER]
         cut = [padded[top : top + side, left : left + side] for top, left in part]
@@ -33,8 +33,8 @@ def tiled(predictor: SavedMaskPredictor, pixels: NDArray[np.uint8]) -> NDArray[n
         answers = predictor.answer(prepared).probabilities
         for (top, left), answer in zip(part, answers, strict=True):
             rows, columns = slice(top, top + side), slice(left, left + side)
-            total[:, rows, columns] += answer * falling
-            weight[rows, columns] += falling
+            total[:, rows, columns] += answer * fall
+            weight[rows, columns] += fall
     total /= weight
     return total[:, :height, :width]
 
@@ -50,8 +50,14 @@ def starts(length: int, side: int) -> list[int]:
     return sorted({*found, max(0, length - side)})
 
 
-def _falling(side: int) -> NDArray[np.float32]:
-    """1 in the middle, falling in a straight line towards the edges, never zero."""
-    edge = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) / max(1.0, side * OVERLAP)
-    line = np.minimum(edge, 1.0)
-    return np.asarray(line[:, None] * line, dtype=np.float32)
+def falling(*sides: int) -> NDArray[np.float32]:
+    """1 in the middle, falling in a straight line towards the edges of each axis, never zero.
+
+    >>> falling(8)[:3]
+    array([0.5, 1. , 1. ], dtype=float32)
+    """
+    found = np.ones(())
+    for side in sides:
+        edge = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) / max(1.0, side * OVERLAP)
+        found = found[..., None] * np.minimum(edge, 1.0)
+    return np.asarray(found, dtype=np.float32)

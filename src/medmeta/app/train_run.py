@@ -77,6 +77,8 @@ def train(
     errors of ``medmeta.errors``; nothing is written before all settings and sources are checked.
     """
     check_folder(run, resume=resume)
+    if request.preprocessing.patches and request.target != "masks":
+        raise SettingsError("--patches is of masks: say --target masks, or leave it out.")
     device = usable_device(request.device)
     keep_freed_memory()
     request = with_record(request)

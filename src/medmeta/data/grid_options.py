@@ -12,12 +12,14 @@ _CHOICES = "same, any, or millimetres up to 50"
 
 
 class GridOptions(BaseModel):
-    """``spacing`` is of whole volumes, ``resample`` of modalities.
+    """``spacing`` is of whole volumes, ``resample`` of modalities, ``patches`` of masks.
 
     ``spacing`` ``same`` refuses volumes whose voxels differ in size, ``any`` stretches each to the
     same grid, and a number of mm brings each to voxels of that size, of which the middle is
     taken. ``resample`` ``linear`` or ``nearest`` brings the modalities of a patient to the grid of
     the first that is there, by where their NIfTI files lie in space; ``no`` refuses other grids.
+    With ``patches`` a volume is learned in so many blocks, of as many voxels as the preprocessing's
+    depth and size, at its own voxels or at the spacing in mm, and marked block by block.
     """
 
     spacing: str = Field(
@@ -25,6 +27,9 @@ class GridOptions(BaseModel):
     )
     resample: Literal["no", "linear", "nearest"] = Field(
         default="no", description="how modalities are brought to the grid of the first"
+    )
+    patches: int = Field(
+        default=0, ge=0, le=512, description="blocks of a volume with masks; 0: all of it at once"
     )
 
     @field_validator("spacing", mode="before")

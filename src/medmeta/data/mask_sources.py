@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,15 @@ from medmeta.data.mask_files import named_values, numbered, read_mask, upright_s
 from medmeta.data.mask_pairs import declared_structures, read_pairs
 from medmeta.data.mask_shape import UNLABELLED, prepare_mask
 from medmeta.data.mask_volumes import read_volume_mask
+from medmeta.data.masked_volumes import masked_volumes
+from medmeta.data.medical import slices_of
 from medmeta.data.npz import Pictures
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.slices import as_slices, spread_slices, used_slices
 from medmeta.data.source import Source
 from medmeta.data.sources import read_scanned, row_name
+from medmeta.data.synthetic_signals import is_synthetic
+from medmeta.data.whole_volumes import NO_VOLUME
 from medmeta.errors import DataError
 
 _SHOWN = 10
@@ -55,8 +59,12 @@ class _Pairs:
 class _Mask:
     """A mask's numbers ``(H, W)``, or of the slices of a scan, and what they stand for."""
 
-    numbers: NDArray[np.int64]
+    numbers: NDArray[Any]
     names: Mapping[int, str] | None
+
+    def of(self, own: Mapping[int, str], structures: Sequence[str]) -> NDArray[np.uint8]:
+        """The numbers as those of a source."""
+        return numbered(self.numbers, own if self.names is None else self.names, structures)
 
 
 def open_mask_source(
@@ -74,7 +82,13 @@ def open_mask_source(
     npz. ``clean`` cuts masks of grey levels at half. With ``skip_bad`` what has no mask, or one
     that cannot be used, is left out. Raises ``DataError`` that names the picture or the mask.
     """
+    if is_synthetic(path):
+        from medmeta.data.synthetic_structures import structures_source  # it takes SciPy
+
+        return structures_source(path, preprocessing)
     if path.suffix.lower() == ".npz":
+        if preprocessing.depth:
+            raise DataError(f"{path}: holds pictures; volumes with masks are NIfTI or DICOM files.")
         archive = read_masked_archive(path)
         found = ScannedSource(archive.index, archive.images, "npz", path)
         masks = _of_archive(archive.masks, preprocessing)
@@ -85,6 +99,12 @@ def open_mask_source(
             raise DataError(_listed(pairs, bad))
         pairs = pairs.without(bad)
         own, structures = _structures(pairs, read)
+        if preprocessing.depth:
+            index = replace(pairs.found.index, structures=tuple(structures))
+            return masked_volumes(
+                replace(pairs.found, index=index), lambda row: read[row].of(own, structures),
+                preprocessing, cache=cache, skip_bad=skip_bad, progress=progress,
+            )  # fmt: skip
         chosen = _marked_slices(pairs.found.index, read, own, preprocessing)
         index = replace(pairs.found.index, structures=tuple(structures), chosen=chosen)
         found = replace(pairs.found, index=index)
@@ -190,9 +210,11 @@ def _one(pairs: _Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) 
     """One mask of its image's size."""
     index, path = pairs.found.index, pairs.files[row]
     scan = index.scans[row] if index.scans else None
+    if preprocessing.depth and (scan is None or slices_of(scan, preprocessing) < 2):
+        raise DataError(f"is of no volume: its image {NO_VOLUME}")
     if scan is not None:
         volume = read_volume_mask(path, scan, preprocessing)
-        return _Mask(volume.slices, volume.names)
+        return _Mask(volume.small(), volume.names)
     mask = read_mask(path, clean=clean)
     size = upright_size(index.paths[row])
     if mask.shape != size:

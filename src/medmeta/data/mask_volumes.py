@@ -30,6 +30,11 @@ class VolumeMask:
     slices: NDArray[np.int64]
     names: dict[int, str] | None
 
+    def small(self) -> NDArray[Any]:
+        """The numbers in bytes where they fit: those of all volumes are held at once."""
+        fits = self.slices.min(initial=0) >= 0 and self.slices.max(initial=0) < 256
+        return self.slices.astype(np.uint8) if fits else self.slices
+
 
 def read_volume_mask(path: Path, scan: Scan, preprocessing: Preprocessing) -> VolumeMask:
     """The mask of a scan, its slices in the order of the scan's own.

@@ -26,12 +26,22 @@ def write_nifti_mask(
 
     Nothing of the image's header is taken over but where its voxels lie.
     """
+    _write_nifti(path, scan, mask, plane=plane, intent="label")
+
+
+def write_nifti_map(
+    path: Path, scan: Scan, values: NDArray[np.float32], *, plane: str = "axial"
+) -> None:
+    """Write numbers ``(n, H, W)`` of each voxel, such as how unsure its label is, likewise."""
+    _write_nifti(path, scan, values, plane=plane, intent="none")
+
+
+def _write_nifti(path: Path, scan: Scan, values: NDArray[Any], *, plane: str, intent: str) -> None:
     header = read_header(scan.files[0])
-    stored = shown_to_stored(header, mask, plane=plane)
     nibabel = library()
-    image = nibabel.Nifti1Image(stored, header.affine)
+    image = nibabel.Nifti1Image(shown_to_stored(header, values, plane=plane), header.affine)
     image.header.set_xyzt_units("mm")
-    image.header.set_intent("label")
+    image.header.set_intent(intent)
     code = 1 if header.placed else 0
     image.set_sform(header.affine, code=code)
     image.set_qform(header.affine, code=code)

@@ -95,6 +95,8 @@ class Preprocessing(SignalOptions, SlideOptions, GridOptions):
             raise ValueError("tiles are cut by mpp or by tile, not by both")
         if self.spacing_mm is not None and (not self.depth or self.tiled):
             raise ValueError("spacing in mm is of whole volumes: say depth too")
+        if self.patches and (not self.depth or self.tiled or self.modalities):
+            raise ValueError("patches are of whole volumes with masks: say depth too")
         if self.resample != "no" and not self.modalities:
             raise ValueError("resample is of modalities: name them, or leave it out")
         return self

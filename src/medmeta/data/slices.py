@@ -73,6 +73,8 @@ def slices_in_words(preprocessing: Preprocessing) -> str:
     which = "its middle slice" if n == 1 else f"{n} slices in its middle half"
     if whole:
         which = f"{whole} slices over all of it, as one input"
+    if preprocessing.patches:
+        which = f"{preprocessing.patches} patches of {whole} slices"
     window = "of the file" if preprocessing.window == OWN else preprocessing.window
     time = "" if preprocessing.time_point == 1 else f", volume {preprocessing.time_point} in time"
     return f"{which}, window {window}, NIfTI cut {preprocessing.plane}{time}"

@@ -29,8 +29,8 @@ class Source:
     (-1: left as they are). ``beside``: what learners are given beside the pictures, float32
     ``(n, D)`` by name: ``record`` (NaN where it is not known), and which modalities are
     ``present``. ``pixels`` have no channels where there are no pictures. ``masks`` uint8
-    ``(N, H, W)`` lie as ``pixels`` do: 0 is background, 1 and on are ``index.structures``, and 255
-    is not labelled.
+    ``(N, *space)`` lie as ``pixels`` do: 0 is background, 1 and on are ``index.structures``, and
+    255 is not labelled.
     """
 
     index: SourceIndex
@@ -154,7 +154,7 @@ class Source:
         return taken.reshape(*rows.shape, *taken.shape[1:])
 
     def gather_masks(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Masks of some rows, ``(*rows.shape, H, W)``; raises ``DataError`` without masks."""
+        """Masks of some rows, ``(*rows.shape, *space)``; raises ``DataError`` without masks."""
         if self.masks is None:
             raise DataError(f"{self.name} has no masks; give each image a mask.")
         taken = take_rows(self.masks, self.pixel_rows[rows.reshape(-1)])

@@ -3,13 +3,16 @@
 For learning to mark structures across thousands of them, as SynthSeg and UniverSeg do (Billot et
 al. 2023; Butoi et al. 2023, section 3.2). They look like nothing; what learns from them must look
 at the support. An anatomy is of one of four kinds: ``regions`` fill the picture, ``organs`` lie in
-a body, ``tubes`` branch anew in each picture, ``cells`` are strewn anew in each.
+a body, ``tubes`` branch anew in each picture, ``cells`` are strewn anew in each; of volumes
+``sheets`` are a fifth.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator, Philox
@@ -17,13 +20,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medmeta.data._anatomy import texture
+from medmeta.data._draw_volumes import VOLUME_KINDS, anatomy_of_volumes
 from medmeta.data.index import Column
+from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
-from medmeta.errors import SettingsError, UnknownNameError
+from medmeta.errors import DataError, SettingsError, UnknownNameError
 
 KINDS = ("regions", "organs", "tubes", "cells")
 MOST = 4  # structures of an anatomy
 Array = NDArray[np.float32]
+_NAME = "synthetic:structures"
+_NAMED = re.compile(rf"{_NAME}(:(?P<count>[1-9]\d{{0,4}})(:(?P<seed>\d{{1,9}}))?)?")
 
 
 def synthetic_structures(
@@ -31,14 +38,16 @@ def synthetic_structures(
     *,
     images: int = 12,
     size: int = 128,
+    depth: int = 0,
     channels: int = 3,
     seed: int = 0,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] | None = None,
 ) -> Source:
     """Anatomies as one source: ``images`` pictures of each, a family by itself.
 
-    Each anatomy depends on the seed, its number, the size and ``kinds`` alone. Raises
-    ``SettingsError``, ``UnknownNameError``.
+    With ``depth`` volumes of so many slices; ``kinds`` are all of ``KINDS``, or of
+    ``VOLUME_KINDS``, unless named. Each anatomy depends on the seed, its number, the size and
+    ``kinds`` alone. Raises ``SettingsError``, ``UnknownNameError``.
 
     >>> source = synthetic_structures(4, images=2, size=32)
     >>> len(source), source.gather_masks(np.array([0])).shape
@@ -49,21 +58,49 @@ def synthetic_structures(
             f"{n_anatomies} anatomies of {images} images with {channels} channels at {size} "
             "pixels: ask for one or more of each, 1 or 3 channels, and 16 to 256 pixels."
         )
-    for kind in kinds:
-        if kind not in KINDS:
-            raise UnknownNameError("kind of anatomy", kind, KINDS)
-    pixels = np.empty((n_anatomies * images, channels, size, size), dtype=np.uint8)
-    masks = np.empty((n_anatomies * images, size, size), dtype=np.uint8)
+    if depth and not 8 <= depth <= 256:
+        raise SettingsError(f"volumes of {depth} slices: ask for 8 to 256.")
+    there = VOLUME_KINDS if depth else KINDS
+    chosen = there if kinds is None else tuple(kinds)
+    for kind in chosen:
+        if kind not in there:
+            raise UnknownNameError("kind of anatomy", kind, there)
+    shape = (depth, size, size) if depth else (size, size)
+    pixels = np.empty((n_anatomies * images, channels, *shape), dtype=np.uint8)
+    masks = np.empty((n_anatomies * images, *shape), dtype=np.uint8)
     for number in range(n_anatomies):
         rows = slice(number * images, (number + 1) * images)
         random = Generator(Philox(key=np.array([seed, number], dtype=np.uint64)))
-        pixels[rows], masks[rows] = _anatomy(random, images, size, channels, kinds)
+        if depth:
+            shown, masks[rows] = anatomy_of_volumes(random, images, shape, chosen, most=MOST)
+            pixels[rows] = shown[:, None]
+        else:
+            pixels[rows], masks[rows] = _anatomy(random, images, size, channels, chosen)
     source = Source.from_arrays("synthetic-structures", pixels, labels=["anatomy"] * len(pixels))
     families = [f"anatomy {row // images:04d}" for row in range(len(pixels))]
     names = tuple(f"structure {value}" for value in range(1, MOST + 1))
     others = {"family": Column.from_texts(families)}
     index = replace(source.index, labels=None, others=others, structures=names)
     return replace(source, index=index, masks=masks)
+
+
+def structures_source(path: Path, preprocessing: Preprocessing) -> Source:
+    """What ``synthetic:structures`` names: 200 anatomies of 8 images each, or volumes.
+
+    ``synthetic:structures:1000:7`` are 1000 of them by the seed 7. Raises ``DataError`` for another
+    name.
+    """
+    found = _NAMED.fullmatch(str(path))
+    if found is None:
+        raise DataError(f"{path}: there is no such source with masks; there is {_NAME}.")
+    return synthetic_structures(
+        int(found["count"] or 200),
+        images=8,
+        size=preprocessing.size,
+        depth=preprocessing.depth,
+        channels=preprocessing.channels,
+        seed=int(found["seed"] or 0),
+    )
 
 
 def _anatomy(

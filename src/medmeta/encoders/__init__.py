@@ -24,7 +24,7 @@ from medmeta.encoders import (
     waveform,
 )
 from medmeta.encoders._dense import DenseEncoder, dense_encoder
-from medmeta.encoders._dimensions import convolution_of, max_pool
+from medmeta.encoders._dimensions import averaged, averaged_to, convolution_of, max_pool, resized
 from medmeta.encoders._interface import (
     AUTO,
     AbstractEncoder,
@@ -60,6 +60,8 @@ __all__ = [
     "ExternalEncoder",
     "Norm",
     "Parts",
+    "averaged",
+    "averaged_to",
     "beside_hand_made",
     "build_encoder",
     "channels_innermost",
@@ -67,6 +69,7 @@ __all__ = [
     "dense_encoder",
     "keeps_running_statistics",
     "max_pool",
+    "resized",
     "resolved",
     "uses_batch_statistics",
     "uses_fused_batch_statistics",

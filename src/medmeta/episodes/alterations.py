@@ -94,8 +94,8 @@ def apply_alterations(images: Tensor, drawn: Alterations) -> Tensor:
 
 
 def moved_masks(masks: Tensor, drawn: Alterations) -> Tensor:
-    """Masks ``(..., n, H, W)`` moved as their images are; each pixel takes the nearest label."""
-    flat = masks.reshape(-1, 1, *masks.shape[-2:])
+    """Masks ``(..., n, [D,] H, W)`` moved as their images are; each takes the nearest label."""
+    flat = masks.reshape(drawn.softness.size, -1, *masks.shape[-2:])
     moved = _moved(flat.float(), drawn, mode="nearest")
     return moved.round_().to(masks.dtype).reshape(masks.shape)
 

@@ -73,8 +73,8 @@ def apply_changes(images: Tensor, changes: Changes) -> Tensor:
 
 
 def mirrored_masks(masks: Tensor, changes: Changes) -> Tensor:
-    """Masks ``(..., n, H, W)`` of images that ``changes`` are made to."""
-    mirrored = torch.from_numpy(changes.mirrored).to(masks.device)[..., None, None]
+    """Masks ``(..., n, *space)`` of images that ``changes`` are made to."""
+    mirrored = _over(torch.from_numpy(changes.mirrored).to(masks.device), masks)
     return torch.where(mirrored, masks.flip(-1), masks)
 
 

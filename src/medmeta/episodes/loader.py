@@ -187,7 +187,7 @@ class EpisodeLoader:
         return as_float(images)
 
     def _masks(self, draws: Sequence[TaskDraw], drawn: Drawn) -> Tensor:
-        """Labels ``(T, S + Q, H, W)``, moved as their images are."""
+        """Labels ``(T, S + Q, *space)``, moved as their images are."""
         found = []
         for draw in draws:
             rows = np.concatenate([draw.support_rows, draw.query_rows])

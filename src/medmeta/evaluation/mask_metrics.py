@@ -22,21 +22,21 @@ Labels = NDArray[np.int64]
 TOLERANCE = 1.0
 
 
-def overlap(predicted: Labels, truth: Labels, size: int) -> dict[str, Array]:
+def overlap(predicted: Labels, truth: Labels, size: int, *, axes: int = 2) -> dict[str, Array]:
     """Dice, IoU and the relative error of the area of masks, each ``(..., size - 1)``.
 
-    ``predicted`` and ``truth`` ``(..., H, W)``, -1 in the truth where nothing is known; the
-    background is not measured.
+    ``predicted`` and ``truth`` ``(..., *space)``, space of so many ``axes``, -1 in the truth where
+    nothing is known; the background is not measured.
 
     >>> overlap(np.array([[1, 1, 0, 0]]), np.array([[1, 0, 0, 0]]), 2)["dice"]
     array([0.66666667])
     """
-    known = truth >= 0
+    known, over = truth >= 0, tuple(range(-axes, 0))
     found: dict[str, list[Array]] = {"dice": [], "iou": [], "area_error": []}
     for structure in range(1, size):
         given, wanted = (predicted == structure) & known, truth == structure
-        both = (given & wanted).sum((-2, -1)).astype(np.float64)
-        n_given, n_wanted = given.sum((-2, -1)), wanted.sum((-2, -1))
+        both = (given & wanted).sum(over).astype(np.float64)
+        n_given, n_wanted = given.sum(over), wanted.sum(over)
         total = (n_given + n_wanted).astype(np.float64)
         empty = total == 0
         found["dice"].append(np.where(empty, 1.0, 2 * both / np.maximum(total, 1)))
@@ -47,8 +47,9 @@ def overlap(predicted: Labels, truth: Labels, size: int) -> dict[str, Array]:
 
 
 def mask_metrics(predicted: Labels, truth: Labels, size: int) -> dict[str, Array]:
-    """Means over queries and structures of ``T`` tasks, each ``(T,)``; ``(T, Q, H, W)`` given."""
-    return {name: _mean(v, (1, 2)) for name, v in overlap(predicted, truth, size).items()}
+    """Means over queries and structures of ``T`` tasks, each ``(T,)``; ``(T, Q, *space)`` given."""
+    found = overlap(predicted, truth, size, axes=truth.ndim - 2)
+    return {name: _mean(v, (1, 2)) for name, v in found.items()}
 
 
 def structure_metrics(
@@ -58,10 +59,12 @@ def structure_metrics(
 
     ``distances``: also HD95 and surface Dice in pixels, and clDice of centre lines.
     """
-    each = overlap(predicted, truth, size)
+    axes = truth.ndim - 2
+    each = overlap(predicted, truth, size, axes=axes)
     if distances:
         tasks = range(len(truth))
-        apart = [surfaces(predicted[t], truth[t], size) for t in tasks]
+        single = (1.0,) * axes
+        apart = [surfaces(predicted[t], truth[t], size, spacing=single) for t in tasks]
         each |= {name: np.stack([one[name] for one in apart]) for name in ("hd95", "surface_dice")}
         each["centreline_dice"] = np.array(
             [
@@ -127,6 +130,12 @@ def surfaces(
     return {"hd95": hd95, "surface_dice": near}
 
 
+def _skeleton(morphology: Any, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The centre lines; all of a block that is thinned to nothing, as small ones in space are."""
+    found = np.asarray(morphology.skeletonize(mask), dtype=bool)
+    return found if found.any() else mask
+
+
 def centreline_dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """ClDice of one mask of vessels, of two or three axes, its skeletons by scikit-image.
 
@@ -140,7 +149,7 @@ def centreline_dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> f
         return 1.0
     if not predicted.any() or not truth.any():
         return 0.0
-    given, wanted = morphology.skeletonize(predicted), morphology.skeletonize(truth)
+    given, wanted = (_skeleton(morphology, mask) for mask in (predicted, truth))
     precision = float((given & truth).sum() / max(1, given.sum()))
     sensitivity = float((wanted & predicted).sum() / max(1, wanted.sum()))
     total = precision + sensitivity

@@ -21,6 +21,7 @@ from medmeta.app.commands.options import (
     AsJson,
     CsvRate,
     ExpectSha256,
+    Patches,
     Plane,
     Resample,
     SkipBad,
@@ -75,6 +76,7 @@ def adapt(
     plane: Plane = None,
     time_point: TimePoint = None,
     spacing: Spacing = None,
+    patches: Patches = None,
     resample: Resample = None,
     csv_rate: CsvRate = None,
     slide_mpp: SlideMpp = None,
@@ -129,8 +131,15 @@ def adapt(
     loaded = load_model(place, expected_sha256=expect_sha256, allow_external=allow_external)
     reading = {
         "window": window, "slices": slices, "plane": plane, "time_point": time_point,
-        "spacing": spacing, "resample": resample, "csv_rate": csv_rate, "slide_mpp": slide_mpp,
+        "spacing": spacing, "patches": patches, "resample": resample, "csv_rate": csv_rate,
+        "slide_mpp": slide_mpp,
     }  # fmt: skip
+    if patches and task != SEGMENTATION:
+        raise SettingsError("--patches is of masks: say --task segmentation, or leave it out.")
+    if patches and not loaded.preprocessing.depth:
+        raise SettingsError(
+            "--patches: this run learned from slices; train one of volumes, with --depth."
+        )
     used = listed = None
     if model is None and task == CLASSIFICATION:
         listed = survey(support) if support.is_dir() else None  # headers of scans are read once

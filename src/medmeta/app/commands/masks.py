@@ -23,6 +23,8 @@ from medmeta.errors import SettingsError
 if TYPE_CHECKING:
     from medmeta.app.mask_files import WrittenMask
     from medmeta.app.models import LoadedModel
+    from medmeta.data.preprocess import Preprocessing
+    from medmeta.data.source import Source
     from medmeta.evaluation.evaluate import Evaluation
 
 CLASSIFICATION, SEGMENTATION = "classification", "segmentation"
@@ -77,7 +79,7 @@ def learn_masks(
     digest = predictor.save(out)
     seconds = time.perf_counter() - started
     counts = {
-        name: int((predictor.masks == value).any((1, 2)).sum())
+        name: int((predictor.masks == value).reshape(len(source), -1).any(1).sum())
         for value, name in enumerate(predictor.structures, start=1)
     }
     if as_json:
@@ -97,7 +99,7 @@ def learn_masks(
     facts = {
         "predictor": out,
         "learner": loaded.card["learner"],
-        "learned from": f"{len(source)} images with masks",
+        "learned from": learned_from(source, loaded.preprocessing),
         "structures": ", ".join(f"{name} (in {n})" for name, n in counts.items()),
         "seconds": f"{seconds:.2f}",
         "SHA-256 of its card": digest,
@@ -106,6 +108,13 @@ def learn_masks(
     for note in [*(sentences(predictor.card) if estimate else ()), *notes]:
         say(note)
     say(f"Next: {command_line('predict', out)} IMAGES --out masks")
+
+
+def learned_from(source: Source, preprocessing: Preprocessing) -> str:
+    """How many images with masks there are, in words."""
+    if preprocessing.patches:
+        return f"{len(source)} patches of {source.n_volumes} volumes with masks"
+    return f"{len(source)} {'volumes' if preprocessing.depth else 'images'} with masks"
 
 
 def mark(

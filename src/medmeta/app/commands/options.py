@@ -40,6 +40,10 @@ Spacing = Annotated[
     str | None,
     typer.Option(help="Whole volumes' voxels: same (refuse mixed sizes), any, or brought to mm."),
 ]
+Patches = Annotated[
+    int | None,
+    typer.Option(help="Of masks: blocks that each volume is learned in (0: all of it at once)."),
+]
 Resample = Annotated[
     str | None, typer.Option(help="Modalities on other grids: no (refuse), linear or nearest.")
 ]

@@ -39,6 +39,7 @@ PREPROCESSING = (
     "time_point",
     "depth",
     "spacing",
+    "patches",
     "resample",
     "mpp",
     "slide_mpp",

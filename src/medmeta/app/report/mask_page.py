@@ -96,13 +96,16 @@ def mask_report(
     card = predictor.card
     notes, warnings = notes_and_warnings(card, None, words, learned_from=0)
     counts = [
-        (name, structure_colour(k), int((predictor.masks == k).any((1, 2)).sum()))
+        (
+            name,
+            structure_colour(k),
+            int((predictor.masks == k).reshape(len(predictor.masks), -1).any(1).sum()),
+        )
         for k, name in enumerate(predictor.structures, start=1)
     ]
-    pictures = as_pictures(predictor.pixels)
     support = [
-        _uri(_outlined(picture, mask))
-        for picture, mask in zip(pictures[:MOST_SHOWN], predictor.masks, strict=False)
+        _uri(_outlined(*_shown(one, mask)))
+        for one, mask in zip(predictor.pixels[:MOST_SHOWN], predictor.masks, strict=False)
     ]
     return MaskReport(
         title=title or words.plain("masks.title"),
@@ -152,6 +155,17 @@ def _card(one: MarkedImage, structures: Sequence[str], name: str) -> MarkedCard:
         grey = np.rint(255 * np.clip(one.uncertainty[place], 0, 1)).astype(np.uint8)
         unsure = _uri(grey)
     return MarkedCard(name, shown, unsure, len(one.mask), tuple(rows))
+
+
+def _shown(
+    pixels: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A prepared image ``(C, H, W)`` and its mask; of a volume the slice with most marked on it."""
+    if mask.ndim == 3:
+        marked = ((mask > 0) & (mask != UNLABELLED)).sum((1, 2))
+        place = int(marked.argmax()) if marked.any() else len(mask) // 2
+        pixels, mask = pixels[:, place], mask[place]
+    return as_pictures(pixels[None])[0], mask
 
 
 def _outlined(picture: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from medmeta.encoders import (
     AbstractEncoder,
+    convolution_of,
     dense_encoder,
     keeps_running_statistics,
     uses_batch_statistics,
@@ -227,7 +228,9 @@ def whole_network_spec(
         if target.kind == "masks" and not masks:
             raise UnsupportedTaskError(f"{name} takes no masks.", wanted="masks")
         encoder = encoder.tunable if tunes else encoder
-        network = whole_network(name, settings, encoder, target, holds_statistics=tunes)
+        network = whole_network(
+            name, settings, encoder, target, axes=len(input_spec.size), holds_statistics=tunes
+        )
         return learner(
             network,
             settings.on_embedding(encoder.embedding_size, target),
@@ -249,10 +252,12 @@ def whole_network(
     encoder: AbstractEncoder,
     target: Target,
     *,
+    axes: int = 2,
     holds_statistics: bool = False,
 ) -> nn.Sequential:
     """The encoder with an output layer, all of it to be adapted.
 
+    Masks have so many ``axes`` of space.
     Raises ``SettingsError`` where the encoder keeps running statistics, unless the learner leaves
     them as they are (``holds_statistics``).
     """
@@ -263,6 +268,7 @@ def whole_network(
         )
     if target.kind == "masks":
         every = EveryPixel(encoder)
-        last = nn.Conv2d(every.encoder.dense_size, max(config.max_way or 0, target.size), 1)
+        outputs = max(config.max_way or 0, target.size)
+        last = convolution_of(axes)(every.encoder.dense_size, outputs, 1)
         return nn.Sequential(every, last)
     return nn.Sequential(encoder, output_layer(config, encoder.embedding_size, target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -16,12 +17,12 @@ PAIRS = 24  # of 128 by 128 pixels, at once
 
 
 def in_parts(answer: Callable[[Tensor], Tensor], queries: Tensor, per_query: int) -> Tensor:
-    """``answer`` of queries ``(T, Q, C, H, W)``, as many at once as is good for memory.
+    """``answer`` of queries ``(T, Q, C, *space)``, as many at once as is good for memory.
 
     ``per_query`` is how many support images each is held against. With gradients all at once.
     """
     n = queries.shape[1]
-    pixels = queries.shape[-1] * queries.shape[-2] * queries.shape[0]
+    pixels = math.prod(queries.shape[3:]) * queries.shape[0]
     size = max(1, int(PAIRS * 128 * 128 / (pixels * max(1, per_query))))
     if torch.is_grad_enabled() or n <= size:
         return answer(queries)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 SCALE = 4.0  # from ridge scores, which are about 0 and 1, to logits
-MOST = 1600  # pixels of an image that a regression is fitted on, where all are labelled
+MOST = (1600, 1600, 6000)  # pixels of a signal, image or volume that a regression is fitted on
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def fit_ridge(
 ) -> PixelRidge:
     """Ridge regression of one-hot labels on pixels, for each task.
 
-    ``features`` ``(T, S, D, H, W)``, ``labels`` ``(T, S, H, W)`` (-1: not used). A class's
+    ``features`` ``(T, S, D, *space)``, ``labels`` ``(T, S, *space)`` (-1: not used). A class's
     pixels weigh by the root of its share, so that a small structure is not drowned nor blown up.
     ``penalty`` is relative to the mean of the diagonal.
     """
@@ -72,22 +73,23 @@ def _examples(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]
     Of large images every second pixel along each axis, or every third, and so on; where only some
     are labelled, these. Each image weighs alike, however few of its pixels are labelled.
     """
-    height, width = labels.shape[-2:]
-    known = labels >= 0
+    space = labels.shape[2:]
+    axes, pixels, known = len(space), math.prod(space), labels >= 0
     count = known.flatten(2).sum(2).clamp(min=1).to(features.dtype)
-    each = (height * width / count)[..., None, None].expand(labels.shape)
-    step = max(1, round((height * width / MOST) ** 0.5))
+    each = (pixels / count).reshape(*count.shape, *[1] * axes).expand(labels.shape)
+    step = max(1, round((pixels / MOST[axes - 1]) ** (1 / axes)))
     whole = bool(known.all())
+    grid_of = (slice(step // 2, None, step),) * axes
     if step > 1 and whole:
-        every = (..., slice(step // 2, None, step), slice(step // 2, None, step))
+        every: Any = (..., *grid_of)
         features, labels, each = features[every], labels[every], each[every]
     elif step > 1 and len(labels) == 1:
-        grid = torch.zeros(height, width, dtype=torch.bool, device=labels.device)
-        grid[step // 2 :: step, step // 2 :: step] = True
-        marked = known.flatten(2).all(2)[0, :, None, None]  # (S, 1, 1): every pixel of an image
+        grid = torch.zeros(space, dtype=torch.bool, device=labels.device)
+        grid[grid_of] = True
+        marked = known.flatten(2).all(2)[0].reshape(-1, *[1] * axes)  # (S, 1, 1): all of an image
         chosen = torch.where(marked, grid, known[0])
         flat = features[0].transpose(0, 1)[:, chosen][None]
-        lighter = torch.where(marked, 1.0, 1 / step**2).to(each) * each[0]
+        lighter = torch.where(marked, 1.0, 1 / step**axes).to(each) * each[0]
         return flat, labels[:, chosen], lighter[chosen][None]
     return features.transpose(1, 2).flatten(2), labels.flatten(1), each.flatten(1)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.encoders import AbstractEncoder
+from medmeta.encoders import AbstractEncoder, averaged, convolution_of, resized
 from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import (
     AbstractLearner,
@@ -48,16 +48,19 @@ class CrossBlock(nn.Module):
     its support images; the paper has no normalisation of ``z``.
     """
 
-    def __init__(self, query: int, support: int, width: int, *, last: bool = False) -> None:
+    def __init__(
+        self, query: int, support: int, width: int, *, axes: int = 2, last: bool = False
+    ) -> None:
         super().__init__()
-        self.query = nn.Conv2d(query, width, 3, padding=1)
-        self.support = nn.Conv2d(support, width, 3, padding=1, bias=False)
+        layer = convolution_of(axes)
+        self.query = layer(query, width, 3, padding=1)
+        self.support = layer(support, width, 3, padding=1, bias=False)
         self.norm = nn.GroupNorm(4 if width % 4 == 0 else 1, width)
-        self.to_query = nn.Conv2d(width, width, 3, padding=1)
-        self.to_support = None if last else nn.Conv2d(width, width, 3, padding=1)
+        self.to_query = layer(width, width, 3, padding=1)
+        self.to_support = None if last else layer(width, width, 3, padding=1)
 
     def forward(self, query: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, C, H, W)`` and ``(B, S, C', H, W)`` to the same with ``width`` channels."""
+        """``(B, C, *space)`` and ``(B, S, C', *space)`` to the same with ``width`` channels."""
         pairs = self.query(query)[:, None] + _each(self.support, support)
         pairs = F.gelu(_each(self.norm, pairs))
         mixed = F.gelu(self.to_query(pairs.mean(1)))
@@ -71,35 +74,37 @@ class ConditionedUNet(AbstractLearner):
     card: the blocks work at half the picture's size, and a few convolutions of the query alone
     bring the edges back; each structure is one binary task; and query and support also show what a
     ridge regression on the support's pixels says of them (a prior without training, as in Tian et
-    al. 2020, PFENet), to whose logits the network adds. Untrained it is that regression.
+    al. 2020, PFENet), to whose logits the network adds. Untrained it is that regression. Signals
+    and volumes are convolved over their own axes.
     """
 
     def __init__(
-        self, encoder: AbstractEncoder, config: ConditionedUNetConfig, channels: int
+        self, encoder: AbstractEncoder, config: ConditionedUNetConfig, input_spec: InputSpec
     ) -> None:
         super().__init__()
         self.encoder = pixel_encoder(encoder).requires_grad_(False)
         self.config = config
-        width, levels = config.width, config.levels
+        width, levels, axes = config.width, config.levels, len(input_spec.size)
+        layer, channels = convolution_of(axes), input_spec.channels
         size = self.encoder.dense_size
         weights = random_weights(size, config.random_features, seed=0)
         self.register_buffer("hidden", weights)
-        self.query_stem = nn.Conv2d(channels + 1, width, 4, stride=2, padding=1)
-        self.support_stem = nn.Conv2d(channels + 2, width, 4, stride=2, padding=1)
-        self.down = nn.ModuleList(CrossBlock(width, width, width) for _ in range(levels))
+        self.query_stem = layer(channels + 1, width, 4, stride=2, padding=1)
+        self.support_stem = layer(channels + 2, width, 4, stride=2, padding=1)
+        self.down = nn.ModuleList(CrossBlock(width, width, width, axes=axes) for _ in range(levels))
         self.up = nn.ModuleList(
-            CrossBlock(2 * width, 2 * width, width, last=level == levels - 2)
+            CrossBlock(2 * width, 2 * width, width, axes=axes, last=level == levels - 2)
             for level in range(levels - 1)
         )
         fine = 8
-        self.coarse = nn.Conv2d(width, fine, 1)
-        self.edges = nn.Conv2d(channels + 1, fine, 3, padding=1)
-        self.join = nn.Conv2d(2 * fine, fine, 3, padding=1)
-        self.answer = nn.Conv2d(fine, 1, 1)
+        self.coarse = layer(width, fine, 1)
+        self.edges = layer(channels + 1, fine, 3, padding=1)
+        self.join = layer(2 * fine, fine, 3, padding=1)
+        self.answer = layer(fine, 1, 1)
         nn.init.zeros_(self.answer.weight)
         nn.init.zeros_(self.answer.bias)  # type: ignore[arg-type]
         self.trust = nn.Parameter(torch.ones(()))
-        self.traits = Traits(targets=MASKS, input_kinds=frozenset({"image"}))
+        self.traits = Traits(targets=MASKS, input_kinds=frozenset({input_spec.kind}))
 
     hidden: Tensor
 
@@ -131,17 +136,17 @@ class ConditionedUNet(AbstractLearner):
         return found.reshape(*images.shape[:2], *found.shape[1:])
 
     def _answer(self, queries: Tensor, ridge: PixelRidge, context: Tensor) -> Tensor:
-        """Queries ``(T, Q, C, H, W)`` to logits ``(T, Q, size, H, W)``."""
-        prior = _against_rest(ridge.scores(self._features(queries)))  # (T, K, Q, 1, H, W)
+        """Queries ``(T, Q, C, *space)`` to logits ``(T, Q, size, *space)``."""
+        prior = _against_rest(ridge.scores(self._features(queries)))  # (T, K, Q, 1, *space)
         tasks, structures, n = prior.shape[:3]
         shown = queries[:, None].expand(-1, structures, *queries.shape[1:])
         asked = torch.cat([shown, prior], dim=3).flatten(0, 2)
         logits = self._network(asked, context.flatten(0, 1), n) + self.trust * asked[:, -1:]
-        logits = logits.reshape(tasks, structures, n, *logits.shape[-2:]).transpose(1, 2)
+        logits = logits.reshape(tasks, structures, n, *logits.shape[2:]).transpose(1, 2)
         return torch.cat([torch.zeros_like(logits[:, :, :1]), logits], dim=2)
 
     def _network(self, asked: Tensor, context: Tensor, n: int) -> Tensor:
-        """``(B * n, C + 1, H, W)``, ``n`` for each of ``(B, S, C + 2, H, W)``, to one channel."""
+        """``n`` queries ``(B * n, C + 1, *space)`` for each of ``(B, S, C + 2, *space)``."""
         query = F.gelu(self.query_stem(asked))
         support = F.gelu(_each(self.support_stem, context))
         support = support.repeat_interleave(n, dim=0)
@@ -164,21 +169,21 @@ class ConditionedUNet(AbstractLearner):
 
 
 def _each(function: object, support: Tensor) -> Tensor:
-    """``function`` of images ``(N, C, H, W)``, of a support ``(B, S, C, H, W)``."""
+    """``function`` of images ``(N, C, *space)``, of a support ``(B, S, C, *space)``."""
     found = function(support.flatten(0, 1))  # type: ignore[operator]
     return cast(Tensor, found.reshape(*support.shape[:2], *found.shape[1:]))
 
 
 def _halved(images: Tensor) -> Tensor:
-    return images if min(images.shape[-2:]) < 2 else F.avg_pool2d(images, 2)
+    return images if min(images.shape[2:]) < 2 else averaged(images, 2)
 
 
 def _as_large(images: Tensor, other: Tensor) -> Tensor:
-    return F.interpolate(images, size=other.shape[-2:], mode="bilinear", align_corners=False)
+    return resized(images, tuple(other.shape[2:]))
 
 
 def _marked(labels: Tensor, target: Target, dtype: torch.dtype) -> Tensor:
-    """``(T, K, S, 1, H, W)``: 1 where a structure is, -1 where it is not, 0 where nobody knows."""
+    """``(T, K, S, 1, *space)``: 1 in a structure, -1 beside it, 0 where nobody knows."""
     structures = torch.arange(1, target.size, device=labels.device)
     is_it = labels[:, None] == structures.reshape(1, -1, *[1] * (labels.ndim - 1))
     known = (labels >= 0)[:, None]
@@ -186,7 +191,7 @@ def _marked(labels: Tensor, target: Target, dtype: torch.dtype) -> Tensor:
 
 
 def _against_rest(scores: Tensor) -> Tensor:
-    """Scores ``(T, N, size, H, W)`` as logits of each structure, ``(T, K, N, 1, H, W)``."""
+    """Scores ``(T, N, size, *space)`` as logits of each structure, ``(T, K, N, 1, *space)``."""
     logits = SCALE * (scores[:, :, 1:] - scores[:, :, :1])
     return logits.clamp(-8, 8).transpose(1, 2)[:, :, :, None]
 
@@ -195,7 +200,7 @@ def _build(
     config: ConditionedUNetConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> ConditionedUNet:
     check_target("conditioned_unet", MASKS, target)
-    return ConditionedUNet(encoder, config, input_spec.channels)
+    return ConditionedUNet(encoder, config, input_spec)
 
 
 SPEC = LearnerSpec(

@@ -65,8 +65,11 @@ def _build(
         width=config.conditioned_width, levels=config.conditioned_levels, focal=config.focal,
         random_features=config.random_features, penalty=config.penalty,
     )  # fmt: skip
-    conditioned = ConditionedUNet(filters_for(input_spec), own, input_spec.channels)
-    return JointUNet(conditioned, RidgeUNet(encoder, filters_for(input_spec), config))
+    conditioned = ConditionedUNet(filters_for(input_spec), own, input_spec)
+    return JointUNet(
+        conditioned,
+        RidgeUNet(encoder, filters_for(input_spec), config, input_kind=input_spec.kind),
+    )
 
 
 SPEC = LearnerSpec(

@@ -36,7 +36,9 @@ class PixelForest(AbstractLearner):
     Pixels are drawn by each task's id, and classes weigh by the root of their share.
     """
 
-    def __init__(self, encoder: AbstractEncoder, config: PixelForestConfig) -> None:
+    def __init__(
+        self, encoder: AbstractEncoder, config: PixelForestConfig, *, input_kind: str = "image"
+    ) -> None:
         super().__init__()
         self.encoder = pixel_encoder(encoder)
         self.config = config
@@ -46,6 +48,7 @@ class PixelForest(AbstractLearner):
             label_equivariant=False,
             differentiable=False,
             targets=MASKS,
+            input_kinds=frozenset({input_kind}),
         )
 
     @torch.no_grad()
@@ -112,9 +115,8 @@ def _logits(forest: Any, features: Tensor, size: int) -> Tensor:
 def _build(
     config: PixelForestConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> PixelForest:
-    del input_spec
     check_target("pixel_forest", MASKS, target)
-    return PixelForest(encoder, config)
+    return PixelForest(encoder, config, input_kind=input_spec.kind)
 
 
 SPEC = LearnerSpec(

@@ -32,7 +32,9 @@ class PixelRidge(AbstractLearner):
     encoder that can be trained it is the head of R2-D2 (Bertinetto et al. 2019) for each pixel.
     """
 
-    def __init__(self, encoder: AbstractEncoder, config: PixelRidgeConfig) -> None:
+    def __init__(
+        self, encoder: AbstractEncoder, config: PixelRidgeConfig, *, input_kind: str = "image"
+    ) -> None:
         super().__init__()
         self.encoder = pixel_encoder(encoder)
         self.config = config
@@ -41,6 +43,7 @@ class PixelRidge(AbstractLearner):
         self.traits = Traits(
             trainable=any(p.requires_grad for p in encoder.parameters()),
             targets=MASKS,
+            input_kinds=frozenset({input_kind}),
         )
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
@@ -66,9 +69,8 @@ class PixelRidge(AbstractLearner):
 def _build(
     config: PixelRidgeConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> PixelRidge:
-    del input_spec
     check_target("pixel_ridge", MASKS, target)
-    return PixelRidge(encoder, config)
+    return PixelRidge(encoder, config, input_kind=input_spec.kind)
 
 
 SPEC = LearnerSpec(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from medmeta.encoders import AbstractEncoder
+from medmeta.encoders import AbstractEncoder, averaged_to
 from medmeta.episode import (
     Episode,
     InputSpec,
@@ -29,16 +29,18 @@ from medmeta.task_loss import task_loss
 
 NOTHING = -1e4  # the logit of a prototype that is not there
 EPSILON = 1e-6
+SPACE = ("w", "hw", "zhw")  # letters of sums over space, by its axes
 
 
 class PrototypeMasksConfig(EncodedConfig):
     """Options of prototype masks.
 
-    ``grid``: a prototype is made of each of ``grid`` by ``grid`` parts of a support image that lies
-    in the structure by at least ``cover`` (1: one for each structure and image at most), beside the
-    one of the whole structure. ``scale`` multiplies the cosines. ``alignment`` weighs the loss of
-    the way back, from the query's answer to the support. ``focal`` is the focal loss's exponent (0:
-    cross-entropy).
+    ``grid``: each axis of a support image is cut into so many parts (of a volume or a signal into
+    so many that there are as many in all), and a prototype is made of each that lies in the
+    structure by at least ``cover`` (1: one for each structure and image at most), beside the one of
+    the whole structure. ``scale`` multiplies the cosines.
+    ``alignment`` weighs the loss of the way back, from the query's answer to the support. ``focal``
+    is the focal loss's exponent (0: cross-entropy).
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
@@ -57,13 +59,16 @@ class PrototypeMasks(AbstractLearner):
     (Ouyang et al. 2020, equations 2 to 4).
     """
 
-    def __init__(self, encoder: AbstractEncoder, config: PrototypeMasksConfig) -> None:
+    def __init__(
+        self, encoder: AbstractEncoder, config: PrototypeMasksConfig, *, input_kind: str = "image"
+    ) -> None:
         super().__init__()
         self.encoder = pixel_encoder(encoder)
         self.config = config
         self.traits = Traits(
             trainable=any(p.requires_grad for p in encoder.parameters()),
             targets=MASKS,
+            input_kinds=frozenset({input_kind}),
         )
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
@@ -91,7 +96,7 @@ class PrototypeMasks(AbstractLearner):
         )
 
     def _features(self, images: Tensor) -> Tensor:
-        """Features of unit length, ``(T, n, D, H, W)``."""
+        """Features of unit length, ``(T, n, D, *space)``."""
         found = F.normalize(self.encoder.dense(images.flatten(0, 1)), dim=1)
         return found.reshape(*images.shape[:2], *found.shape[1:])
 
@@ -102,44 +107,43 @@ class PrototypeMasks(AbstractLearner):
         classes = torch.arange(target.size, device=labels.device)
         shape = (1, -1, *[1] * (labels.ndim - 1))
         masks = (labels[:, None] == classes.reshape(shape)).to(features.dtype)
-        area = masks.sum((2, 3, 4))
-        whole = torch.einsum("tkshw,tsdhw->tkd", masks, features)
+        area, space = masks.flatten(2).sum(2), SPACE[labels.ndim - 3]
+        whole = torch.einsum(f"tks{space},tsd{space}->tkd", masks, features)
         found, there = [whole[:, :, None]], [(area > 0)[:, :, None]]
         if self.config.grid > 1:
-            height, width = labels.shape[-2:]
-            size = (min(self.config.grid, height), min(self.config.grid, width))
+            parts = round(self.config.grid ** (2 / (labels.ndim - 2)))
+            size = tuple(min(parts, side) for side in labels.shape[2:])
             shares = _pooled(masks, size)
-            sums = _pooled(features, size).permute(0, 1, 3, 4, 2).flatten(1, 3)
+            sums = _pooled(features, size).flatten(3).permute(0, 1, 3, 2).flatten(1, 2)
             local = sums[:, None].expand(-1, target.size, -1, -1)
             found.append(local)
             there.append((shares >= self.config.cover).flatten(2))
         return F.normalize(torch.cat(found, 2), dim=-1, eps=EPSILON), torch.cat(there, 2)
 
     def _nearest(self, features: Tensor, prototypes: Tensor, there: Tensor) -> Tensor:
-        """Logits ``(T, Q, size, H, W)``: cosines, of which the largest of a class weigh most."""
-        scores = []
+        """Logits ``(T, Q, size, *space)``: cosines, of which the largest of a class weigh most."""
+        scores, axes = [], features.ndim - 3
+        space = SPACE[axes - 1]
         for number in range(prototypes.shape[1]):
-            cosines = torch.einsum("tqdhw,tpd->tqphw", features, prototypes[:, number])
-            absent = ~there[:, number, None, :, None, None]
+            cosines = torch.einsum(f"tqd{space},tpd->tqp{space}", features, prototypes[:, number])
+            absent = ~there[:, number, None].reshape(len(there), 1, -1, *[1] * axes)
             logits = (self.config.scale * cosines).masked_fill(absent, NOTHING)
             weights = logits.softmax(2)
             scores.append((weights * logits).sum(2))
         return torch.stack(scores, dim=2)
 
 
-def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Means over parts of ``(T, K, S, ..., H, W)``, the last two axes of ``size``."""
-    lead = maps.shape[:-2]
-    found = F.adaptive_avg_pool2d(maps.reshape(-1, 1, *maps.shape[-2:]), size)
-    return found.reshape(*lead, *size)
+def _pooled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Means over parts of ``(T, K, S, *space)``: as many along each axis as ``size`` says."""
+    lead, space = maps.shape[:3], maps.shape[3:]
+    return averaged_to(maps.reshape(-1, 1, *space), size).reshape(*lead, *size)
 
 
 def _build(
     config: PrototypeMasksConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> PrototypeMasks:
-    del input_spec
     check_target("prototype_masks", MASKS, target)
-    return PrototypeMasks(encoder, config)
+    return PrototypeMasks(encoder, config, input_kind=input_spec.kind)
 
 
 SPEC = LearnerSpec(

@@ -61,7 +61,12 @@ class RidgeUNet(AbstractLearner):
     """
 
     def __init__(
-        self, encoder: AbstractEncoder, filters: DenseEncoder, config: RidgeUNetConfig
+        self,
+        encoder: AbstractEncoder,
+        filters: DenseEncoder,
+        config: RidgeUNetConfig,
+        *,
+        input_kind: str = "image",
     ) -> None:
         super().__init__()
         self.network = EveryPixel(pixel_encoder(encoder))
@@ -76,6 +81,7 @@ class RidgeUNet(AbstractLearner):
             label_equivariant=False,
             differentiable=False,
             targets=MASKS,
+            input_kinds=frozenset({input_kind}),
         )
 
     hidden: Tensor
@@ -126,7 +132,7 @@ class RidgeUNet(AbstractLearner):
     ) -> tuple[PixelRidge, Weights]:
         """One task's last layer and weights after a step on each batch of ``order``.
 
-        ``shown``: the support's images ``(S, C, H, W)`` and what the filters say of them.
+        ``shown``: the support's images ``(S, C, *space)`` and what the filters say of them.
         """
         target = Target("masks", solved.weights.shape[1])
 
@@ -147,14 +153,14 @@ class RidgeUNet(AbstractLearner):
     def _scores(
         self, solved: PixelRidge, weights: Weights, images: Tensor, fixed: Tensor
     ) -> Tensor:
-        """``(T, Q, C, H, W)`` to logits ``(T, Q, size, H, W)``."""
+        """``(T, Q, C, *space)`` to logits ``(T, Q, size, *space)``."""
         return SCALE * solved.scores(self._features(weights, images, fixed))
 
     def _filtered(self, images: Tensor) -> Tensor:
         return _by_task(self.filters.dense(images.flatten(0, 1)), images)
 
     def _features(self, weights: Weights, images: Tensor, fixed: Tensor) -> Tensor:
-        """The network's features and the filters', ``(T, n, D, H, W)``."""
+        """The network's features and the filters', ``(T, n, D, *space)``."""
         known = {name: weight for name, weight in weights.items() if name != HEAD}
         learned: Tensor = functional_call(self.network, known, (images.flatten(0, 1),))
         return torch.cat([_by_task(learned, images), fixed], dim=2)
@@ -178,7 +184,7 @@ def _build(
     config: RidgeUNetConfig, encoder: AbstractEncoder, input_spec: InputSpec, target: Target
 ) -> RidgeUNet:
     check_target("ridge_unet", MASKS, target)
-    return RidgeUNet(encoder, filters_for(input_spec), config)
+    return RidgeUNet(encoder, filters_for(input_spec), config, input_kind=input_spec.kind)
 
 
 SPEC = LearnerSpec(
