@@ -88,7 +88,7 @@ def untrained_model(
 ) -> LoadedModel:
     """A learner with fresh weights as a model: baselines such as ridge on raw pixels."""
     spec = preprocessing.input_spec
-    config = configuration(learner, options, spec)
+    config = configuration(learner, options, spec, kind=target.kind)
     torch.manual_seed(0)
     built = build_learner(learner, config, spec, target, allow_external=allow_external).eval()
     card = {

@@ -62,13 +62,7 @@ class LoadedModel:
 
         What is None stays as it was. Raises ``SettingsError``.
         """
-        given = {name: value for name, value in changes.items() if value is not None}
-        try:
-            prepared = Preprocessing.model_validate({**self.card["preprocessing"], **given})
-        except ValidationError as error:
-            first = error.errors()[0]
-            flag = f"--{str(first['loc'][0]).replace('_', '-')}" if first["loc"] else "the images"
-            raise SettingsError(f"{flag}: {first['msg']}.") from None
+        prepared = with_reading(self.card["preprocessing"], changes)
         card = {**self.card, "preprocessing": prepared.model_dump(mode="json")}
         return replace(self, card=card)
 
@@ -272,3 +266,18 @@ def _newest_model(run: Path) -> Path:
             f"{run}: the card of its newest checkpoint is incomplete or damaged ({error!r}); "
             "restore it from a copy."
         ) from None
+
+
+def with_reading(preprocessing: Mapping[str, Any], changes: Mapping[str, Any]) -> Preprocessing:
+    """How images are prepared, with what of ``changes`` is not None; ``SettingsError`` otherwise.
+
+    >>> with_reading({"size": 64}, {"slices": 3, "plane": None}).slices
+    3
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return Preprocessing.model_validate({**preprocessing, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = f"--{str(first['loc'][0]).replace('_', '-')}" if first["loc"] else "the images"
+        raise SettingsError(f"{flag}: {first['msg']}.") from None

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,6 +37,12 @@ from medmeta.app.commands.predict import predict
 from medmeta.app.commands.spread import SpreadCommand
 from medmeta.app.terminal import check_new, command_line, emit_json, say, show_facts
 from medmeta.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from medmeta.app.mask_predictor import SavedMaskPredictor
+    from medmeta.data.preprocess import Preprocessing
 
 DEFAULT_MODEL = "medmeta-base"  # in the box
 
@@ -106,6 +112,9 @@ def adapt(
 
     How good the predictor is, is estimated on its own images, each held out in turn.
 
+    With --task segmentation structures are marked: with a run of 'medmeta train --target masks', or
+    without --model by a learner that needs no training, chosen by marked images that are left out.
+
     Example: medmeta adapt my_images --out my_predictor
     """
     from medmeta.app.choosing import learner_on, seconds_of
@@ -116,7 +125,7 @@ def adapt(
     from medmeta.app.support import open_support
     from medmeta.app.trusting import by_readers, trusted
     from medmeta.app.tuning import seconds_to_search, tuned_if_better
-    from medmeta.app.workbench import adapt as learn
+    from medmeta.app.workbench import adapt as learn_task
     from medmeta.data.listing import survey
     from medmeta.learners.auto.longer import LEAST_SECONDS
     from medmeta.settings import options_from_texts
@@ -125,36 +134,36 @@ def adapt(
     seconds = seconds_of(budget)
     if task not in (CLASSIFICATION, SEGMENTATION):
         raise SettingsError(f"--task {task}: choose {CLASSIFICATION} or {SEGMENTATION}.")
+    if learner and head and learner != head:
+        raise SettingsError(f"--learner {learner} and --head {head} are two; name one.")
     check_new(out)
     keep_freed_memory()
-    place = model or Path(DEFAULT_MODEL)
-    loaded = load_model(place, expected_sha256=expect_sha256, allow_external=allow_external)
     reading = {
         "window": window, "slices": slices, "plane": plane, "time_point": time_point,
         "spacing": spacing, "patches": patches, "resample": resample, "csv_rate": csv_rate,
         "slide_mpp": slide_mpp,
     }  # fmt: skip
-    if patches and task != SEGMENTATION:
-        raise SettingsError("--patches is of masks: say --task segmentation, or leave it out.")
-    if patches and not loaded.preprocessing.depth:
-        raise SettingsError(
-            "--patches: this run learned from slices; train one of volumes, with --depth."
-        )
-    used = listed = None
-    if model is None and task == CLASSIFICATION:
-        listed = survey(support) if support.is_dir() else None  # headers of scans are read once
-        loaded, used = model_for(support, loaded, reading, listed=listed)
-    loaded = loaded.reading(**reading)
     if task == SEGMENTATION:
-        if head or learner or set_ or standardise or budget:
-            raise SettingsError(
-                "--learner, --head, --set, --budget and --standardise are for classification."
-            )
+        if standardise:
+            raise SettingsError("--standardise is for classification.")
+        learn, prepared = _marking(
+            model, reading, learner=learner or head, set_=set_ or [], budget=budget,
+            allow_external=allow_external, expect_sha256=expect_sha256,
+        )  # fmt: skip
         learn_masks(
-            loaded, support, out, seed=seed, skip_bad=skip_bad, split=split or "",
+            learn, prepared, support, out, seed=seed, skip_bad=skip_bad, split=split or "",
             clean=clean_masks, estimate=not no_estimate, as_json=as_json,
         )  # fmt: skip
         return
+    if patches:
+        raise SettingsError("--patches is of masks: say --task segmentation, or leave it out.")
+    place = model or Path(DEFAULT_MODEL)
+    loaded = load_model(place, expected_sha256=expect_sha256, allow_external=allow_external)
+    used = listed = None
+    if model is None:
+        listed = survey(support) if support.is_dir() else None  # headers of scans are read once
+        loaded, used = model_for(support, loaded, reading, listed=listed)
+    loaded = loaded.reading(**reading)
     if loaded.card["target"]["kind"] == "masks":
         raise SettingsError("this run marks structures; say --task segmentation.")
     head = learner_on(loaded, learner, head, is_default=model is None, has_options=bool(set_))
@@ -174,7 +183,7 @@ def adapt(
         opened = replace(opened, source=by_readers(opened.source, readers))
     started = time.perf_counter()
     options = options_from_texts(set_ or [])
-    learned = partial(learn, loaded, opened.source, seed=seed, levels=opened.levels)
+    learned = partial(learn_task, loaded, opened.source, seed=seed, levels=opened.levels)
     predictor = learned(head=head, head_options=options, seconds=seconds_to_search(seconds))
     choice = predictor.card.get("choice")
     if budget is not None and choice is None:
@@ -222,3 +231,44 @@ def adapt(
         if predictor.trust is not None:
             show_trust(predictor.trust, predictor.class_names, predictor.support_names)
     say(f"Next: {command_line('predict', out)} IMAGES --out predictions.csv")
+
+
+def _marking(
+    model: Path | None,
+    reading: Mapping[str, object],
+    *,
+    learner: str | None,
+    set_: list[str],
+    budget: str | None,
+    allow_external: bool,
+    expect_sha256: str | None,
+) -> tuple[Callable[..., SavedMaskPredictor], Preprocessing]:
+    """What learns to mark, of a source with masks, and how its images are prepared."""
+    from medmeta.app.choosing import seconds_of
+    from medmeta.app.mask_choice import adapt_without_a_run, without_a_run
+    from medmeta.app.mask_workbench import adapt_masks
+    from medmeta.app.models import load_model
+    from medmeta.settings import options_from_texts
+
+    if model is None:
+        if set_ and not learner:
+            raise SettingsError("--set goes with --learner: say whose options these are.")
+        prepared = without_a_run(reading)
+        options = options_from_texts(set_)
+        chosen = partial(
+            adapt_without_a_run, preprocessing=prepared, learner=learner, options=options,
+            seconds=seconds_of(budget),
+        )  # fmt: skip
+        return chosen, prepared
+    if learner or set_ or budget:
+        raise SettingsError(
+            "--learner, --head, --set and --budget of masks go without --model: a run keeps its "
+            "own learner."
+        )
+    loaded = load_model(model, expected_sha256=expect_sha256, allow_external=allow_external)
+    if reading["patches"] and not loaded.preprocessing.depth:
+        raise SettingsError(
+            "--patches: this run learned from slices; train one of volumes, with --depth."
+        )
+    loaded = loaded.reading(**reading)
+    return partial(adapt_masks, loaded), loaded.preprocessing

@@ -21,8 +21,10 @@ from medmeta.app.terminal import (
 from medmeta.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from medmeta.app.mask_files import WrittenMask
-    from medmeta.app.models import LoadedModel
+    from medmeta.app.mask_predictor import SavedMaskPredictor
     from medmeta.data.preprocess import Preprocessing
     from medmeta.data.source import Source
     from medmeta.evaluation.evaluate import Evaluation
@@ -49,7 +51,8 @@ InMm = Annotated[bool, typer.Option("--in-mm", help="Of masks: insist on areas i
 
 
 def learn_masks(
-    loaded: LoadedModel,
+    learn: Callable[..., SavedMaskPredictor],
+    preprocessing: Preprocessing,
     support: Path,
     out: Path,
     *,
@@ -60,22 +63,25 @@ def learn_masks(
     estimate: bool,
     as_json: bool,
 ) -> None:
-    """Learn to mark what is marked in a support, save the predictor and tell of it."""
+    """Learn to mark what is marked in a support, save the predictor and tell of it.
+
+    ``learn(source, seed=…, estimate=…)`` makes the predictor.
+    """
     from medmeta.app.held_out_masks import HELD_OUT, sentences
-    from medmeta.app.mask_workbench import adapt_masks
+    from medmeta.app.mask_choice import CHOICE, told
     from medmeta.app.prepared import prepared
     from medmeta.data.mask_sources import open_mask_source
     from medmeta.data.patients import unknown_patients
 
-    opened = open_mask_source(
-        support, preprocessing=loaded.preprocessing, skip_bad=skip_bad, clean=clean
-    )
+    opened = open_mask_source(support, preprocessing=preprocessing, skip_bad=skip_bad, clean=clean)
     (source,) = prepared([opened], split=split, standardise="").sources
     notes = [f"{p.where}: {p.what}" for p in source.index.problems]
     if unknown := unknown_patients(source.index):
         notes.append(f"{unknown}: use images of different patients, and ask about others.")
     started = time.perf_counter()
-    predictor = adapt_masks(loaded, source, seed=seed, estimate=estimate)
+    predictor = learn(source, seed=seed, estimate=estimate)
+    if CHOICE in predictor.card:
+        notes.insert(0, told(predictor))
     digest = predictor.save(out)
     seconds = time.perf_counter() - started
     counts = {
@@ -87,19 +93,20 @@ def learn_masks(
             {
                 "predictor": str(out),
                 "sha256": digest,
-                "learner": loaded.card["learner"],
+                "learner": predictor.card["learner"],
                 "structures": counts,
                 "images": len(source),
                 "seconds": round(seconds, 3),
                 "held_out": predictor.card.get(HELD_OUT, []),
+                "choice": predictor.card.get(CHOICE, []),
                 "notes": notes,
             }
         )
         return
     facts = {
         "predictor": out,
-        "learner": loaded.card["learner"],
-        "learned from": learned_from(source, loaded.preprocessing),
+        "learner": predictor.card["learner"],
+        "learned from": learned_from(source, preprocessing),
         "structures": ", ".join(f"{name} (in {n})" for name, n in counts.items()),
         "seconds": f"{seconds:.2f}",
         "SHA-256 of its card": digest,

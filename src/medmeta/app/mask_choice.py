@@ -1,0 +1,104 @@
+"""Marking without a run: learners that need no training, and which of them these images ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from medmeta.app.baselines import untrained_model
+from medmeta.app.held_out_masks import HELD_OUT
+from medmeta.app.mask_predictor import SavedMaskPredictor
+from medmeta.app.mask_workbench import adapt_masks
+from medmeta.app.models import LoadedModel, with_reading
+from medmeta.data.preprocess import Preprocessing
+from medmeta.data.source import Source
+from medmeta.episode import Target
+from medmeta.errors import UnsupportedTaskError
+from medmeta.learners import LEARNERS
+
+FAMILY = "segmentation"
+SIZE, BLOCK = 128, 32
+CHOICE = "choice"  # the card's entry
+
+
+def without_a_run(reading: Mapping[str, Any]) -> Preprocessing:
+    """How images are prepared: at 128×128, or blocks of 32×32×32 where patches are asked for.
+
+    ``reading`` are the flags that say how files are read, those not given None.
+    """
+    blocks = {"size": BLOCK, "depth": BLOCK, "channels": 1} if reading.get("patches") else {}
+    return with_reading({"size": SIZE, **blocks}, reading)
+
+
+def adapt_without_a_run(
+    support: Source,
+    preprocessing: Preprocessing,
+    *,
+    learner: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    seconds: float,
+    seed: int = 0,
+    estimate: bool = True,
+) -> SavedMaskPredictor:
+    """Learn one task of masks by a learner that needs no training.
+
+    Without a ``learner`` it is the one of them that finds marked images best when these are left
+    out, patients apart, as many as can be tried within ``seconds``; where nobody can be left out,
+    the first. What each reached is in the card. Raises what ``adapt_masks`` does, and
+    ``UnsupportedTaskError`` for a learner that takes no masks.
+    """
+    target = Target("masks", len(support.index.structures) + 1)
+    started, best, tried = time.perf_counter(), None, []
+    models = _as_they_are(preprocessing, target)
+    if learner is not None:
+        named = untrained_model(learner, options or {}, preprocessing, target)
+        if named.learner.traits.trainable:
+            raise UnsupportedTaskError(
+                f"{learner} learns across tasks, and no run was named. Train one ('medmeta train "
+                f"--target masks --learner {learner}') and name it by --model, or take what needs "
+                f"no training: {', '.join(str(one.card['learner']) for one in models)}."
+            )
+        models = [named]
+    for model in models:
+        compares = len(models) > 1
+        if best is not None and time.perf_counter() - started > seconds:
+            break
+        found = adapt_masks(model, support, seed=seed, estimate=estimate or compares)
+        tried.append({"learner": model.card["learner"], "dice": _dice(found)})
+        if best is None or (_dice(found) or 0.0) > (_dice(best) or 0.0):
+            best = found
+        if _dice(found) is None:
+            break  # nobody can be left out: there is nothing to compare by
+    assert best is not None
+    return replace(best, card={**best.card, CHOICE: tried})
+
+
+def told(predictor: SavedMaskPredictor) -> str:
+    """What was used, and what it was chosen by, in words."""
+    tried, used = predictor.card[CHOICE], predictor.card["learner"]
+    sentence = f"No run was named: {used} learns from the marked images alone"
+    if len(tried) > 1:
+        figures = ", ".join(f"{one['learner']} {one['dice']:.2f}" for one in tried)
+        sentence += (
+            f". It was chosen by the Dice on marked images left out in turn ({figures}), so its "
+            "own figure is a little too high"
+        )
+    return f"{sentence}. A run trained on other structures (--model) may need fewer images."
+
+
+def _as_they_are(preprocessing: Preprocessing, target: Target) -> list[LoadedModel]:
+    """The learners of masks that have nothing to train across tasks, the quickest first."""
+    own = [name for name, spec in LEARNERS.items() if spec.family == FAMILY]
+    built = [untrained_model(name, {}, preprocessing, target) for name in own]
+    able = [model for model in built if not model.learner.traits.trainable]
+    return sorted(able, key=lambda model: not model.learner.traits.differentiable)
+
+
+def _dice(predictor: SavedMaskPredictor) -> float | None:
+    """The mean over structures of what was found of images left out; None where none could be."""
+    rows = predictor.card.get(HELD_OUT) or ()
+    return float(np.mean([row["dice"] for row in rows])) if rows else None
