@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from medmeta.app.baselines import untrained_model
-from medmeta.app.held_out_masks import HELD_OUT
+from medmeta.app.held_out_masks import dice_left_out, with_held_out
 from medmeta.app.mask_predictor import SavedMaskPredictor
 from medmeta.app.mask_workbench import adapt_masks
 from medmeta.app.models import LoadedModel, with_reading
@@ -22,7 +20,7 @@ from medmeta.learners import LEARNERS
 
 FAMILY = "segmentation"
 SIZE, BLOCK = 128, 32
-CHOICE = "choice"  # the card's entry
+TRIED = "tried_without_a_run"  # the card's entry
 
 
 def without_a_run(reading: Mapping[str, Any]) -> Preprocessing:
@@ -52,7 +50,9 @@ def adapt_without_a_run(
     ``UnsupportedTaskError`` for a learner that takes no masks.
     """
     target = Target("masks", len(support.index.structures) + 1)
-    started, best, tried = time.perf_counter(), None, []
+    started, highest = time.perf_counter(), 0.0
+    best: SavedMaskPredictor | None = None
+    tried: list[dict[str, Any]] = []
     models = _as_they_are(preprocessing, target)
     if learner is not None:
         named = untrained_model(learner, options or {}, preprocessing, target)
@@ -64,22 +64,23 @@ def adapt_without_a_run(
             )
         models = [named]
     for model in models:
-        compares = len(models) > 1
         if best is not None and time.perf_counter() - started > seconds:
             break
-        found = adapt_masks(model, support, seed=seed, estimate=estimate or compares)
-        tried.append({"learner": model.card["learner"], "dice": _dice(found)})
-        if best is None or (_dice(found) or 0.0) > (_dice(best) or 0.0):
-            best = found
-        if _dice(found) is None:
+        found = adapt_masks(model, support, seed=seed)
+        dice = dice_left_out(found, support.groups) if len(models) > 1 else None
+        tried.append({"learner": model.card["learner"], "dice": dice})
+        if best is None or (dice or 0.0) > highest:
+            best, highest = found, dice or 0.0
+        if dice is None:
             break  # nobody can be left out: there is nothing to compare by
     assert best is not None
-    return replace(best, card={**best.card, CHOICE: tried})
+    best = replace(best, card={**best.card, TRIED: tried})
+    return with_held_out(best, support.groups) if estimate else best
 
 
 def told(predictor: SavedMaskPredictor) -> str:
     """What was used, and what it was chosen by, in words."""
-    tried, used = predictor.card[CHOICE], predictor.card["learner"]
+    tried, used = predictor.card[TRIED], predictor.card["learner"]
     sentence = f"No run was named: {used} learns from the marked images alone"
     if len(tried) > 1:
         figures = ", ".join(f"{one['learner']} {one['dice']:.2f}" for one in tried)
@@ -96,9 +97,3 @@ def _as_they_are(preprocessing: Preprocessing, target: Target) -> list[LoadedMod
     built = [untrained_model(name, {}, preprocessing, target) for name in own]
     able = [model for model in built if not model.learner.traits.trainable]
     return sorted(able, key=lambda model: not model.learner.traits.differentiable)
-
-
-def _dice(predictor: SavedMaskPredictor) -> float | None:
-    """The mean over structures of what was found of images left out; None where none could be."""
-    rows = predictor.card.get(HELD_OUT) or ()
-    return float(np.mean([row["dice"] for row in rows])) if rows else None

@@ -68,7 +68,7 @@ def learn_masks(
     ``learn(source, seed=…, estimate=…)`` makes the predictor.
     """
     from medmeta.app.held_out_masks import HELD_OUT, sentences
-    from medmeta.app.mask_choice import CHOICE, told
+    from medmeta.app.mask_choice import TRIED, told
     from medmeta.app.prepared import prepared
     from medmeta.data.mask_sources import open_mask_source
     from medmeta.data.patients import unknown_patients
@@ -80,7 +80,7 @@ def learn_masks(
         notes.append(f"{unknown}: use images of different patients, and ask about others.")
     started = time.perf_counter()
     predictor = learn(source, seed=seed, estimate=estimate)
-    if CHOICE in predictor.card:
+    if TRIED in predictor.card:
         notes.insert(0, told(predictor))
     digest = predictor.save(out)
     seconds = time.perf_counter() - started
@@ -98,7 +98,7 @@ def learn_masks(
                 "images": len(source),
                 "seconds": round(seconds, 3),
                 "held_out": predictor.card.get(HELD_OUT, []),
-                "choice": predictor.card.get(CHOICE, []),
+                "choice": predictor.card.get(TRIED, []),
                 "notes": notes,
             }
         )

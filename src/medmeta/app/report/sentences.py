@@ -87,15 +87,20 @@ def provenance(
     card: Mapping[str, Any], model: Mapping[str, Any], command: str, words: Words
 ) -> dict[str, str]:
     """Versions, seeds, hashes and the command, by their names."""
-    trained = model.get("medmeta", "?")
+    with_version = words.plain(
+        "provenance.trained_with", version=__version__, other=model.get("medmeta", "?")
+    )
     facts = {
         "command": command,
-        "medmeta": words.plain("provenance.trained_with", version=__version__, other=trained),
+        "medmeta": with_version if "step" in model else __version__,
         "learner": learner_in_words(card, words),
-        "paper": str(model.get("paper", "")),
-        "steps": str(model.get("step", "?")),
-        "seed": str(model.get("training", {}).get("seed", "?")),
     }
+    if "step" in model:  # nothing was trained across tasks where it is not there
+        facts |= {
+            "paper": str(model.get("paper", "")),
+            "steps": str(model["step"]),
+            "seed": str(model.get("training", {}).get("seed", "?")),
+        }
     if "support" in card:
         facts["seed_task"] = str(card.get("seed", "?"))
     told = {words.plain(f"provenance.{name}"): value for name, value in facts.items()}
