@@ -343,5 +343,5 @@ HEADS: dict[str, tuple[Test, ...]] = {
 }
 """Tested on the shared encoder as they are, nothing trained across tasks."""
 
-SLOW_HEADS = {"mlp": 300, "gradient_boosting": 200, "ensemble": 100}
+SLOW_HEADS = {"gradient_boosting": 200, "ensemble": 100}
 """Those that take seconds for each task: tested on the first so many of the same tasks."""
