@@ -94,6 +94,7 @@ def test_a_learner_may_be_named_with_its_options(place: Path, tmp_path: Path) ->
         (("--learner", "ridge"), "not masks"),
         (("--learner", "pixel_rigde"), "pixel_ridge"),
         (("--set", "trees=5"), "--set goes with --learner"),
+        (("--expect-sha256", "0" * 64), "name the run by --model"),
         (("--standardise", "site"), "--standardise is for classification"),
         (("--learner", "pixel_ridge", "--head", "pixel_forest"), "are two"),
     ],

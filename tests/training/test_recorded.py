@@ -14,7 +14,7 @@ from medmeta.check_tasks import TaskMaker
 from medmeta.episode import Episode, InputSpec, LabelledSet, Predictor, Target
 from medmeta.learner import AbstractLearner, Traits
 from medmeta.learners import build_learner
-from medmeta.training.recorded import SEEN
+from medmeta.training.recorded import SEEN, buffers_kept
 from medmeta.training.step import StepGradient
 from medmeta.training.task_plan import TaskPlan
 
@@ -107,3 +107,19 @@ def test_replayed_steps_are_the_steps_that_are_run(name: str) -> None:
 def test_a_step_that_waits_for_the_gpu_is_run_as_ever() -> None:
     episodes = [tasks(seed, shot=1, device="cuda") for seed in range(SEEN + 2)]
     assert_same(Waiting().cuda(), episodes, within=1e-6, refuses=True)
+
+
+def test_a_recording_that_fails_leaves_running_statistics_as_they_were() -> None:
+    learner = learner_of("prototypical")
+    before = [buffer.clone() for buffer in learner.buffers()]
+
+    def warm_up_and_fail() -> None:
+        with buffers_kept(learner):
+            learner.loss(tasks(0, shot=1, device="cpu"))
+            changed = zip(before, learner.buffers(), strict=True)
+            assert not all(torch.equal(a, b) for a, b in changed)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        warm_up_and_fail()
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.buffers(), strict=True))

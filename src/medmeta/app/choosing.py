@@ -46,10 +46,19 @@ def learner_on(
     (``is_default``), and a run's own elsewhere. Raises ``SettingsError`` for two names, and for
     options (``has_options``) of none.
     """
-    if learner and head and learner != head:
-        raise SettingsError(f"--learner {learner} and --head {head} are two; name one.")
-    named = learner or head or (AUTOMATIC if is_default else None)
+    named = one_name(learner, head) or (AUTOMATIC if is_default else None)
     if has_options and named is None:
         raise SettingsError("--set goes with --learner: a run's own learner keeps its options.")
     own = named == AUTOMATIC and model.card["learner"] == AUTOMATIC and not has_options
     return None if own else named
+
+
+def one_name(learner: str | None, head: str | None) -> str | None:
+    """What ``--learner`` or ``--head`` names; raises ``SettingsError`` where they name two.
+
+    >>> one_name(None, "ridge")
+    'ridge'
+    """
+    if learner and head and learner != head:
+        raise SettingsError(f"--learner {learner} and --head {head} are two; name one.")
+    return learner or head

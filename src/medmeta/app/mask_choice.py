@@ -41,6 +41,7 @@ def adapt_without_a_run(
     seconds: float,
     seed: int = 0,
     estimate: bool = True,
+    allow_external: bool = False,
 ) -> SavedMaskPredictor:
     """Learn one task of masks by a learner that needs no training.
 
@@ -53,16 +54,11 @@ def adapt_without_a_run(
     started, highest = time.perf_counter(), 0.0
     best: SavedMaskPredictor | None = None
     tried: list[dict[str, Any]] = []
-    models = _as_they_are(preprocessing, target)
-    if learner is not None:
-        named = untrained_model(learner, options or {}, preprocessing, target)
-        if named.learner.traits.trainable:
-            raise UnsupportedTaskError(
-                f"{learner} learns across tasks, and no run was named. Train one ('medmeta train "
-                f"--target masks --learner {learner}') and name it by --model, or take what needs "
-                f"no training: {', '.join(str(one.card['learner']) for one in models)}."
-            )
-        models = [named]
+    models = (
+        [_named(learner, options or {}, preprocessing, target, allow_external=allow_external)]
+        if learner is not None
+        else _as_they_are(preprocessing, target)
+    )
     for model in models:
         if best is not None and time.perf_counter() - started > seconds:
             break
@@ -89,6 +85,25 @@ def told(predictor: SavedMaskPredictor) -> str:
             "own figure is a little too high"
         )
     return f"{sentence}. A run trained on other structures (--model) may need fewer images."
+
+
+def _named(
+    learner: str,
+    options: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    target: Target,
+    *,
+    allow_external: bool,
+) -> LoadedModel:
+    named = untrained_model(learner, options, preprocessing, target, allow_external=allow_external)
+    if named.learner.traits.trainable:
+        able = ", ".join(str(m.card["learner"]) for m in _as_they_are(preprocessing, target))
+        raise UnsupportedTaskError(
+            f"{learner} learns across tasks, and no run was named. Train one ('medmeta train "
+            f"--target masks --learner {learner}') and name it by --model, or take what needs no "
+            f"training: {able}."
+        )
+    return named
 
 
 def _as_they_are(preprocessing: Preprocessing, target: Target) -> list[LoadedModel]:

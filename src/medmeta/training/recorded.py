@@ -73,7 +73,7 @@ class RecordedSteps:
 
     def _record(self, episode: Episode) -> Recording:
         batch = _copied(episode)
-        with _buffers_kept(self.learner):
+        with buffers_kept(self.learner):
             aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
@@ -91,12 +91,14 @@ class RecordedSteps:
 
 
 @contextmanager
-def _buffers_kept(learner: AbstractLearner) -> Iterator[None]:
+def buffers_kept(learner: AbstractLearner) -> Iterator[None]:
     """Running statistics afterwards as before: warming up is no step."""
     before = [buffer.clone() for buffer in learner.buffers()]
-    yield
-    for buffer, known in zip(learner.buffers(), before, strict=True):
-        buffer.copy_(known)
+    try:
+        yield
+    finally:
+        for buffer, known in zip(learner.buffers(), before, strict=True):
+            buffer.copy_(known)
 
 
 def _tensors(episode: Episode) -> list[Tensor]:

@@ -117,7 +117,7 @@ def adapt(
 
     Example: medmeta adapt my_images --out my_predictor
     """
-    from medmeta.app.choosing import learner_on, seconds_of
+    from medmeta.app.choosing import learner_on, one_name, seconds_of
     from medmeta.app.commands.choice_shown import show_choice
     from medmeta.app.commands.trust_shown import show_trust
     from medmeta.app.fallback import model_for
@@ -134,8 +134,6 @@ def adapt(
     seconds = seconds_of(budget)
     if task not in (CLASSIFICATION, SEGMENTATION):
         raise SettingsError(f"--task {task}: choose {CLASSIFICATION} or {SEGMENTATION}.")
-    if learner and head and learner != head:
-        raise SettingsError(f"--learner {learner} and --head {head} are two; name one.")
     check_new(out)
     keep_freed_memory()
     reading = {
@@ -147,7 +145,7 @@ def adapt(
         if standardise:
             raise SettingsError("--standardise is for classification.")
         learn, prepared = _marking(
-            model, reading, learner=learner or head, set_=set_ or [], budget=budget,
+            model, reading, learner=one_name(learner, head), set_=set_ or [], budget=budget,
             allow_external=allow_external, expect_sha256=expect_sha256,
         )  # fmt: skip
         learn_masks(
@@ -253,11 +251,13 @@ def _marking(
     if model is None:
         if set_ and not learner:
             raise SettingsError("--set goes with --learner: say whose options these are.")
+        if expect_sha256:
+            raise SettingsError("--expect-sha256 is of a run's card: name the run by --model.")
         prepared = without_a_run(reading)
         options = options_from_texts(set_)
         chosen = partial(
             adapt_without_a_run, preprocessing=prepared, learner=learner, options=options,
-            seconds=seconds_of(budget),
+            seconds=seconds_of(budget), allow_external=allow_external,
         )  # fmt: skip
         return chosen, prepared
     if learner or set_ or budget:
