@@ -67,7 +67,7 @@ def held_out_score(
     learner: AbstractLearner,
     validation: Source,
     *,
-    tasks: int = 1000,
+    tasks: int,
     device: str = "cpu",
 ) -> float:
     """Mean accuracy over tasks of held-out background characters, like those of the first test."""

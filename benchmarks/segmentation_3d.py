@@ -122,13 +122,18 @@ def measured(method: Method, tasks: list[Blocks], shot: int) -> dict[str, Any]:
         given = method.mark(task, shot).astype(np.int64)
         truth = task.masks[-1].astype(np.int64)
         scores.append(float(overlap(given[None], truth[None], 2, axes=3)["dice"][0, 0]))
+    return figures(scores, time.perf_counter() - started)
+
+
+def figures(scores: list[float], seconds: float) -> dict[str, Any]:
+    """A row's numbers: of the Dice of each task, and how long all took."""
     summary = summarise(np.array(scores))
     return {
         "dice": round(float(np.mean(scores)), 4),
         "low": round(max(0.0, summary.low), 4) if len(scores) > 2 else None,
         "high": round(min(1.0, summary.high), 4) if len(scores) > 2 else None,
         "tasks": len(scores),
-        "seconds_each": round((time.perf_counter() - started) / len(scores), 2),
+        "seconds_each": round(seconds / len(scores), 2),
         "by_task": [round(score, 4) for score in scores],
     }
 

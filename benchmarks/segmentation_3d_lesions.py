@@ -22,12 +22,11 @@ from medmeta.app.mask_answers import mark_images
 from medmeta.app.mask_workbench import adapt_masks
 from medmeta.app.models import LoadedModel, load_model
 from medmeta.data.mask_sources import open_mask_source
-from medmeta.evaluation.intervals import summarise
 from medmeta.evaluation.mask_metrics import overlap
 from medmeta.learners import build_learner
 from medmeta.storage import write_json
 from page_tables import kept_rows
-from segmentation_3d import RESULTS, TARGET, write_table
+from segmentation_3d import RESULTS, TARGET, figures, write_table
 from segmentation_3d_sources import lesions, write_nifti
 
 SET = "lesions"
@@ -61,17 +60,8 @@ def main() -> None:
             print(
                 name, left, round(scores[-1], 3), round(time.perf_counter() - started), flush=True
             )
-        summary = summarise(np.array(scores))
-        rows.append(
-            {
-                "learner": name, "set": SET, "shot": 3,
-                "dice": round(float(np.mean(scores)), 4),
-                "low": round(max(0.0, summary.low), 4), "high": round(min(1.0, summary.high), 4),
-                "tasks": len(scores),
-                "seconds_each": round((time.perf_counter() - started) / len(scores), 2),
-                "by_task": [round(score, 4) for score in scores],
-            }
-        )  # fmt: skip
+        found = figures(scores, time.perf_counter() - started)
+        rows.append({"learner": name, "set": SET, "shot": 3, **found})
         write_json(RESULTS, rows)
     write_table(rows)
 

@@ -17,7 +17,7 @@ from medmeta.app.models import LoadedModel, assemble, blamed_on
 from medmeta.app.predictor import SUPPORT
 from medmeta.data.mask_shape import UNLABELLED
 from medmeta.data.preprocess import Preprocessing
-from medmeta.data.resampled import steps_as_shown
+from medmeta.data.resampled import voxel_size
 from medmeta.data.source import Source
 from medmeta.episode import Target
 from medmeta.errors import CheckpointError, SamplingError, SettingsError, UnsupportedTaskError
@@ -83,10 +83,10 @@ def adapt_masks(
 def _voxels(support: Source, preprocessing: Preprocessing) -> list[float] | None:
     """How large the voxels are that patches were learned at, where they were not resampled."""
     scan = support.index.scans[0] if support.index.scans else None
-    if scan is None or not preprocessing.patches or preprocessing.spacing != "same":
+    if not preprocessing.patches or preprocessing.spacing != "same":
         return None
-    known = [step for step in steps_as_shown(scan, preprocessing.plane) if step]
-    return known if len(known) == 3 else None
+    known = voxel_size(scan, preprocessing.plane)
+    return None if known is None else list(known)
 
 
 def is_mask_predictor(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from medmeta.app.mask_predictor import MaskAnswer, SavedMaskPredictor
 from medmeta.app.tiles import falling, starts
 from medmeta.data.mask_patches import padded
 from medmeta.data.preprocess import Preprocessing
-from medmeta.data.resampled import steps_as_shown
+from medmeta.data.resampled import voxel_size
 from medmeta.data.scan import Scan
 from medmeta.data.volume_grid import grid_of, image_on_grid, restored_slices
 from medmeta.data.whole_volumes import ALIKE
@@ -73,9 +73,8 @@ def mark_volume(
 
 def _check_voxels(predictor: SavedMaskPredictor, scan: Scan) -> None:
     learned = predictor.card["support"].get("voxels_mm")
-    steps = steps_as_shown(scan, predictor.preprocessing.plane)
-    known = [step for step in steps if step]
-    if learned is None or len(known) < 3:
+    known = voxel_size(scan, predictor.preprocessing.plane)
+    if learned is None or known is None:
         return
     if any(max(a, b) > ALIKE * min(a, b) for a, b in zip(known, learned, strict=True)):
         ours, theirs = (" x ".join(f"{step:.3g}" for step in one) for one in (known, learned))

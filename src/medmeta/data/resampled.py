@@ -62,14 +62,8 @@ def at_spacing(
     that lose voxels, as scikit-image's ``resize`` does. Raises ``UnreadableImageError`` where the
     size of its voxels is not known, or for colours.
     """
-    wanted = preprocessing.spacing_mm
-    known = [step for step in steps_as_shown(scan, preprocessing.plane) if step]
-    if wanted is None or len(known) < 3:
-        raise UnreadableImageError(
-            f"{scan.where}: does not say how large its voxels are; {LEAVE_OUT}"
-        )
+    factors = factors_to_spacing(scan, preprocessing)
     volume = np.stack(_grey(scan, slices)).astype(np.float32)
-    factors = [wanted / step for step in known]
     if any(factor > 1 for factor in factors):
         volume = _ndimage().gaussian_filter(volume, [max(0.0, (f - 1) / 2) for f in factors])
     size = (preprocessing.depth, preprocessing.size, preprocessing.size)
@@ -89,6 +83,26 @@ def steps_as_shown(scan: Scan, plane: str) -> tuple[float | None, float | None, 
     axes = _PLANE_AXES[plane if scan.kind == "nifti" else "axial"]
     between, rows, columns = (scan.spacing[axis] for axis in axes)
     return abs(between) if between else None, rows, columns
+
+
+def voxel_size(scan: Scan | None, plane: str) -> tuple[float, float, float] | None:
+    """The same where all three are known, else None."""
+    between, rows, columns = (None,) * 3 if scan is None else steps_as_shown(scan, plane)
+    return (between, rows, columns) if between and rows and columns else None
+
+
+def factors_to_spacing(
+    scan: Scan | None, preprocessing: Preprocessing
+) -> tuple[float, float, float]:
+    """How many of a scan's voxels a voxel of the stated size is long, along each axis.
+
+    Raises ``UnreadableImageError`` where the size of its voxels is not known.
+    """
+    wanted, known = preprocessing.spacing_mm, voxel_size(scan, preprocessing.plane)
+    if wanted is None or known is None:
+        where = "it" if scan is None else scan.where
+        raise UnreadableImageError(f"{where}: does not say how large its voxels are; {LEAVE_OUT}")
+    return wanted / known[0], wanted / known[1], wanted / known[2]
 
 
 def _shown_shape(scan: Scan, plane: str) -> tuple[int, int]:

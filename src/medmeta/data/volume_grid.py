@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medmeta.data.mask_shape import placement, prepare_mask
 from medmeta.data.preprocess import Preprocessing, prepare
-from medmeta.data.resampled import LEAVE_OUT, steps_as_shown
+from medmeta.data.resampled import factors_to_spacing
 from medmeta.data.scan import Scan
 from medmeta.data.slices import spread_slices
 from medmeta.errors import UnreadableImageError
@@ -63,7 +63,7 @@ def grid_of(
     whole = (preprocessing.depth, preprocessing.size, preprocessing.size)
     if wanted is None and not preprocessing.patches:
         return VolumeGrid(shown, whole, None, _back_of_whole(shown, preprocessing))
-    factors = (1.0, 1.0, 1.0) if wanted is None else _factors(scan, wanted, preprocessing)
+    factors = (1.0, 1.0, 1.0) if wanted is None else factors_to_spacing(scan, preprocessing)
     size = whole
     if preprocessing.patches:
         sides = [max(1, round(n / f)) for n, f in zip(shown, factors, strict=True)]
@@ -80,17 +80,6 @@ def grid_of(
         _reached((m - 1) / 2 + (np.arange(n) - (n - 1) / 2) / f, m) for n, m, f in lines
     ]
     return VolumeGrid(shown, size, (there[0], there[1], there[2]), (back[0], back[1], back[2]))
-
-
-def _factors(
-    scan: Scan | None, wanted: float, preprocessing: Preprocessing
-) -> tuple[float, float, float]:
-    steps = (None,) * 3 if scan is None else steps_as_shown(scan, preprocessing.plane)
-    known = [step for step in steps if step]
-    if len(known) < 3:
-        where = "it" if scan is None else scan.where
-        raise UnreadableImageError(f"{where}: does not say how large its voxels are; {LEAVE_OUT}")
-    return wanted / known[0], wanted / known[1], wanted / known[2]
 
 
 def _reached(places: Line, side: int) -> Line:
