@@ -79,7 +79,8 @@ def _train(name: str, learner: str, run: Path, bench: Bench) -> dict[str, Any]:
     sources = " ".join(shlex.quote(str(bench.data / f"{s}.npz")) for s in TRAINED_ON)
     resume = " --resume" if run.exists() else ""
     words = (
-        f"train --source {sources} --learner {learner} {BUDGET} {TRAINED[name]} --out {run}{resume}"
+        f"train --source {sources} --learner {learner} {BUDGET} {TRAINED[name]} "
+        f"--device {bench.device} --out {run}{resume}"
     )
     start = time.monotonic()
     binary = Path(sys.executable).with_name("medmeta")
@@ -141,9 +142,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--again", action="store_true", help="also what is done")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    bench = Bench(arguments.data, arguments.runs, ROOT / "docs", again=arguments.again)
+    bench = Bench(
+        arguments.data, arguments.runs, ROOT / "docs", again=arguments.again,
+        device=arguments.device,
+    )  # fmt: skip
     for part in arguments.part:
         if part == "train":
             trained(bench, arguments.learner)

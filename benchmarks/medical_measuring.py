@@ -83,8 +83,10 @@ class AllStages(AbstractEncoder):
 class Bench:
     """Sources, records and tables; each row is written as soon as it is measured."""
 
-    def __init__(self, data: Path, runs: Path, docs: Path, *, again: bool = False) -> None:
-        self.data, self.runs, self.again = data, runs, again
+    def __init__(
+        self, data: Path, runs: Path, docs: Path, *, again: bool = False, device: str = "cpu"
+    ) -> None:
+        self.data, self.runs, self.again, self.device = data, runs, again, device
         self.results, self.page = docs / "medical.json", docs / "results.md"
         self.records = runs / "medical-records"
         self.records.mkdir(parents=True, exist_ok=True)
@@ -135,7 +137,7 @@ class Bench:
 
     def _row(self, asked: Asked, model: LoadedModel, source: str, shot: int) -> Row:
         start = time.monotonic()
-        found = evaluated(model, self.source(source), shot, asked.tasks)
+        found = evaluated(model, self.source(source), shot, asked.tasks, self.device)
         spent = time.monotonic() - start
         accuracies = found.evaluation.records["accuracy"]
         np.save(self._record(asked, source, shot), accuracies, allow_pickle=False)
@@ -154,6 +156,7 @@ class Bench:
             "transductive": model.learner.traits.transductive,
             "difference": self._beside_reference(asked, source, shot, accuracies),
             "seconds_per_task": float(f"{spent / summary.tasks:.3g}"),
+            "device": self.device,
             "options": dict(model.card["options"]) if asked.encoder != "Conv-4" else {},
             "command": asked.command,
             **asked.told,
@@ -244,7 +247,9 @@ class Bench:
         return made
 
 
-def evaluated(model: LoadedModel, source: Source, shot: int, tasks: int) -> EvaluatedSource:
+def evaluated(
+    model: LoadedModel, source: Source, shot: int, tasks: int, device: str = "cpu"
+) -> EvaluatedSource:
     """The model on tasks of one source, all its classes at once."""
     request = EvaluationRequest(
         shots=(shot,),
@@ -254,7 +259,8 @@ def evaluated(model: LoadedModel, source: Source, shot: int, tasks: int) -> Eval
         baselines=False,
         seed=SEED,
     )
-    (row,) = evaluate_model(LoadedModel(model.learner, model.card, None), [source], request)
+    asked = LoadedModel(model.learner, model.card, None)
+    (row,) = evaluate_model(asked, [source], request, device=device)
     return row
 
 

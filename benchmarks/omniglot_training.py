@@ -193,7 +193,9 @@ def with_best_test_steps(
     for steps in recipe.test_steps:
         made[steps] = fresh_learner(recipe, place, test_steps=steps).to(place.device)
         made[steps].load_state_dict(learner.state_dict())
-        scores[steps] = held_out_score(recipe, made[steps].eval(), validation, device=place.device)
+        scores[steps] = held_out_score(
+            recipe, made[steps].eval(), validation, tasks=300, device=place.device
+        )
     best = max(scores, key=lambda s: scores[s])
     return made[best], {str(s): round(100 * v, 2) for s, v in scores.items()}
 

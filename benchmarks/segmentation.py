@@ -61,7 +61,7 @@ class Method:
 
 
 METHODS = (
-    Method("joint U-Nets", "joint_unet", "joint_unet", True, tasks=4),
+    Method("joint U-Nets", "joint_unet", "joint_unet", True, tasks=100),
     Method("conditioned U-Net", "conditioned_unet", "conditioned_unet", True, tasks=100),
     Method(
         "U-Net, last layer solved", "ridge_unet", "ridge_unet", True,
@@ -71,7 +71,7 @@ METHODS = (
     Method("MAML", "maml", "maml", True, shots=FEW, tasks=100),
     Method("Meta-SGD", "meta_sgd", "meta_sgd", True, shots=FEW, tasks=100),
     Method("Reptile", "reptile", "reptile", True, shots=FEW, tasks=100),
-    Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", shots=FEW, tasks=4),
+    Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", shots=FEW, tasks=100),
     Method(
         "U-Net from scratch", "tuned_unet", options={**TUNED, "initial": "fresh"},
         shots=FEW, tasks=100,
@@ -120,13 +120,15 @@ def protocol_for(source: Source, shot: int) -> Protocol | None:
     return None
 
 
-def measured(learner: AbstractLearner, source: Source, protocol: Protocol) -> dict[str, Any]:
+def measured(
+    learner: AbstractLearner, source: Source, protocol: Protocol, device: str = "cpu"
+) -> dict[str, Any]:
     """Dice over queries, with an interval over patients."""
     started, scores, rows, by_task = time.perf_counter(), [], [], []
     with torch.no_grad():
-        for part in from_images(learner, TaskSampler([source], protocol), "cpu"):
-            answers = part.outputs.argmax(2).numpy()
-            found = overlap(answers, part.labels.numpy(), 2)["dice"]
+        for part in from_images(learner, TaskSampler([source], protocol), device):
+            answers = part.outputs.argmax(2).cpu().numpy()
+            found = overlap(answers, part.labels.cpu().numpy(), 2)["dice"]
             scores.append(found.reshape(-1))
             by_task += [round(float(one.mean()), 4) for one in found]
             rows.append(np.concatenate([draw.query_rows for draw in part.draws]))
@@ -142,6 +144,7 @@ def measured(learner: AbstractLearner, source: Source, protocol: Protocol) -> di
         "images": len(np.unique(asked)),
         "patients": len(by_patient),
         "seconds": round(time.perf_counter() - started, 1),
+        "device": device,
         "by_task": by_task,
     }
 
@@ -178,6 +181,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[], help="names of rows, or of learners")
     parser.add_argument("--shots", type=int, nargs="*", default=[], help="of these alone")
+    parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     tests = Folders(given.data, given.runs / "cache").tests(SIZE)
     held: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
@@ -203,7 +207,7 @@ def main() -> None:
             if protocol is None:
                 continue
             protocol = protocol.model_copy(update={"episodes": episodes})
-            found = measured(learner, tests[structure], protocol)
+            found = measured(learner.to(given.device), tests[structure], protocol, given.device)
             row = {"learner": method.name, "meta_learned": method.meta_learned,
                    "structure": structure, "shot": shot, **found, "size": SIZE}  # fmt: skip
             print(row, flush=True)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from medmeta.episode import InputSpec, Target
 from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
-from medmeta.learner import AbstractLearner
+from medmeta.learner import AbstractLearner, LearnerConfig
 from medmeta.learners import build_learner, configuration, learner_spec
 from medmeta.training.checkpoint import newest_checkpoint_card
 from medmeta.training.loop import Report, Trainer
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, nargs=2, default=[1, 6])
     parser.add_argument("--query", type=int, default=1)
     parser.add_argument("--start", type=Path, nargs="*", default=[])
+    parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     before: Path | None = None
     for size, steps, rate in zip(given.sizes, given.steps, given.rate, strict=True):
@@ -100,34 +103,57 @@ def train_phase(
     from medmeta.settings import options_from_texts
 
     config = configuration(given.learner, options_from_texts(given.set), kind="masks")
-    spec = InputSpec(3, (size, size))
     torch.manual_seed(0)
-    learner = build_learner(given.learner, config, spec, TARGET)
+    learner = build_learner(given.learner, config, InputSpec(3, (size, size)), TARGET)
     if before is not None and newest_checkpoint_card(run) is None:
         learner.load_state_dict(load_model(before).learner.state_dict())
     elif given.start and newest_checkpoint_card(run) is None:
         begin_with(learner, [load_model(run).learner for run in given.start])
-    defaults = learner_spec(given.learner).config.training_defaults
-    task_map = "loop" if learner.traits.maps_tasks else "auto"
-    settings = TrainingSettings(
-        steps=steps, learning_rate=rate, schedule="cosine", augment="tasks", validate_every=0,
-        optimiser=defaults.optimiser, clip_norm=defaults.clip_norm, task_map=task_map,
-        checkpoint_every=100, log_every=20,
-    )  # fmt: skip
     sources = Folders(given.data, given.out / "cache").training(size)
     sources.append(anatomies(given.out / "cache", size))
+    schedule = Schedule(steps, rate, tuple(given.shots), given.query, given.device)
+    fit(learner.to(given.device), config, run, size, sources, schedule)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast, on tasks of so many images, and where."""
+
+    steps: int
+    rate: float
+    shots: tuple[int, int] = (1, 6)
+    query: int = 1
+    device: str = "cpu"
+    seed: int = 0
+
+
+def fit(
+    learner: AbstractLearner, config: LearnerConfig, run: Path, size: int,
+    sources: Sequence[Source], schedule: Schedule,
+) -> None:  # fmt: skip
+    """Train on tasks of all sources, or go on; the last model lies in ``run``."""
+    name = learner.traits.name
+    defaults = learner_spec(name).config.training_defaults
+    task_map = "loop" if learner.traits.maps_tasks else "auto"
+    settings = TrainingSettings(
+        steps=schedule.steps, learning_rate=schedule.rate, schedule="cosine", augment="tasks",
+        validate_every=0, optimiser=defaults.optimiser, clip_norm=defaults.clip_norm,
+        task_map=task_map, checkpoint_every=100, log_every=20, seed=schedule.seed,
+    )  # fmt: skip
     protocol = Protocol(
         sources=tuple(source.name for source in sources), kind="masks", n_way=(2, 2),
-        n_shot=tuple(given.shots), n_query=given.query, tasks_per_batch=4,
-        drop_small_classes=True, norm="group", seed=0,
+        n_shot=schedule.shots, n_query=schedule.query, tasks_per_batch=4,
+        drop_small_classes=True, norm="group", seed=schedule.seed,
     )  # fmt: skip
-    loader = EpisodeLoader(TaskSampler(sources, protocol), augment=settings.augment)
+    loader = EpisodeLoader(
+        TaskSampler(sources, protocol), device=schedule.device, augment=settings.augment
+    )
     card: dict[str, Any] = {
         "format": MODEL_FORMAT,
         "medmeta": __version__,
         "torch": torch.__version__,
-        "learner": given.learner,
-        "paper": learner_spec(given.learner).paper,
+        "learner": name,
+        "paper": learner_spec(name).paper,
         "options": config.model_dump(mode="json"),
         "input_spec": {"channels": 3, "size": [size, size]},
         "target": {"kind": "masks", "size": 2},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from medmeta.check_tasks import TaskMaker
 from medmeta.episode import Episode, InputSpec, LabelledSet, Predictor, Target
 from medmeta.learner import AbstractLearner, Traits
 from medmeta.learners import build_learner
-from medmeta.training.recorded import SEEN, buffers_kept
+from medmeta.training.recorded import SEEN, Waits, buffers_kept
 from medmeta.training.step import StepGradient
 from medmeta.training.task_plan import TaskPlan
 
@@ -100,7 +101,8 @@ def test_replayed_steps_are_the_steps_that_are_run(name: str) -> None:
     """Shots take turns, so that two recordings do; running statistics count each batch once."""
     shots = (1, 2, 1, 1, 2, 2, 1, 2, 1, 2, 3)
     episodes = [tasks(seed, shot=shot, device="cuda") for seed, shot in enumerate(shots)]
-    assert_same(learner_of(name).cuda(), episodes, within=1e-2)
+    within = 3e-2 if name == "reptile" else 1e-2  # the way of several steps: rounding has grown
+    assert_same(learner_of(name).cuda(), episodes, within=within)
 
 
 @needs_gpu
@@ -123,3 +125,47 @@ def test_a_recording_that_fails_leaves_running_statistics_as_they_were() -> None
     with pytest.raises(RuntimeError):
         warm_up_and_fail()
     assert all(torch.equal(a, b) for a, b in zip(before, learner.buffers(), strict=True))
+
+
+def waits_for(step: Callable[[], object]) -> str:
+    with Waits() as waits:
+        step()
+    return waits.operation
+
+
+@pytest.mark.parametrize(
+    ("step", "operation"),
+    [
+        (lambda x: x * 2 + x.sum(), ""),
+        (lambda x: bool((x > 0).all()), "_local_scalar_dense"),
+        (lambda x: x.sum().item(), "_local_scalar_dense"),
+        (lambda x: x[x > 0], "index"),
+        (lambda x: x.nonzero(), "nonzero"),
+        (lambda x: x.to("meta"), "_to_copy"),
+        (lambda x: x[torch.tensor([0, 2])], ""),
+    ],
+)
+def test_what_waits_for_its_result_is_noticed(
+    step: Callable[[Tensor], object], operation: str
+) -> None:
+    assert waits_for(lambda: step(torch.arange(3.0))) == operation
+
+
+def test_what_waits_within_lifted_tasks_and_gradients_is_noticed() -> None:
+    def loss(weight: Tensor, x: Tensor) -> Tensor:
+        assert bool((TARGET.size > 0) and torch.ones(1).all())
+        return (weight * x).square().sum()
+
+    lifted = torch.func.vmap(torch.func.grad(loss), (None, 0))
+    assert waits_for(lambda: lifted(torch.ones(3), torch.ones(2, 3))) == "_local_scalar_dense"
+
+
+def test_prototypes_wait_for_nothing_and_a_ridge_regression_of_pixels_looks_at_its_labels() -> None:
+    episode = tasks(0, shot=2, device="cpu")
+    prototypical = learner_of("prototypical")
+    assert waits_for(lambda: prototypical.loss(episode).mean().backward()) == ""
+
+    spec, target = InputSpec(1, (16, 16)), Target("masks", 2)
+    marked = TaskMaker(spec, target).episode(1, n_shot=2, n_query=1, seed=0)
+    ridge = build_learner("conditioned_unet", {}, spec, target).train()
+    assert waits_for(lambda: ridge.loss(marked).mean().backward()) == "_local_scalar_dense"

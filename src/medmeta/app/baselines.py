@@ -60,7 +60,11 @@ def _raw(spec: InputSpec) -> dict[str, Any]:
 
 
 def encoded_source(
-    learners: Sequence[AbstractLearner], source: Source, progress: Told | None = None
+    learners: Sequence[AbstractLearner],
+    source: Source,
+    progress: Told | None = None,
+    *,
+    device: str = "cpu",
 ) -> EncodedSource | None:
     """What heads on one encoder, and protocols on a source, share.
 
@@ -70,7 +74,7 @@ def encoded_source(
     if not able:
         return None
     told = None if progress is None else partial(progress, f"{source.name}, encoding images")
-    return EncodedSource(cast(HeadedLearner, able[0]), source, progress=told)
+    return EncodedSource(cast(HeadedLearner, able[0]), source, device=device, progress=told)
 
 
 def told_by(what: str, protocol: Protocol, progress: Told | None) -> Progressed | None:

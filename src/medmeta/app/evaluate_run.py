@@ -86,12 +86,14 @@ def evaluate_model(
     sources: Sequence[Source],
     request: EvaluationRequest,
     *,
+    device: str = "cpu",
     progress: Told | None = None,
 ) -> list[EvaluatedSource]:
     """Measure a model on every source at every shot; the figures are kept in its run.
 
     Pictures that the run has seen are left out, and said. All sources are checked before the
-    first is measured. Raises ``SamplingError`` where one cannot give such tasks.
+    first is measured. ``device``: where its learners are moved to and answer. Raises
+    ``SamplingError`` where one cannot give such tasks.
     """
     keep_freed_memory()
     rows = []
@@ -100,12 +102,13 @@ def evaluate_model(
         if request.baselines:
             protocols = [protocol for _, protocol in plan.asked]
             raw = ridge_on_raw_pixels(input_spec_from(model.card), fresh, protocols, progress)
-        encoded = encoded_source([one.learner for one, _ in plan.asked], fresh, progress)
+        learners = [one.learner.to(device) for one, _ in plan.asked]
+        encoded = encoded_source(learners, fresh, progress, device=device)
         for one, protocol in plan.asked:
             told = told_by(one.called(fresh.name), protocol, progress)
             found = evaluate(
-                one.learner, fresh, protocol, encoded=encoded, distances=request.distances,
-                progress=told,
+                one.learner, fresh, protocol, device=device, encoded=encoded,
+                distances=request.distances, progress=told,
             )  # fmt: skip
             rows.append(_row(model, plan, found, raw.get(protocol), one.head))
             if model.run is not None:

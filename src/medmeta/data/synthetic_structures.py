@@ -179,15 +179,23 @@ def _warped(
     labels: NDArray[np.uint8], random: Generator, bend: float, turn: float
 ) -> NDArray[np.uint8]:
     """Bent, turned, moved and zoomed."""
-    size = len(labels)
+    places = moved_places(random, len(labels), bend, turn)
+    moved = ndimage.map_coordinates(labels, places, order=0, mode="nearest")
+    return np.asarray(moved, dtype=np.uint8)
+
+
+def moved_places(random: Generator, size: int, bend: float, turn: float) -> Array:
+    """Where each pixel of a bent, turned, moved and zoomed picture comes from.
+
+    ``(2, size, size)``, down and right in pixels. ``bend`` is in half sides of the picture, and
+    ``turn`` the largest angle in radians.
+    """
     y, x = _grid(size)
     angle, zoom = random.uniform(-turn, turn), np.exp(random.uniform(-0.2, 0.2))
     dy, dx = random.uniform(-0.15, 0.15, 2)
     v = (np.cos(angle) * y - np.sin(angle) * x) * zoom + dy + bend * _noise(random, size, 3)
     u = (np.sin(angle) * y + np.cos(angle) * x) * zoom + dx + bend * _noise(random, size, 3)
-    places = [(v + 1) * (size - 1) / 2, (u + 1) * (size - 1) / 2]
-    moved = ndimage.map_coordinates(labels, places, order=0, mode="nearest")
-    return np.asarray(moved, dtype=np.uint8)
+    return np.stack([(v + 1) * (size - 1) / 2, (u + 1) * (size - 1) / 2])
 
 
 class _Look:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from medmeta.episode import Episode, LabelledSet, Target, map_inputs
 from medmeta.learner import AbstractLearner
@@ -18,6 +19,7 @@ from medmeta.learner import AbstractLearner
 WARM_UP = 3  # torch's own advice: allocators and libraries settle before a recording
 SEEN = 3  # batches of one shape before it is worth a recording
 MOST = 64  # recordings
+WAITING = frozenset(("_local_scalar_dense", "nonzero", "masked_select"))
 Shapes = tuple[Target, *tuple[tuple[tuple[int, ...], torch.dtype], ...]]
 
 
@@ -77,17 +79,49 @@ class RecordedSteps:
             aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
-                for _ in range(WARM_UP):
+                for _ in range(WARM_UP - 1):
+                    self.step(batch)
+                with Waits() as waits:  # type: ignore[no-untyped-call]
                     self.step(batch)
             torch.cuda.current_stream().wait_stream(aside)
             for parameter in self.learner.parameters():
                 parameter.grad = None
+            if waits.operation:  # before a recording is begun: one that breaks off leaves traces
+                raise RuntimeError(f"{waits.operation} waits for the GPU within a step.")
             graph = torch.cuda.CUDAGraph()
             self._memory = self._memory or torch.cuda.graph_pool_handle()
             with torch.cuda.graph(graph, self._memory, capture_error_mode="thread_local"):
                 loss = self.step(batch)
         gradients = tuple(parameter.grad for parameter in self.learner.parameters())
         return Recording(graph, batch, loss, gradients)
+
+
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notices the first ``operation`` whose result the processor waits for: it has no recording.
+
+    Those that ask for a number (``bool(mask.all())``), or whose size depends on what is in them.
+    """
+
+    operation = ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run it, and remember what it was."""
+        found = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        by_mask = name == "index" and any(_is_mask(index) for index in args[1])
+        if not self.operation and (name in WAITING or by_mask or _leaves_device(args, found)):
+            self.operation = name
+        return found
+
+
+def _is_mask(index: Any) -> bool:
+    return isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8)
+
+
+def _leaves_device(args: Any, found: Any) -> bool:
+    """Whether what comes out lies elsewhere than the first tensor that went in."""
+    given = next((one for one in args if isinstance(one, Tensor)), None)
+    return given is not None and isinstance(found, Tensor) and found.device != given.device
 
 
 @contextmanager
