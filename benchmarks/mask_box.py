@@ -1,11 +1,12 @@
 """Trains the learner of masks that is in the box, on what may be passed on alone.
 
-    python benchmarks/mask_box.py --data shared/data --out runs/mask-box --steps 8000
+    python benchmarks/mask_box.py --data shared/data --out runs/mask-box
 
 Nuclei (dsb2018, CC0), membranes (MIT) and masses in mammograms (MIAS, CC BY), made-up anatomies,
 and superpixels of blood cells, CT, MRI and X-rays (CC BY, CC BY-SA) and of made-up pictures of six
 modalities. None of the structures of ``docs/segmentation.json`` is among them, nor any other
-picture of their collections.
+picture of their collections. First at 64×64, then, for less long, at 128×128; each phase goes on
+where it was stopped.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from medmeta.app.models import load_model
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source
@@ -27,10 +29,11 @@ from medmeta.data.synthetic import synthetic_sources
 from medmeta.data.synthetic_structures import synthetic_structures
 from medmeta.episode import InputSpec
 from medmeta.learners import build_learner, configuration
+from medmeta.training.checkpoint import newest_checkpoint_card
 from segmentation_sources import COLLECTION, Folders
 from segmentation_training import TARGET, Schedule, fit
 
-LEARNER, SIZE, SHOTS, QUERIES = "conditioned_unet", 128, (1, 6), 1
+LEARNER, SIZES, SHOTS, QUERIES = "conditioned_unet", (64, 128), (1, 6), 1
 MARKED = ("dsb2018_nuclei", "em_membrane")
 OF_COLLECTION = "MIAS-Mammogram"
 UNMARKED = ("pbc_blood", "mednist", "pneumonia_cxr")
@@ -38,25 +41,25 @@ PICTURES, MADE_PICTURES, COPIES = 240, 120, 8
 ANATOMIES, SEEDS = 100, (11, 12, 13, 14)
 
 
-def sources_of(data: Path, cache: Path) -> list[Source]:
+def sources_of(data: Path, cache: Path, size: int) -> list[Source]:
     """What is learned from; nothing else may be."""
     folders = Folders(data, cache)
-    found = [folders.opened(name, SIZE) for name in MARKED]
-    collection = folders.opened(COLLECTION, SIZE)
+    found = [folders.opened(name, size) for name in MARKED]
+    collection = folders.opened(COLLECTION, size)
     family = collection.index.column("family")
     rows = np.flatnonzero(family.codes == family.names.index(OF_COLLECTION))
     found.append(_named(collection.take(rows), OF_COLLECTION))
     with ProcessPoolExecutor() as pool:
-        draw = partial(synthetic_structures, ANATOMIES, images=COPIES, size=SIZE)
-        jobs = [pool.submit(superpixels, data), pool.submit(superpixels_of_made)]
+        draw = partial(synthetic_structures, ANATOMIES, images=COPIES, size=size)
+        jobs = [pool.submit(superpixels, data, size), pool.submit(superpixels_of_made, size)]
         jobs += [pool.submit(draw, seed=seed) for seed in SEEDS]
         names = ["superpixels", "superpixels-made", *(f"anatomies-{seed}" for seed in SEEDS)]
         return found + [_named(job.result(), n) for job, n in zip(jobs, names, strict=True)]
 
 
-def superpixels(data: Path) -> Source:
+def superpixels(data: Path, size: int) -> Source:
     """Of collections whose pictures have classes, and no masks."""
-    images = Preprocessing(channels=3, size=SIZE)
+    images = Preprocessing(channels=3, size=size)
     opened = [
         open_source(data / "classification" / f"{name}.npz", preprocessing=images)
         for name in UNMARKED
@@ -64,9 +67,9 @@ def superpixels(data: Path) -> Source:
     return superpixel_structures(opened, PICTURES, images=COPIES, seed=1)
 
 
-def superpixels_of_made() -> Source:
+def superpixels_of_made(size: int) -> Source:
     """Of made-up pictures of six modalities."""
-    made = synthetic_sources(images_per_class=10, size=SIZE, channels=3, seed=1)
+    made = synthetic_sources(images_per_class=10, size=size, channels=3, seed=1)
     return superpixel_structures(made, MADE_PICTURES, images=COPIES, seed=2)
 
 
@@ -79,16 +82,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--steps", type=int, nargs=2, default=[4000, 500])
+    parser.add_argument("--rate", type=float, nargs=2, default=[2e-3, 5e-4])
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     config = configuration(LEARNER, {}, kind="masks")
-    torch.manual_seed(0)
-    learner = build_learner(LEARNER, config, InputSpec(3, (SIZE, SIZE)), TARGET)
-    sources = sources_of(given.data, given.out / "cache")
-    schedule = Schedule(given.steps, given.rate, SHOTS, QUERIES, given.device)
-    fit(learner.to(given.device), config, given.out / "run", SIZE, sources, schedule)
+    before: Path | None = None
+    for size, steps, rate in zip(SIZES, given.steps, given.rate, strict=True):
+        run = given.out / f"mask-box-{size}"
+        torch.manual_seed(0)
+        learner = build_learner(LEARNER, config, InputSpec(3, (size, size)), TARGET)
+        if before is not None and newest_checkpoint_card(run) is None:
+            learner.load_state_dict(load_model(before).learner.state_dict())
+        sources = sources_of(given.data, given.out / "cache", size)
+        schedule = Schedule(steps, rate, SHOTS, QUERIES, given.device)
+        fit(learner.to(given.device), config, run, size, sources, schedule)
+        before = run
 
 
 if __name__ == "__main__":

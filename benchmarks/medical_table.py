@@ -53,11 +53,12 @@ def main_table(rows: Sequence[Row]) -> str:
         wins = f"{sum(g['low'] > 0 for g in gaps)}, worse in {sum(g['high'] < 0 for g in gaps)}"
         seconds = max(cell["seconds_per_task"] for cell in cells)
         name = f"{who[0]}{' (transductive)' if cells[0]['transductive'] else ''}"
+        where = " (GPU)" if cells[0].get("device") == "cuda" else ""
         lines.append(
             f"| {name} | {who[1]} | "
             + " | ".join(figures)
             + f" | {means[who]:.1f} | {'reference' if who == REFERENCE else beside} "
-            f"| {wins if gaps else '–'} | {seconds:.2g} |"
+            f"| {wins if gaps else '–'} | {seconds:.2g}{where} |"
         )
     return "\n".join(lines)
 
@@ -76,7 +77,8 @@ def curve_table(rows: Sequence[Row]) -> str:
     for (learner, encoder, source), cells in sorted(long.items()):
         figures = [f"{cells[s]['accuracy']:.1f}" if s in cells else "–" for s in shots]
         seconds = max(cell["seconds_per_task"] for cell in cells.values())
+        where = " (GPU)" if any(cell.get("device") == "cuda" for cell in cells.values()) else ""
         lines.append(
-            f"| {learner} | {encoder} | {source} | {' | '.join(figures)} | {seconds:.2g} |"
+            f"| {learner} | {encoder} | {source} | {' | '.join(figures)} | {seconds:.2g}{where} |"
         )
     return "\n".join(lines)
