@@ -130,19 +130,30 @@ def _gradient(name: str, steps: int, config: dict[str, Any], **others: Any) -> R
 
 
 def _reptile(norm: str, variant: str) -> Recipe:
-    """The paper's: 10 training shots, 5 inner steps of 10 images, outer rate 1 falling to 0."""
+    """The paper's: 10 training shots, 5 inner steps of 10 images, outer rate 1 falling to 0.
+
+    But for plain descent within tasks: Adam that starts afresh in each takes its first steps by the
+    sign of the gradient alone, and learned more slowly on held-out characters (69.8 % after 300
+    steps, against 84.8).
+    """
     n_query = 9
+    encoder = {"norm": norm, "options": {"downsample": "stride"}}
     return Recipe(
         learner="reptile",
-        config={"max_way": 5, "encoder": {"norm": norm, "options": {"downsample": "stride"}}},
+        config={
+            "max_way": 5,
+            "encoder": encoder,
+            "inner_optimiser": "sgd",
+            "inner_rate": 0.1,
+        },
         settings=_settings(
-            6000,
+            3500,
             optimiser="sgd",
             learning_rate=1.0,
             schedule="linear",
             clip_norm=0.0,
-            validate_every=1000,
-            checkpoint_every=500,
+            validate_every=500,
+            checkpoint_every=100,
         ),
         way=5,
         shot=1,

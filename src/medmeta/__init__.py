@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medmeta.data.preprocess import Preprocessing
     from medmeta.data.source import Source
     from medmeta.data.sources import open_source
+    from medmeta.data.superpixel_structures import superpixel_structures
     from medmeta.data.synthetic import synthetic_sources
     from medmeta.data.synthetic_structures import synthetic_structures
     from medmeta.episode import Episode, InputSpec, LabelledSet, Predictor, Target
@@ -82,6 +83,7 @@ _HOMES = {
     "pretrain": "medmeta.app.pretrain_run",
     "save_encoder": "medmeta.app.brought",
     "synthetic_sources": "medmeta.data.synthetic",
+    "superpixel_structures": "medmeta.data.superpixel_structures",
     "synthetic_structures": "medmeta.data.synthetic_structures",
     "train": "medmeta.app.train_run",
 }
@@ -129,6 +131,7 @@ __all__ = [
     "paired_difference",
     "pretrain",
     "save_encoder",
+    "superpixel_structures",
     "synthetic_sources",
     "synthetic_structures",
     "train",
