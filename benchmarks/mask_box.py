@@ -1,4 +1,4 @@
-"""Trains the learner of masks that is in the box, on what may be passed on alone.
+"""Trains a learner of masks on what may be passed on alone, to come with the package one day.
 
     python benchmarks/mask_box.py --data shared/data --out runs/mask-box
 
@@ -6,7 +6,8 @@ Nuclei (dsb2018, CC0), membranes (MIT) and masses in mammograms (MIAS, CC BY), m
 and superpixels of blood cells, CT, MRI and X-rays (CC BY, CC BY-SA) and of made-up pictures of six
 modalities. None of the structures of ``docs/segmentation.json`` is among them, nor any other
 picture of their collections. First at 64×64, then, for less long, at 128×128; each phase goes on
-where it was stopped.
+where it was stopped. None comes with the package yet: after a thousand steps it was level with
+ridge regression on filters, which needs none (``mask_box_development.py``).
 """
 
 from __future__ import annotations

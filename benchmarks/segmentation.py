@@ -110,9 +110,9 @@ def built(method: Method, runs: Path) -> AbstractLearner | None:
 
 def protocol_for(source: Source, shot: int) -> Protocol | None:
     """As many queries as patients apart allow, at most ``QUERIES``; None where there is no way."""
-    (pool,) = structure_pools(source, source.groups)
+    pools = structure_pools(source, source.groups)
     for n_query in range(QUERIES, 0, -1):
-        if pool.feasible(shot, n_query):
+        if all(pool.feasible(shot, n_query) for pool in pools):
             return Protocol(
                 sources=(source.name,), kind="masks", n_way=(2, 2), n_shot=(shot, shot),
                 n_query=n_query, episodes=TASKS, seed=SEED, norm="group",
