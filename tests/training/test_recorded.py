@@ -128,7 +128,7 @@ def test_a_recording_that_fails_leaves_running_statistics_as_they_were() -> None
 
 
 def waits_for(step: Callable[[], object]) -> str:
-    with Waits() as waits:
+    with Waits("cpu") as waits:
         step()
     return waits.operation
 
@@ -149,6 +149,13 @@ def test_what_waits_for_its_result_is_noticed(
     step: Callable[[Tensor], object], operation: str
 ) -> None:
     assert waits_for(lambda: step(torch.arange(3.0))) == operation
+
+
+def test_another_device_is_not_waited_for() -> None:
+    """A processor looks at labels where a GPU does not: ``one_hot`` asks for the largest."""
+    with Waits("cuda") as waits:
+        assert bool((torch.arange(3.0) > -1).all())
+    assert waits.operation == ""
 
 
 def test_what_waits_within_lifted_tasks_and_gradients_is_noticed() -> None:

@@ -20,6 +20,7 @@ WARM_UP = 3  # torch's own advice: allocators and libraries settle before a reco
 SEEN = 3  # batches of one shape before it is worth a recording
 MOST = 64  # recordings
 WAITING = frozenset(("_local_scalar_dense", "nonzero", "masked_select"))
+COPYING = frozenset(("_to_copy", "copy_"))
 Shapes = tuple[Target, *tuple[tuple[tuple[int, ...], torch.dtype], ...]]
 
 
@@ -81,7 +82,7 @@ class RecordedSteps:
             with torch.cuda.stream(aside):
                 for _ in range(WARM_UP - 1):
                     self.step(batch)
-                with Waits() as waits:  # type: ignore[no-untyped-call]
+                with Waits() as waits:
                     self.step(batch)
             torch.cuda.current_stream().wait_stream(aside)
             for parameter in self.learner.parameters():
@@ -99,17 +100,24 @@ class RecordedSteps:
 class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notices the first ``operation`` whose result the processor waits for: it has no recording.
 
-    Those that ask for a number (``bool(mask.all())``), or whose size depends on what is in them.
+    Those that ask for a number (``bool(mask.all())``), or whose size depends on what is in them, of
+    tensors on ``device``, and copies to it and from it.
     """
 
-    operation = ""
+    def __init__(self, device: str = "cuda") -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.device = device
+        self.operation = ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run it, and remember what it was."""
         found = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
+        name, given = func.overloadpacket.__name__, _devices(args)
         by_mask = name == "index" and any(_is_mask(index) for index in args[1])
-        if not self.operation and (name in WAITING or by_mask or _leaves_device(args, found)):
+        waits = self.device in given[:1] and (name in WAITING or by_mask)
+        ends = {*given, *_devices((found,))}
+        copies = name in COPYING and self.device in ends and len(ends) > 1
+        if not self.operation and (waits or copies):
             self.operation = name
         return found
 
@@ -118,10 +126,8 @@ def _is_mask(index: Any) -> bool:
     return isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8)
 
 
-def _leaves_device(args: Any, found: Any) -> bool:
-    """Whether what comes out lies elsewhere than the first tensor that went in."""
-    given = next((one for one in args if isinstance(one, Tensor)), None)
-    return given is not None and isinstance(found, Tensor) and found.device != given.device
+def _devices(values: Any) -> list[str]:
+    return [one.device.type for one in values if isinstance(one, Tensor)]
 
 
 @contextmanager
