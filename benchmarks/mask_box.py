@@ -18,7 +18,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from medmeta.app.models import load_model
@@ -31,7 +30,7 @@ from medmeta.data.synthetic_structures import synthetic_structures
 from medmeta.episode import InputSpec
 from medmeta.learners import build_learner, configuration
 from medmeta.training.checkpoint import newest_checkpoint_card
-from segmentation_sources import COLLECTION, Folders
+from segmentation_sources import COLLECTION, Folders, of_family
 from segmentation_training import TARGET, Schedule, fit
 
 LEARNER, SIZES, SHOTS, QUERIES = "conditioned_unet", (64, 128), (1, 6), 1
@@ -46,10 +45,8 @@ def sources_of(data: Path, cache: Path, size: int) -> list[Source]:
     """What is learned from; nothing else may be."""
     folders = Folders(data, cache)
     found = [folders.opened(name, size) for name in MARKED]
-    collection = folders.opened(COLLECTION, size)
-    family = collection.index.column("family")
-    rows = np.flatnonzero(family.codes == family.names.index(OF_COLLECTION))
-    found.append(_named(collection.take(rows), OF_COLLECTION))
+    masses = of_family(folders.opened(COLLECTION, size), OF_COLLECTION)
+    found.append(_named(masses, OF_COLLECTION))
     with ProcessPoolExecutor() as pool:
         draw = partial(synthetic_structures, ANATOMIES, images=COPIES, size=size)
         jobs = [pool.submit(superpixels, data, size), pool.submit(superpixels_of_made, size)]

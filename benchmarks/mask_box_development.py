@@ -22,7 +22,7 @@ from medmeta.episode import InputSpec, Target
 from medmeta.learner import AbstractLearner
 from medmeta.learners import build_learner
 from segmentation import measured, protocol_for
-from segmentation_sources import COLLECTION, OVERLAPPING, TEST_FAMILIES, Folders
+from segmentation_sources import COLLECTION, OVERLAPPING, TEST_FAMILIES, Folders, of_family
 
 SETS, SHOTS = ("ph2", "wbc1"), (1, 3, 5)
 
@@ -31,10 +31,9 @@ def structures(folders: Folders, size: int) -> dict[str, Source]:
     """Each structure's pictures, one family or set at a time."""
     found = {name: folders.opened(name, size) for name in SETS}
     collection = folders.opened(COLLECTION, size)
-    family = collection.index.column("family")
-    for code, name in enumerate(family.names):
+    for name in collection.index.column("family").names:
         if name not in (*TEST_FAMILIES, *OVERLAPPING, OF_COLLECTION):
-            found[name] = collection.take(np.flatnonzero(family.codes == code))
+            found[name] = of_family(collection, name)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,12 @@ def main_table(rows: Sequence[Row]) -> str:
         gaps = [cell["difference"] for cell in cells if cell.get("difference")]
         beside = f"{sum(g['mean'] for g in gaps) / len(gaps):+.1f}" if gaps else "–"
         wins = f"{sum(g['low'] > 0 for g in gaps)}, worse in {sum(g['high'] < 0 for g in gaps)}"
-        seconds = max(cell["seconds_per_task"] for cell in cells)
         name = f"{who[0]}{' (transductive)' if cells[0]['transductive'] else ''}"
-        where = " (GPU)" if cells[0].get("device") == "cuda" else ""
         lines.append(
             f"| {name} | {who[1]} | "
             + " | ".join(figures)
             + f" | {means[who]:.1f} | {'reference' if who == REFERENCE else beside} "
-            f"| {wins if gaps else '–'} | {seconds:.2g}{where} |"
+            f"| {wins if gaps else '–'} | {_seconds(cells)} |"
         )
     return "\n".join(lines)
 
@@ -76,9 +74,13 @@ def curve_table(rows: Sequence[Row]) -> str:
     ]
     for (learner, encoder, source), cells in sorted(long.items()):
         figures = [f"{cells[s]['accuracy']:.1f}" if s in cells else "–" for s in shots]
-        seconds = max(cell["seconds_per_task"] for cell in cells.values())
-        where = " (GPU)" if any(cell.get("device") == "cuda" for cell in cells.values()) else ""
-        lines.append(
-            f"| {learner} | {encoder} | {source} | {' | '.join(figures)} | {seconds:.2g}{where} |"
-        )
+        cells_told = [*figures, _seconds(cells.values())]
+        lines.append(f"| {learner} | {encoder} | {source} | {' | '.join(cells_told)} |")
     return "\n".join(lines)
+
+
+def _seconds(cells: Iterable[Row]) -> str:
+    """The longest of some cells, and where it was measured."""
+    slowest = max(cells, key=lambda cell: cell["seconds_per_task"])
+    where = " (GPU)" if slowest.get("device") == "cuda" else ""
+    return f"{slowest['seconds_per_task']:.2g}{where}"

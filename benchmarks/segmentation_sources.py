@@ -56,21 +56,25 @@ class Folders:
     def training(self, size: int) -> list[Source]:
         """All that may be learned from."""
         collection = self.opened(COLLECTION, size)
-        family = collection.index.column("family")
-        held = {family.names.index(name) for name in (*TEST_FAMILIES, *OVERLAPPING)}
-        rows = np.flatnonzero(~np.isin(family.codes, list(held)))
-        return [collection.take(rows), *(self.opened(name, size) for name in TRAINING_SETS)]
+        families = collection.index.column("family").names
+        kept = (name for name in families if name not in (*TEST_FAMILIES, *OVERLAPPING))
+        others = (self.opened(name, size) for name in TRAINING_SETS)
+        return [of_family(collection, *kept), *others]
 
     def tests(self, size: int) -> dict[str, Source]:
         """Each test structure's pictures, without those that were made by distorting others."""
         found = {name: self.opened(name, size) for name in TEST_SETS}
         collection = self.opened(COLLECTION, size)
-        family = collection.index.column("family")
-        true = ~_made(self.data / "segmentation" / f"{COLLECTION}.npz")[collection.pixel_rows]
-        for name in TEST_FAMILIES:
-            rows = np.flatnonzero((family.codes == family.names.index(name)) & true)
-            found[name] = collection.take(rows)
-        return found
+        made = _made(self.data / "segmentation" / f"{COLLECTION}.npz")[collection.pixel_rows]
+        true = collection.take(np.flatnonzero(~made))
+        return found | {name: of_family(true, name) for name in TEST_FAMILIES}
+
+
+def of_family(collection: Source, *names: str) -> Source:
+    """The pictures of some of a collection's families."""
+    family = collection.index.column("family")
+    codes = [family.names.index(name) for name in names]
+    return collection.take(np.flatnonzero(np.isin(family.codes, codes)))
 
 
 def _made(path: Path) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

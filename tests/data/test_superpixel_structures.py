@@ -15,7 +15,7 @@ from medmeta.data.superpixel_structures import (
     structures_of,
     superpixel_structures,
 )
-from medmeta.errors import DataError
+from medmeta.errors import DataError, SettingsError
 
 LEVELS = (60, 140, 220)
 
@@ -26,8 +26,8 @@ def stripes(size: int = 48) -> NDArray[np.uint8]:
     return np.broadcast_to(row, (3, size, size)).copy()
 
 
-def source_of(*pictures: NDArray[np.uint8]) -> Source:
-    return Source.from_arrays("stripes", np.stack(pictures), labels=["picture"] * len(pictures))
+def source_of(*pictures: NDArray[np.uint8], name: str = "stripes") -> Source:
+    return Source.from_arrays(name, np.stack(pictures), labels=["picture"] * len(pictures))
 
 
 def chance(seed: int) -> Generator:
@@ -72,9 +72,10 @@ def test_families_are_pictures_and_copies_differ() -> None:
 
 
 def test_sources_take_turns() -> None:
-    first, second = source_of(stripes(), stripes()), source_of(stripes(), stripes())
-    made = superpixel_structures([first, second], 2, images=1)
-    assert len(made) == 2
+    first, second = (source_of(*[stripes()] * 9, name=name) for name in ("first", "second"))
+    made = superpixel_structures([first, second], 8, images=1)
+    drawn = [text.split()[0] for text in made.index.column("family").texts()]
+    assert min(drawn.count("first"), drawn.count("second")) >= 2  # some pictures are passed over
 
 
 def test_air_is_no_structure() -> None:
@@ -88,3 +89,7 @@ def test_too_few_or_unlike_pictures_are_refused() -> None:
         superpixel_structures([source_of(stripes()), source_of(stripes(30))], 1)
     with pytest.raises(DataError, match="square"):
         superpixel_structures([source_of(stripes()[:, :24])], 1)
+    with pytest.raises(SettingsError, match="one or more"):
+        superpixel_structures([source_of(stripes())], 0)
+    with pytest.raises(SettingsError, match="one or more"):
+        superpixel_structures([source_of(stripes())], 1, images=0)

@@ -8,7 +8,7 @@ these bring the textures of real devices.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from scipy import ndimage
 from medmeta.data.index import Column
 from medmeta.data.source import Source
 from medmeta.data.synthetic_structures import MOST, moved_places
-from medmeta.errors import DataError
+from medmeta.errors import DataError, SettingsError
 
 SMALLEST, LARGEST = 0.004, 0.5  # of the picture
 DARK = 12  # grey levels: what is darker all over is taken for air
@@ -35,13 +35,15 @@ def superpixel_structures(
 
     The pictures are drawn from all sources alike, and each has up to ``MOST`` structures; one that
     has none (it is all alike) is passed over. Needs scikit-image. Raises ``DataError`` where the
-    pictures are too few, of unlike shapes, or not square.
+    pictures are too few, of unlike shapes, or not square, ``SettingsError`` for less than one.
 
     >>> from medmeta.data.synthetic_structures import synthetic_structures
     >>> made = superpixel_structures([synthetic_structures(3, images=1, size=32)], 2, images=2)
     >>> len(made), made.gather_masks(np.array([0])).shape
     (4, (1, 32, 32))
     """
+    if n_pictures < 1 or images < 1:
+        raise SettingsError(f"{n_pictures} pictures, each {images} times: ask for one or more.")
     shapes = {source.pixels.shape[1:] for source in sources}
     if len(shapes) != 1:
         raise DataError(f"pictures of {len(shapes)} shapes: read all at one size and colour.")
@@ -102,21 +104,17 @@ def structures_of(picture: Pictures, random: Generator) -> NDArray[np.uint8] | N
     return labels if labels.any() else None
 
 
-def _drawn(sources: Sequence[Source], seed: int) -> list[tuple[str, Generator, Pictures]]:
+def _drawn(sources: Sequence[Source], seed: int) -> Iterator[tuple[str, Generator, Pictures]]:
     """Pictures of all sources in turn, in an order that the seed says, each with its chance."""
     found = []
     for place, source in enumerate(sources):
         random = Generator(Philox(key=np.array([seed, place], dtype=np.uint64)))
         for turn, row in enumerate(random.permutation(len(source)).tolist()):
             found.append((turn, place, row))
-    return [
-        (
-            sources[place].name,
-            Generator(Philox(key=np.array([seed, (place + 1 << 32) + row], dtype=np.uint64))),
-            sources[place].gather(np.array([row]))[0],
-        )
-        for _, place, row in sorted(found)
-    ]
+    for _, place, row in sorted(found):
+        key = np.array([seed, (place + 1 << 32) + row], dtype=np.uint64)
+        picture = sources[place].gather(np.array([row]))[0]
+        yield sources[place].name, Generator(Philox(key=key)), picture
 
 
 def _copies(

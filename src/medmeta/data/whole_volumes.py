@@ -18,9 +18,8 @@ from medmeta.data.store import Decoded
 from medmeta.errors import UnreadableImageError
 
 NO_VOLUME = (
-    "is a picture, and whole volumes are asked for; leave out --depth and --patches, or leave out "
-    "pictures with "
-    "--skip-bad."
+    "is a picture, and whole volumes are asked for; leave out --depth and --patches, or leave "
+    "out pictures with --skip-bad."
 )
 ALIKE = 1.25  # voxels whose sides differ by less count as of one size
 _AXES = ("between slices", "between rows", "between columns")
