@@ -15,6 +15,7 @@ import pytest
 from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
 from medmeta.app.models import LoadedModel, load_model
 from medmeta.data.sources import open_source
+from medmeta.errors import SettingsError
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learners import EmbeddingLearner
 from tests.app._typed import folder, medmeta, refused, state
@@ -270,3 +271,9 @@ def test_the_python_function_says_the_same(run: Path, workplace: Path) -> None:
     (row,) = evaluate_model(model, [source], request)  # a shot asked twice is measured once
     assert row.baselines == {}
     assert row.to_dict()["fingerprint"] == row.fingerprint != ""
+
+
+def test_a_device_that_is_not_there(run: Path) -> None:
+    """It is said in words, before anything is measured."""
+    with pytest.raises(SettingsError, match="'nowhere' cannot be used here"):
+        evaluate_model(load_model(run), [], EvaluationRequest(), device="nowhere")

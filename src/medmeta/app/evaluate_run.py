@@ -15,6 +15,7 @@ from medmeta.app.evaluation_plan import EvaluationRequest, PlannedSource, plans
 from medmeta.app.held_out import METRICS
 from medmeta.app.models import EVALUATIONS, LoadedModel, input_spec_from
 from medmeta.app.run_folder import fingerprint
+from medmeta.app.run_request import usable_device
 from medmeta.data.left_out import left_out
 from medmeta.data.source import Source
 from medmeta.evaluation.evaluate import Evaluation, evaluate
@@ -92,9 +93,11 @@ def evaluate_model(
     """Measure a model on every source at every shot; the figures are kept in its run.
 
     Pictures that the run has seen are left out, and said. All sources are checked before the
-    first is measured. ``device``: where its learners are moved to and answer. Raises
-    ``SamplingError`` where one cannot give such tasks.
+    first is measured. ``device``: where its learners are moved to and answer (``auto``: a GPU where
+    there is one). Raises ``SamplingError`` where one cannot give such tasks, ``SettingsError`` for
+    a device that cannot be used.
     """
+    device = usable_device(device)
     keep_freed_memory()
     rows = []
     for plan in plans(model, sources, request):
