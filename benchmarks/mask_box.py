@@ -1,4 +1,4 @@
-"""Trains a learner of masks on what may be passed on alone, to come with the package one day.
+"""Trains the learner of masks that comes with the package, on what may be passed on alone.
 
     python benchmarks/mask_box.py --data shared/data --out runs/mask-box
 
@@ -6,8 +6,7 @@ Nuclei (dsb2018, CC0), membranes (MIT) and masses in mammograms (MIAS, CC BY), m
 and superpixels of blood cells, CT, MRI and X-rays (CC BY, CC BY-SA) and of made-up pictures of six
 modalities. None of the structures of ``docs/segmentation.json`` is among them, nor any other
 picture of their collections. First at 64×64, then, for less long, at 128×128; each phase goes on
-where it was stopped. None comes with the package yet: after a thousand steps it was level with
-ridge regression on filters, which needs none (``mask_box_development.py``).
+where it was stopped. ``mask_box_pack.py`` makes the folder that comes with the package of it.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ LEARNER, SIZES, SHOTS, QUERIES = "conditioned_unet", (64, 128), (1, 6), 1
 MARKED = ("dsb2018_nuclei", "em_membrane")
 OF_COLLECTION = "MIAS-Mammogram"
 UNMARKED = ("pbc_blood", "mednist", "pneumonia_cxr")
-PICTURES, MADE_PICTURES, COPIES = 240, 120, 8
-ANATOMIES, SEEDS = 100, (11, 12, 13, 14)
+PICTURES, MADE_PICTURES, COPIES = 600, 240, 8
+ANATOMIES, SEEDS = 200, (11, 12, 13, 14)
 
 
 def sources_of(data: Path, cache: Path, size: int) -> list[Source]:
@@ -80,8 +79,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, nargs=2, default=[4000, 500])
-    parser.add_argument("--rate", type=float, nargs=2, default=[2e-3, 5e-4])
+    parser.add_argument("--steps", type=int, nargs=2, default=[20000, 3500])
+    parser.add_argument("--rate", type=float, nargs=2, default=[2e-3, 1e-3])
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     config = configuration(LEARNER, {}, kind="masks")

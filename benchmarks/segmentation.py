@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medmeta.app.models import load_model
+from medmeta.app.mask_choice import BOXED
+from medmeta.app.models import load_boxed, load_model
 from medmeta.data.source import Source
 from medmeta.episode import InputSpec, Target
 from medmeta.episodes.pools import structure_pools
@@ -49,7 +50,10 @@ TUNED = {**NARROW, "test_steps": 60, "rate": 5e-3}
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table: a learner with its options, and the run its weights are of."""
+    """One row of the table: a learner with its options, and the run its weights are of.
+
+    A run of ``BOXED`` is the model in the box.
+    """
 
     name: str
     learner: str
@@ -63,6 +67,7 @@ class Method:
 METHODS = (
     Method("joint U-Nets", "joint_unet", "joint_unet", True, tasks=100),
     Method("conditioned U-Net", "conditioned_unet", "conditioned_unet", True, tasks=100),
+    Method(f"{BOXED}, in the box", "conditioned_unet", BOXED, True, tasks=100),
     Method(
         "U-Net, last layer solved", "ridge_unet", "ridge_unet", True,
         options={**FOLDED, "test_steps": 0}, tasks=100,
@@ -73,12 +78,11 @@ METHODS = (
     Method("Reptile", "reptile", "reptile", True, shots=FEW, tasks=100),
     Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", shots=FEW, tasks=100),
     Method(
-        "U-Net from scratch", "tuned_unet", options={**TUNED, "initial": "fresh"},
-        shots=FEW, tasks=100,
+        "U-Net from scratch", "tuned_unet", options={**TUNED, "initial": "fresh"}, tasks=100,
     ),
     Method("ridge on pixels, filters", "pixel_ridge", tasks=100),
     Method(
-        "forest on pixels, filters", "pixel_forest", options={"trees": 25}, shots=FEW, tasks=100,
+        "forest on pixels, filters", "pixel_forest", options={"trees": 25}, tasks=100,
     ),
     Method(
         "ridge on pixels, encoder", "pixel_ridge", "prototype_masks",
@@ -93,6 +97,8 @@ def built(method: Method, runs: Path) -> AbstractLearner | None:
     torch.manual_seed(0)
     if not method.run:
         return build_learner(method.learner, method.options or None, spec, target).eval()
+    if method.run == BOXED:
+        return load_boxed(BOXED).learner
     run = runs / f"{method.run}-{SIZE}"
     if not run.is_dir():
         return None
@@ -132,20 +138,25 @@ def measured(
             scores.append(found.reshape(-1))
             by_task += [round(float(one.mean()), 4) for one in found]
             rows.append(np.concatenate([draw.query_rows for draw in part.draws]))
-    dice, asked = np.concatenate(scores), np.concatenate(rows)
-    by_patient = means_of(dice, source.groups[asked])
+    return in_all(np.concatenate(scores), source.groups[np.concatenate(rows)]) | {
+        "tasks": protocol.episodes,
+        "images": len(np.unique(np.concatenate(rows))),
+        "seconds": round(time.perf_counter() - started, 1),
+        "device": device,
+        "by_task": by_task,
+    }
+
+
+def in_all(dice: NDArray[np.float64], groups: NDArray[np.int64]) -> dict[str, Any]:
+    """The mean over queries of patients ``groups``, with an interval over these."""
+    by_patient = means_of(dice, groups)
     summary = summarise(by_patient)
     return {
         "dice": round(float(dice.mean()), 4),
         "low": round(max(0.0, summary.low), 4) if summary.tasks > 1 else None,
         "high": round(min(1.0, summary.high), 4) if summary.tasks > 1 else None,
-        "tasks": protocol.episodes,
         "queries": len(dice),
-        "images": len(np.unique(asked)),
         "patients": len(by_patient),
-        "seconds": round(time.perf_counter() - started, 1),
-        "device": device,
-        "by_task": by_task,
     }
 
 

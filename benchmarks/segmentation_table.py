@@ -11,8 +11,8 @@ from page_tables import replace_between
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- segmentation: begin -->", "<!-- segmentation: end -->"
 SHOTS = (1, 5, 10)
-CHOSEN = ("conditioned U-Net", "joint U-Nets")
-"""Those that were best on structures of their own, of one image and of five."""
+CHOSEN = ("conditioned U-Net", "joint U-Nets", "medmeta-masks, in the box")
+"""Those best on structures of their own, of one image and of five; and what comes along."""
 Rows = list[dict[str, Any]]
 
 

@@ -1,4 +1,4 @@
-"""Marking without a run: what needs no training is tried on these images, the better is taken."""
+"""Marking without a run: the model in the box and what needs no training, the best is taken."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medmeta.app.mask_choice import BOXED, without_a_run
+from medmeta.app.mask_workbench import load_mask_predictor
+from medmeta.app.models import load_boxed
 from tests.app._typed import medmeta
 from tests.data.masked_files import pictures, write_pairs
 from tests.data.masked_volumes import write_volumes
@@ -34,6 +37,11 @@ def only(root: Path, n: int) -> Path:
     return some
 
 
+def learner_of(name: str) -> str:
+    """What a candidate is of."""
+    return str(load_boxed(BOXED).card["learner"]) if name == BOXED else name
+
+
 def test_what_it_makes_marks_other_images(place: Path, tmp_path: Path) -> None:
     images, masks = pictures(6, seed=4)
     for number, image in enumerate(images):
@@ -46,12 +54,17 @@ def test_what_it_makes_marks_other_images(place: Path, tmp_path: Path) -> None:
         assert 2 * (found & (wanted == 1)).sum() / (found.sum() + (wanted == 1).sum()) > 0.85
 
 
-def test_the_report_does_not_speak_of_a_training(place: Path, tmp_path: Path) -> None:
+def test_the_report_of_a_learner_without_training_speaks_of_none(
+    place: Path, tmp_path: Path
+) -> None:
+    words = ("--task", "segmentation", "--learner", "pixel_ridge", "--no-estimate")
+    assert medmeta("adapt", place / "mine", *words, "--out", tmp_path / "p").code == 0
     page = tmp_path / "report.html"
-    ended = medmeta("report", place / "marker", "--query", place / "mine" / "images", "--out", page)
+    images = place / "mine" / "images"
+    ended = medmeta("report", tmp_path / "p", "--query", images, "--out", page)
     assert ended.code == 0, ended
     text = page.read_text(encoding="utf-8")
-    assert "pixel_" in text
+    assert "pixel_ridge" in text
     assert "trained with" not in text
 
 
@@ -59,8 +72,10 @@ def test_the_better_on_images_left_out_is_taken_and_said(place: Path, tmp_path: 
     words = ("adapt", place / "mine", "--task", "segmentation", "--json", "--out", tmp_path / "p")
     told = medmeta(*words).json()
     figures = {one["learner"]: one["dice"] for one in told["choice"]}
-    assert set(figures) == {"pixel_ridge", "pixel_forest"}
-    assert told["learner"] == max(figures, key=lambda name: figures[name])
+    assert list(figures) == [BOXED, "pixel_ridge", "pixel_forest"]
+    best = max(figures, key=lambda name: figures[name])
+    assert told["learner"] == learner_of(best)
+    assert f"No run was named: {best} is used" in told["notes"][0]
     assert told["held_out"][0]["dice"] == pytest.approx(max(figures.values()), abs=0.1)
 
 
@@ -68,14 +83,32 @@ def test_of_one_image_nothing_can_be_left_out(place: Path, tmp_path: Path) -> No
     one = only(place / "mine", 1)
     words = ("adapt", one, "--task", "segmentation", "--json", "--out", tmp_path / "p")
     told = medmeta(*words).json()
-    assert told["learner"] == "pixel_ridge"
-    assert told["choice"] == [{"learner": "pixel_ridge", "dice": None}]
+    assert told["learner"] == learner_of(BOXED)
+    assert told["choice"] == [{"learner": BOXED, "dice": None}]
+    assert "the model in the box" in told["notes"][0]
 
 
 def test_without_time_one_is_tried(place: Path, tmp_path: Path) -> None:
     words = ("--task", "segmentation", "--budget", "0", "--json", "--out", tmp_path / "p")
     told = medmeta("adapt", place / "mine", *words).json()
-    assert [one["learner"] for one in told["choice"]] == ["pixel_ridge"]
+    assert [one["learner"] for one in told["choice"]] == [BOXED]
+
+
+def test_the_model_in_the_box_marks_alike_from_its_folder(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / BOXED).mkdir()  # a folder of that name is not what is meant
+    words = ("--task", "segmentation", "--budget", "0", "--no-estimate", "--out", tmp_path / "p")
+    assert medmeta("adapt", place / "mine", *words).code == 0
+    saved = load_mask_predictor(tmp_path / "p")
+    weights, boxed = saved.task.learner.state_dict(), load_boxed(BOXED).learner.state_dict()
+    assert all(weights[name].equal(boxed[name]) for name in boxed)
+    assert saved.card["model"]["about"]["licences"]
+    assert saved.preprocessing == without_a_run({})
+    assert saved.pixels.shape[1:] == (3, 128, 128)
+    again = load_mask_predictor(tmp_path / "p").answer(saved.pixels)
+    assert np.array_equal(again.probabilities, saved.answer(saved.pixels).probabilities)
 
 
 def test_a_learner_may_be_named_with_its_options(place: Path, tmp_path: Path) -> None:
@@ -110,9 +143,9 @@ def test_what_cannot_be_is_refused(
     assert not (tmp_path / "p").exists()
 
 
-def test_volumes_are_learned_in_blocks(tmp_path: Path) -> None:
+def test_of_blocks_the_model_in_the_box_knows_nothing(tmp_path: Path) -> None:
     write_volumes(tmp_path / "mine", n=2)
-    words = ("--task", "segmentation", "--patches", "2", "--learner", "pixel_ridge", "--json")
-    told = medmeta("adapt", tmp_path / "mine", *words, "--out", tmp_path / "p").json()
+    words = ("--task", "segmentation", "--patches", "2", "--json", "--out", tmp_path / "p")
+    told = medmeta("adapt", tmp_path / "mine", *words).json()
     assert told["images"] == 4
-    assert told["learner"] == "pixel_ridge"
+    assert [one["learner"] for one in told["choice"]] == ["pixel_ridge", "pixel_forest"]

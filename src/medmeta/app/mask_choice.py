@@ -1,4 +1,4 @@
-"""Marking without a run: learners that need no training, and which of them these images ask for."""
+"""Marking without a run: by the model in the box, or by what needs no training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from medmeta.app.baselines import untrained_model
+from medmeta.app.cards import spec_in_card
 from medmeta.app.held_out_masks import dice_left_out, with_held_out
 from medmeta.app.mask_predictor import SavedMaskPredictor
 from medmeta.app.mask_workbench import adapt_masks
-from medmeta.app.models import LoadedModel, with_reading
+from medmeta.app.models import LoadedModel, load_boxed, with_reading
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.episode import Target
@@ -20,6 +21,7 @@ from medmeta.learners import LEARNERS
 
 FAMILY = "segmentation"
 SIZE, BLOCK = 128, 32
+BOXED = "medmeta-masks"  # in the box: it has learned to mark
 TRIED = "tried_without_a_run"  # the card's entry
 
 
@@ -43,28 +45,28 @@ def adapt_without_a_run(
     estimate: bool = True,
     allow_external: bool = False,
 ) -> SavedMaskPredictor:
-    """Learn one task of masks by a learner that needs no training.
+    """Learn one task of masks by the model in the box, or a learner that needs no training.
 
     Without a ``learner`` it is the one of them that finds marked images best when these are left
     out, patients apart, as many as can be tried within ``seconds``; where nobody can be left out,
-    the first. What each reached is in the card. Raises what ``adapt_masks`` does, and
-    ``UnsupportedTaskError`` for a learner that takes no masks.
+    the first: of pictures and slices the model in the box. What each reached is in the card. Raises
+    what ``adapt_masks`` does, and ``UnsupportedTaskError`` for a learner that takes no masks.
     """
     target = Target("masks", len(support.index.structures) + 1)
     started, highest = time.perf_counter(), 0.0
     best: SavedMaskPredictor | None = None
     tried: list[dict[str, Any]] = []
-    models = (
-        [_named(learner, options or {}, preprocessing, target, allow_external=allow_external)]
-        if learner is not None
-        else _as_they_are(preprocessing, target)
-    )
-    for model in models:
+    if learner is None:
+        models = [*_of_the_box(preprocessing), *_as_they_are(preprocessing, target)]
+    else:
+        named = _named(learner, options or {}, preprocessing, target, allow_external=allow_external)
+        models = [(learner, named)]
+    for name, model in models:
         if best is not None and time.perf_counter() - started > seconds:
             break
         found = adapt_masks(model, support, seed=seed)
         dice = dice_left_out(found, support.groups) if len(models) > 1 else None
-        tried.append({"learner": model.card["learner"], "dice": dice})
+        tried.append({"learner": name, "dice": dice})
         if best is None or (dice or 0.0) > highest:
             best, highest = found, dice or 0.0
         if dice is None:
@@ -76,15 +78,21 @@ def adapt_without_a_run(
 
 def told(predictor: SavedMaskPredictor) -> str:
     """What was used, and what it was chosen by, in words."""
-    tried, used = predictor.card[TRIED], predictor.card["learner"]
-    sentence = f"No run was named: {used} learns from the marked images alone"
+    tried = predictor.card[TRIED]
+    used = max(tried, key=lambda one: one["dice"] or 0.0)["learner"]
+    how = (
+        "the model in the box, which has learned on other structures how to mark"
+        if used == BOXED
+        else "which learns from the marked images alone"
+    )
+    sentence = f"No run was named: {used} is used, {how}"
     if len(tried) > 1:
         figures = ", ".join(f"{one['learner']} {one['dice']:.2f}" for one in tried)
         sentence += (
             f". It was chosen by the Dice on marked images left out in turn ({figures}), so its "
             "own figure is a little too high"
         )
-    return f"{sentence}. A run trained on other structures (--model) may need fewer images."
+    return f"{sentence}. A run trained on structures like yours (--model) may need fewer images."
 
 
 def _named(
@@ -97,7 +105,7 @@ def _named(
 ) -> LoadedModel:
     named = untrained_model(learner, options, preprocessing, target, allow_external=allow_external)
     if named.learner.traits.trainable:
-        able = ", ".join(str(m.card["learner"]) for m in _as_they_are(preprocessing, target))
+        able = ", ".join(name for name, _ in _as_they_are(preprocessing, target))
         raise UnsupportedTaskError(
             f"{learner} learns across tasks, and no run was named. Train one ('medmeta train "
             f"--target masks --learner {learner}') and name it by --model, or take what needs no "
@@ -106,9 +114,23 @@ def _named(
     return named
 
 
-def _as_they_are(preprocessing: Preprocessing, target: Target) -> list[LoadedModel]:
+def _of_the_box(preprocessing: Preprocessing) -> list[tuple[str, LoadedModel]]:
+    """The model that comes with the package, to read images so; none where it takes others."""
+    model, asked = load_boxed(BOXED), preprocessing.input_spec
+    own = model.preprocessing.input_spec
+    if (own.kind, own.channels, len(own.size)) != (asked.kind, asked.channels, len(asked.size)):
+        return []
+    card = {
+        **model.card,
+        "preprocessing": preprocessing.model_dump(mode="json"),
+        "input_spec": spec_in_card(asked),
+    }
+    return [(BOXED, replace(model, card=card))]
+
+
+def _as_they_are(preprocessing: Preprocessing, target: Target) -> list[tuple[str, LoadedModel]]:
     """The learners of masks that have nothing to train across tasks, the quickest first."""
     own = [name for name, spec in LEARNERS.items() if spec.family == FAMILY]
-    built = [untrained_model(name, {}, preprocessing, target) for name in own]
-    able = [model for model in built if not model.learner.traits.trainable]
-    return sorted(able, key=lambda model: not model.learner.traits.differentiable)
+    built = [(name, untrained_model(name, {}, preprocessing, target)) for name in own]
+    able = [(name, model) for name, model in built if not model.learner.traits.trainable]
+    return sorted(able, key=lambda one: not one[1].learner.traits.differentiable)

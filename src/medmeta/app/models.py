@@ -204,6 +204,22 @@ def load_model(
     Raises ``CheckpointError`` where it is missing, damaged or altered, or of another version.
     """
     place, pinned = place_of(path)
+    return _load(path, place, pinned, expected_sha256, allow_external=allow_external)
+
+
+def load_boxed(name: str, *, expected_sha256: str | None = None) -> LoadedModel:
+    """Load a model in the box, whatever folders lie beside; raises ``CheckpointError``."""
+    return _load(Path(name), box.box_folder(name), box.PINNED[name], expected_sha256)
+
+
+def _load(
+    path: Path,
+    place: Path,
+    pinned: str | None,
+    expected_sha256: str | None,
+    *,
+    allow_external: bool = False,
+) -> LoadedModel:
     is_model = (place / CARD).is_file()
     folder = place if is_model else _newest_model(place)
     card, parts = load_folder(folder, expected_sha256=expected_sha256)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 PINNED: dict[str, str] = {
     "medmeta-base": "4e2914758c4c419a1466023a7071aa1328977c5cee5d00e98e32b67fd6e9562d",
+    "medmeta-masks": "0641fcf03cc8b49dfe5ac777bc7e1101c89d371e24e883f5b6416b81acb1d55d",
 }
 """Name of the folder and SHA-256 of its ``card.json``."""
 

@@ -121,7 +121,7 @@ def adapt(
     from medmeta.app.commands.choice_shown import show_choice
     from medmeta.app.commands.trust_shown import show_trust
     from medmeta.app.fallback import model_for
-    from medmeta.app.models import load_model
+    from medmeta.app.models import load_boxed, load_model
     from medmeta.app.support import open_support
     from medmeta.app.trusting import by_readers, trusted
     from medmeta.app.tuning import seconds_to_search, tuned_if_better
@@ -156,9 +156,11 @@ def adapt(
     if patches:
         raise SettingsError("--patches is of masks: say --task segmentation, or leave it out.")
     place = model or Path(DEFAULT_MODEL)
-    loaded = load_model(place, expected_sha256=expect_sha256, allow_external=allow_external)
     used = listed = None
-    if model is None:
+    if model is not None:
+        loaded = load_model(place, expected_sha256=expect_sha256, allow_external=allow_external)
+    else:
+        loaded = load_boxed(DEFAULT_MODEL, expected_sha256=expect_sha256)
         listed = survey(support) if support.is_dir() else None  # headers of scans are read once
         loaded, used = model_for(support, loaded, reading, listed=listed)
     loaded = loaded.reading(**reading)

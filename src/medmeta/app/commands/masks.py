@@ -207,27 +207,28 @@ COLUMNS = {
 
 def _show_measured(found: list[dict[str, Any]]) -> None:
     """Against the truth, by structure; lengths in mm where the size of pixels is known."""
-    names = [name for name in COLUMNS if name in found[0]]
     table = [
-        [row["structure"], row["images"], *(_interval(**row[name]) for name in names)]
+        [row["structure"], row["images"], COLUMNS[name], _interval(**row[name])]
         for row in found
+        for name in COLUMNS
+        if name in row
     ]
-    header = ["structure", "images", *(COLUMNS[name] for name in names)]
-    show_table("Against the truth [95 % interval]", header, table)
+    header = ["structure", "images", "measure", "mean [95 % interval]"]
+    show_table("Against the truth", header, table)
 
 
 def show_structures(evaluations: list[Evaluation]) -> None:
     """What was measured of masks, by structure; nothing of classes and values."""
-    table, names = [], dict[str, str]()
-    for one in evaluations:
-        for structure, found in one.structures.items():
-            names = {name: COLUMNS[name] for name in found}
-            told = (_interval(s.mean, s.low, s.high) for s in found.values())
-            n = next(iter(found.values())).tasks
-            table.append([one.source, structure, one.protocol.n_shot[0], n, *told])
+    table = [
+        [one.source, structure, one.protocol.n_shot[0], of.tasks, COLUMNS[name],
+         _interval(of.mean, of.low, of.high)]
+        for one in evaluations
+        for structure, found in one.structures.items()
+        for name, of in found.items()
+    ]  # fmt: skip
     if table:
-        header = ["source", "structure", "shot", "tasks", *names.values()]
-        show_table("By structure [95 % interval of the mean over tasks]", header, table)
+        header = ["source", "structure", "shot", "tasks", "measure", "mean [95 % interval]"]
+        show_table("By structure", header, table)
 
 
 def _interval(mean: float | None, low: float | None, high: float | None) -> str:
