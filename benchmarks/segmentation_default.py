@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from medmeta.app.mask_choice import BOXED, SIZE, TRIED, adapt_without_a_run, without_a_run
+from medmeta.app.mask_choice import BOXED, SIZE, TRIED, adapt_without_a_run, taken, without_a_run
 from medmeta.app.models import load_boxed
 from medmeta.data.source import Source
 from medmeta.episode import InputSpec, Target
@@ -54,7 +54,7 @@ def learner_called(name: str) -> AbstractLearner:
 def chosen(source: Source, protocol: Protocol) -> dict[str, Any]:
     """The Dice of the command, and how often it took what."""
     started, preprocessing = time.perf_counter(), without_a_run({})
-    sampler, taken = TaskSampler([source], protocol), Counter[str]()
+    sampler, used = TaskSampler([source], protocol), Counter[str]()
     scores, rows, by_task = [], [], []
     for task in range(protocol.episodes):
         drawn = sampler.draw(task)
@@ -62,8 +62,7 @@ def chosen(source: Source, protocol: Protocol) -> dict[str, Any]:
         predictor = adapt_without_a_run(
             support, preprocessing, seconds=SECONDS, seed=task, estimate=False
         )
-        tried = predictor.card[TRIED]
-        taken[max(tried, key=lambda one: one["dice"] or 0.0)["learner"]] += 1
+        used[taken(predictor.card[TRIED])] += 1
         marked = predictor.answer(source.gather(drawn.query_rows)).probabilities.argmax(1)
         truth = source.gather_masks(drawn.query_rows).astype(np.int64)
         scores.append(overlap(marked, truth, 2)["dice"][:, 0])
@@ -73,7 +72,7 @@ def chosen(source: Source, protocol: Protocol) -> dict[str, Any]:
         "tasks": protocol.episodes,
         "images": len(np.unique(np.concatenate(rows))),
         "seconds": round(time.perf_counter() - started, 1),
-        "taken": dict(taken),
+        "taken": dict(used),
         "by_task": by_task,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medmeta.app.mask_choice import BOXED, without_a_run
+from medmeta.app.mask_choice import (
+    BOXED,
+    TRIED,
+    adapt_without_a_run,
+    figures,
+    taken,
+    without_a_run,
+)
 from medmeta.app.mask_workbench import load_mask_predictor
 from medmeta.app.models import load_boxed
+from medmeta.data.mask_sources import open_mask_source
+from medmeta.storage import sealed
 from tests.app._typed import medmeta
 from tests.data.masked_files import pictures, write_pairs
 from tests.data.masked_volumes import write_volumes
@@ -52,6 +62,42 @@ def test_what_it_makes_marks_other_images(place: Path, tmp_path: Path) -> None:
     for path, wanted in zip(sorted(out.glob("000*.png")), masks, strict=True):
         found = np.asarray(Image.open(path)) == 1
         assert 2 * (found & (wanted == 1)).sum() / (found.sum() + (wanted == 1).sum()) > 0.85
+
+
+def test_the_report_says_what_was_taken_and_by_which_figures(place: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    images = place / "mine" / "images"
+    ended = medmeta("report", place / "marker", "--query", images, "--out", page)
+    assert ended.code == 0, ended
+    text, tried = (
+        page.read_text(encoding="utf-8"),
+        load_mask_predictor(place / "marker").card[TRIED],
+    )
+    assert f"Marked by {taken(tried)}" in text
+    assert figures(tried) in text
+
+
+def test_a_card_whose_figures_are_no_figures_is_refused(place: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(place / "marker", broken)
+    card = json.loads((broken / "card.json").read_text("utf-8"))
+    card[TRIED] = {BOXED: "good"}
+    (broken / "card.json").write_text(json.dumps(sealed(card)), "utf-8")
+    images = place / "mine" / "images"
+    ended = medmeta("report", broken, "--query", images, "--out", tmp_path / "report.html")
+    assert ended.code == 2
+    assert TRIED in ended.err
+
+
+def test_each_that_is_tried_is_told(place: Path) -> None:
+    heard: list[tuple[int, int, str]] = []
+    preprocessing = without_a_run({})
+    source = open_mask_source(place / "mine", preprocessing=preprocessing)
+    adapt_without_a_run(
+        source, preprocessing, seconds=60, estimate=False, progress=lambda *one: heard.append(one)
+    )
+    assert [one[2] for one in heard[:-1]] == [BOXED, "pixel_ridge", "pixel_forest"]
+    assert heard[-1][:2] == (3, 4)
 
 
 def test_the_report_of_a_learner_without_training_speaks_of_none(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -275,6 +275,7 @@ class MaskPredictorCard(_Built):
     model: _Facts
     support: _Support
     held_out: list[_HeldOut] = []
+    tried_without_a_run: dict[str, Annotated[float, Field(ge=0, le=1)] | None] = {}
 
     @model_validator(mode="after")
     def _names_fit(self) -> MaskPredictorCard:
@@ -283,10 +284,7 @@ class MaskPredictorCard(_Built):
         return self
 
 
-AnyCard = TypeVar("AnyCard", bound=Card)
-
-
-def check_card(kind: type[AnyCard], card: Mapping[str, Any], *, where: Path) -> None:
+def check_card(kind: type[Card], card: Mapping[str, Any], *, where: Path) -> None:
     """Raise ``CheckpointError`` that names the file and the field where a card is not right."""
     try:
         kind.model_validate(card)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from medmeta.learners import LEARNERS
 FAMILY = "segmentation"
 SIZE, BLOCK = 128, 32
 BOXED = "medmeta-masks"  # in the box: it has learned to mark
-TRIED = "tried_without_a_run"  # the card's entry
+TRIED = "tried_without_a_run"  # the card's entry: the Dice of each by images left out
 
 
 def without_a_run(reading: Mapping[str, Any]) -> Preprocessing:
@@ -44,6 +44,7 @@ def adapt_without_a_run(
     seed: int = 0,
     estimate: bool = True,
     allow_external: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> SavedMaskPredictor:
     """Learn one task of masks by the model in the box, or a learner that needs no training.
 
@@ -51,45 +52,68 @@ def adapt_without_a_run(
     out, patients apart, as many as can be tried within ``seconds``; where nobody can be left out,
     the first: of pictures and slices the model in the box. What each reached is in the card. Raises
     what ``adapt_masks`` does, and ``UnsupportedTaskError`` for a learner that takes no masks.
+    ``progress(done, total, name)`` hears of each that is tried.
     """
     target = Target("masks", len(support.index.structures) + 1)
     started, highest = time.perf_counter(), 0.0
     best: SavedMaskPredictor | None = None
-    tried: list[dict[str, Any]] = []
+    tried: dict[str, float | None] = {}
     if learner is None:
         models = [*_of_the_box(preprocessing), *_as_they_are(preprocessing, target)]
     else:
         named = _named(learner, options or {}, preprocessing, target, allow_external=allow_external)
         models = [(learner, named)]
-    for name, model in models:
+    for number, (name, model) in enumerate(models):
         if best is not None and time.perf_counter() - started > seconds:
             break
+        if progress is not None:
+            progress(number, len(models) + 1, name)
         found = adapt_masks(model, support, seed=seed)
         dice = dice_left_out(found, support.groups) if len(models) > 1 else None
-        tried.append({"learner": name, "dice": dice})
+        tried[name] = dice
         if best is None or (dice or 0.0) > highest:
             best, highest = found, dice or 0.0
         if dice is None:
             break  # nobody can be left out: there is nothing to compare by
     assert best is not None
     best = replace(best, card={**best.card, TRIED: tried})
+    if progress is not None:
+        progress(len(models), len(models) + 1, "how well it marks")
     return with_held_out(best, support.groups) if estimate else best
+
+
+def taken(tried: Mapping[str, float | None]) -> str:
+    """Which of those tried marks: the best on images left out, the first where none could be.
+
+    >>> taken({"a": 0.2, "b": 0.5, "c": 0.5}), taken({"a": None})
+    ('b', 'a')
+    """
+    return max(tried, key=lambda name: tried[name] or 0.0)
+
+
+def figures(tried: Mapping[str, float | None]) -> str:
+    """What each reached on images left out; empty where there was nothing to compare.
+
+    >>> figures({"a": 0.2, "b": 0.5}), figures({"a": None})
+    ('a 0.20, b 0.50', '')
+    """
+    known = {name: dice for name, dice in tried.items() if dice is not None}
+    return ", ".join(f"{k} {dice:.2f}" for k, dice in known.items()) if len(known) > 1 else ""
 
 
 def told(predictor: SavedMaskPredictor) -> str:
     """What was used, and what it was chosen by, in words."""
     tried = predictor.card[TRIED]
-    used = max(tried, key=lambda one: one["dice"] or 0.0)["learner"]
+    used = taken(tried)
     how = (
         "the model in the box, which has learned on other structures how to mark"
         if used == BOXED
         else "which learns from the marked images alone"
     )
     sentence = f"No run was named: {used} is used, {how}"
-    if len(tried) > 1:
-        figures = ", ".join(f"{one['learner']} {one['dice']:.2f}" for one in tried)
+    if found := figures(tried):
         sentence += (
-            f". It was chosen by the Dice on marked images left out in turn ({figures}), so its "
+            f". It was chosen by the Dice on marked images left out in turn ({found}), so its "
             "own figure is a little too high"
         )
     return f"{sentence}. A run trained on structures like yours (--model) may need fewer images."

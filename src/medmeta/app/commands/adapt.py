@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from medmeta.app.mask_predictor import SavedMaskPredictor
     from medmeta.data.preprocess import Preprocessing
+    from medmeta.data.source import Source
 
 DEFAULT_MODEL = "medmeta-base"  # in the box
 
@@ -273,4 +274,10 @@ def _marking(
             "--patches: this run learned from slices; train one of volumes, with --depth."
         )
     loaded = loaded.reading(**reading)
-    return partial(adapt_masks, loaded), loaded.preprocessing
+
+    def learn(support: Source, *, seed: int, estimate: bool, progress: object) -> (
+        SavedMaskPredictor
+    ):  # fmt: skip
+        return adapt_masks(loaded, support, seed=seed, estimate=estimate)
+
+    return learn, loaded.preprocessing

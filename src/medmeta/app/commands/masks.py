@@ -65,7 +65,7 @@ def learn_masks(
 ) -> None:
     """Learn to mark what is marked in a support, save the predictor and tell of it.
 
-    ``learn(source, seed=…, estimate=…)`` makes the predictor.
+    ``learn(source, seed=…, estimate=…, progress=…)`` makes the predictor.
     """
     from medmeta.app.held_out_masks import HELD_OUT, sentences
     from medmeta.app.mask_choice import TRIED, told
@@ -79,7 +79,9 @@ def learn_masks(
     if unknown := unknown_patients(source.index):
         notes.append(f"{unknown}: use images of different patients, and ask about others.")
     started = time.perf_counter()
-    predictor = learn(source, seed=seed, estimate=estimate)
+    with waiting() as progress:
+        told_of = partial(progress, "learning to mark")
+        predictor = learn(source, seed=seed, estimate=estimate, progress=told_of)
     if TRIED in predictor.card:
         notes.insert(0, told(predictor))
     digest = predictor.save(out)
@@ -98,7 +100,10 @@ def learn_masks(
                 "images": len(source),
                 "seconds": round(seconds, 3),
                 "held_out": predictor.card.get(HELD_OUT, []),
-                "choice": predictor.card.get(TRIED, []),
+                "choice": [
+                    {"learner": name, "dice": dice}
+                    for name, dice in predictor.card.get(TRIED, {}).items()
+                ],
                 "notes": notes,
             }
         )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from medmeta.app.images import AskedImages
+from medmeta.app.mask_choice import TRIED, figures, taken
 from medmeta.app.pooling import POOLED
 from medmeta.app.report.words import Words
 from medmeta.data.preprocess import Preprocessing
@@ -34,6 +35,10 @@ def notes_and_warnings(
     warnings: list[str] = []
     if choice := card.get("choice"):
         notes.append(_choice_in_words(choice, words))
+    if tried := card.get(TRIED):
+        found = figures(tried)
+        told = "note.tried" if found else "note.tried_alone"
+        notes.append(words.plain(told, taken=taken(tried), figures=found))
     if not card["support"].get("patients_known"):
         warnings.append(words.plain("note.patients"))
     if unknown := unknown_in_training(card["model"], words):
