@@ -73,8 +73,8 @@ METHODS = (
         options={**FOLDED, "test_steps": 0}, tasks=100,
     ),
     Method("prototype masks", "prototype_masks", "prototype_masks", True, tasks=100),
-    Method("MAML", "maml", "maml", True, shots=FEW, tasks=100),
-    Method("Meta-SGD", "meta_sgd", "meta_sgd", True, shots=FEW, tasks=100),
+    Method("MAML", "maml", "maml", True, tasks=100),
+    Method("Meta-SGD", "meta_sgd", "meta_sgd", True, tasks=100),
     Method("Reptile", "reptile", "reptile", True, shots=FEW, tasks=100),
     Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", shots=FEW, tasks=100),
     Method(
