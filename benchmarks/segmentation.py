@@ -75,7 +75,7 @@ METHODS = (
     Method("prototype masks", "prototype_masks", "prototype_masks", True, tasks=100),
     Method("MAML", "maml", "maml", True, tasks=100),
     Method("Meta-SGD", "meta_sgd", "meta_sgd", True, tasks=100),
-    Method("Reptile", "reptile", "reptile", True, shots=FEW, tasks=100),
+    Method("Reptile", "reptile", "reptile", True, tasks=100),
     Method("fine-tuned U-Net", "tuned_unet", "tuned_unet", shots=FEW, tasks=100),
     Method(
         "U-Net from scratch", "tuned_unet", options={**TUNED, "initial": "fresh"}, tasks=100,
