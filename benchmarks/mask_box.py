@@ -42,10 +42,7 @@ ANATOMIES, SEEDS = 200, (11, 12, 13, 14)
 
 def sources_of(data: Path, cache: Path, size: int) -> list[Source]:
     """What is learned from; nothing else may be."""
-    folders = Folders(data, cache)
-    found = [folders.opened(name, size) for name in MARKED]
-    masses = of_family(folders.opened(COLLECTION, size), OF_COLLECTION)
-    found.append(_named(masses, OF_COLLECTION))
+    found = marked(data, cache, size)
     with ProcessPoolExecutor() as pool:
         draw = partial(synthetic_structures, ANATOMIES, images=COPIES, size=size)
         jobs = [pool.submit(superpixels, data, size), pool.submit(superpixels_of_made, size)]
@@ -54,14 +51,23 @@ def sources_of(data: Path, cache: Path, size: int) -> list[Source]:
         return found + [_named(job.result(), n) for job, n in zip(jobs, names, strict=True)]
 
 
-def superpixels(data: Path, size: int) -> Source:
-    """Of collections whose pictures have classes, and no masks."""
+def marked(data: Path, cache: Path, size: int) -> list[Source]:
+    """Real pictures with masks."""
+    folders = Folders(data, cache)
+    masses = of_family(folders.opened(COLLECTION, size), OF_COLLECTION)
+    return [*(folders.opened(name, size) for name in MARKED), _named(masses, OF_COLLECTION)]
+
+
+def unmarked(data: Path, size: int) -> list[Source]:
+    """Real pictures that have classes, and no masks."""
     images = Preprocessing(channels=3, size=size)
-    opened = [
-        open_source(data / "classification" / f"{name}.npz", preprocessing=images)
-        for name in UNMARKED
-    ]
-    return superpixel_structures(opened, PICTURES, images=COPIES, seed=1)
+    paths = (data / "classification" / f"{name}.npz" for name in UNMARKED)
+    return [open_source(path, preprocessing=images) for path in paths]
+
+
+def superpixels(data: Path, size: int) -> Source:
+    """Of pictures without masks."""
+    return superpixel_structures(unmarked(data, size), PICTURES, images=COPIES, seed=1)
 
 
 def superpixels_of_made(size: int) -> Source:

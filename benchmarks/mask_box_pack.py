@@ -15,26 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from mask_box import MARKED, OF_COLLECTION, UNMARKED
+from mask_box import marked, unmarked
 from medmeta.app.models import PACKED_SEEN, LoadedModel, load_model
 from medmeta.app.packing import pack, read_about
 from medmeta.app.run_folder import hashes_to_bytes
-from medmeta.data.preprocess import Preprocessing
-from medmeta.data.sources import open_source
-from segmentation_sources import COLLECTION, Folders, of_family
 
 
 def boxed(run: Path, data: Path, cache: Path) -> LoadedModel:
     """The run's model, with what it has seen, and no run."""
     model = load_model(run)
     size = model.preprocessing.size
-    folders = Folders(data, cache)
-    seen = [folders.opened(name, size) for name in MARKED]
-    seen.append(of_family(folders.opened(COLLECTION, size), OF_COLLECTION))
-    images = Preprocessing(channels=3, size=size)
-    for name in UNMARKED:
-        path = data / "classification" / f"{name}.npz"
-        seen.append(open_source(path, preprocessing=images))
+    seen = [*marked(data, cache, size), *unmarked(data, size)]
     hashes = np.unique(np.concatenate([source.hashes for source in seen]))
     return replace(model, run=None, beside={PACKED_SEEN: hashes_to_bytes(hashes)})
 

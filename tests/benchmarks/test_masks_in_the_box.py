@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 import segmentation_default
-from mask_box import MARKED, UNMARKED
+from mask_box import marked, unmarked
 from medmeta.app.mask_choice import BOXED, SIZE
 from medmeta.app.models import load_boxed
-from medmeta.data.preprocess import Preprocessing
-from medmeta.data.sources import open_source
 from medmeta.episode import InputSpec, Target
 from medmeta.learners import build_learner
 from segmentation import measured, protocol_for
@@ -55,14 +53,10 @@ def test_the_card_s_figures_are_those_of_the_results() -> None:
 def test_what_it_learned_from_is_known_and_nothing_of_the_table_is_in_it(
     shared_data: Path, tmp_path: Path
 ) -> None:
-    seen, folders = load_boxed(BOXED).seen_hashes(), Folders(shared_data, tmp_path)
-    for name in MARKED:
-        assert np.isin(folders.opened(name, 32).hashes, seen).all(), name
-    images = Preprocessing(channels=3, size=32)
-    for name in UNMARKED:
-        path = shared_data / "classification" / f"{name}.npz"
-        assert np.isin(open_source(path, preprocessing=images).hashes, seen).all(), name
-    for name, source in folders.tests(32).items():
+    seen = load_boxed(BOXED).seen_hashes()
+    for source in (*marked(shared_data, tmp_path, 32), *unmarked(shared_data, 32)):
+        assert np.isin(source.hashes, seen).all(), source.name
+    for name, source in Folders(shared_data, tmp_path).tests(32).items():
         assert not np.isin(source.hashes, seen).any(), name
 
 
