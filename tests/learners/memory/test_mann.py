@@ -82,6 +82,26 @@ def test_reading_is_a_softmax_of_cosines() -> None:
     torch.testing.assert_close(found, weights @ slots)
 
 
+def test_a_key_s_strength_multiplies_its_cosines() -> None:
+    """Slots along the axes, keys along the first; strengths log 3 and 0: odds 3 to 1, 1 to 1."""
+    slots, keys = torch.eye(2)[None] * 5, torch.tensor([[[2.0, 0.0], [2.0, 0.0]]])
+    _, weights = read(slots, keys, torch.tensor([[[math.log(3)], [0.0]]]))
+    assert weights[0, 0].tolist() == pytest.approx([0.75, 0.25], abs=1e-6)
+    assert weights[0, 1].tolist() == pytest.approx([0.5, 0.5], abs=1e-6)
+
+
+def test_strengths_begin_at_ten_and_may_be_left_out() -> None:
+    inputs = normal(2, 1, 7)
+    for given, wanted in ((True, 10.0), (False, 1.0)):
+        machine = MemoryMachine(7, MANNConfig(key_strengths=given, **SMALL)).double()
+        if machine.to_strengths is not None:
+            torch.nn.init.zeros_(machine.to_strengths.weight)
+            torch.nn.init.zeros_(machine.to_strengths.bias)
+        hidden = machine(inputs)[1].hidden
+        found = machine._heads(hidden).strengths
+        torch.testing.assert_close(found, torch.full_like(found, wanted))
+
+
 def test_an_empty_memory_resembles_nothing_and_has_a_finite_gradient() -> None:
     slots = torch.zeros(1, 4, 3, requires_grad=True)
     found, weights = read(slots, torch.ones(1, 1, 3))
@@ -115,9 +135,18 @@ def plain_machine(machine: MemoryMachine, inputs: Tensor) -> tuple[Tensor, list[
         slots[free[0]] = torch.zeros(c.slot_size).double()
         for i in range(c.slots):
             slots[i] = slots[i] + sum(writing[h][i] * keys[h] for h in range(c.heads))
+        strengths = [1.0] * c.heads
+        if c.key_strengths:
+            of_keys = w["to_strengths.weight"] @ hidden + w["to_strengths.bias"]
+            strengths = [10 * math.log1p((math.e - 1) * math.exp(u)) for u in of_keys]
         reading = []
-        for key in keys:
-            cosines = [float(key @ s / (key.norm() * s.norm() + 1e-30)) for s in slots]
+        for key, strength in zip(keys, strengths, strict=True):
+            # The floor under squared lengths, which an erased slot needs.
+            lengths = [((key @ key + 1e-8) * (s @ s + 1e-8)).sqrt() for s in slots]
+            cosines = [
+                float(strength * (key @ s) / length)
+                for s, length in zip(slots, lengths, strict=True)
+            ]
             total = sum(math.exp(cosine) for cosine in cosines)
             reading.append([math.exp(cosine) / total for cosine in cosines])
         usage = [
@@ -130,9 +159,12 @@ def plain_machine(machine: MemoryMachine, inputs: Tensor) -> tuple[Tensor, list[
     return torch.stack(rows), usages
 
 
-def test_the_machine_equals_a_plain_loop_over_heads_and_slots() -> None:
+@pytest.mark.parametrize("strengths", [False, True])
+def test_the_machine_equals_a_plain_loop_over_heads_and_slots(*, strengths: bool) -> None:
     """Nine steps of two heads on five slots: slots are erased and written again."""
-    machine, inputs = small_head().machine, normal(2, 9, 7)
+    torch.manual_seed(0)
+    machine = MemoryMachine(7, MANNConfig(key_strengths=strengths, **SMALL)).double()
+    inputs = normal(2, 9, 7)
     features, state = machine(inputs)
     for b in range(2):
         wanted, usages = plain_machine(machine, inputs[b])
@@ -173,8 +205,8 @@ def test_a_query_is_a_step_that_writes_nothing() -> None:
         before = torch.cat([state.hidden, state.found], dim=-1)
         gates = machine.from_input(queries[:, q]) + machine.from_state(before)
         hidden, _ = machine._control(gates, state.cell)
-        keys, _ = machine._heads(hidden)
-        wanted, _ = read(state.memory.slots, keys)
+        asked = machine._heads(hidden)
+        wanted, _ = read(state.memory.slots, asked.keys, asked.strengths)
         torch.testing.assert_close(found[:, q], torch.cat([hidden, wanted.flatten(1)], dim=1))
 
 

@@ -62,17 +62,18 @@ def write(memory: Memory, vectors: Tensor, gates: Tensor) -> tuple[Tensor, Tenso
     return slots, weights
 
 
-def read(slots: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+def read(slots: Tensor, keys: Tensor, strengths: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
     """What each key finds ``(B, K, W)``, and where ``(B, K, N)``: softmax of cosines (2 to 4).
 
-    ``slots`` ``(B, N, W)``, ``keys`` ``(B, K, W)``.
+    ``slots`` ``(B, N, W)``, ``keys`` ``(B, K, W)``. Cosines are multiplied by the keys'
+    ``strengths`` ``(B, K, 1)`` (Graves, Wayne and Danihelka 2014, equation 5).
 
     >>> slots = torch.tensor([[[3.0, 0.0], [0.0, 2.0]]])
     >>> read(slots, torch.tensor([[[5.0, 0.0]]]))[1]
     tensor([[[0.7311, 0.2689]]])
     """
     lengths = (slots.square().sum(-1) + TINY).rsqrt()
-    keys = keys * (keys.square().sum(-1, keepdim=True) + TINY).rsqrt()
+    keys = keys * (strengths * (keys.square().sum(-1, keepdim=True) + TINY).rsqrt())
     weights = (torch.bmm(keys, slots.mT) * lengths[:, None]).softmax(dim=-1)
     return torch.bmm(weights, slots), weights
 

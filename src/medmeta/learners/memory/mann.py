@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -22,10 +23,12 @@ class MANNConfig(HeadConfig):
     """Options of the memory-augmented neural network.
 
     ``controller``: units of the LSTM; ``slots`` of ``slot_size`` numbers with ``heads`` that read
-    and write; ``usage_decay`` is γ. ``streaming``: each label comes one step late, with the next
-    image, and the answers to the support count in the loss, as in the paper; otherwise image and
-    label are written together. ``max_way``: the size of labels and answers (None: the ways it is
-    first built for).
+    and write; ``usage_decay`` is γ. ``key_strengths``: what the cosines of a key with the slots are
+    multiplied by, as the controller says in each step; without them a key finds the slot it means
+    among 127 empty ones with a weight of 2 % only. ``streaming``: each label comes one step late,
+    with the next image, and the answers to the support count in the loss, as in the paper;
+    otherwise image and label are written together. ``max_way``: the size of labels and answers
+    (None: the ways it is first built for).
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=16)
@@ -34,8 +37,24 @@ class MANNConfig(HeadConfig):
     slot_size: int = Field(40, ge=1, le=10_000)
     heads: int = Field(4, ge=1, le=100)
     usage_decay: float = Field(0.95, ge=0, le=1)
+    key_strengths: bool = True
     streaming: bool = False
     max_way: int | None = Field(None, ge=2, le=1000)
+
+
+FIRST_STRENGTH = 10.0  # of a slot that is meant, among 127 empty ones: a weight of 99 %
+ONE_AT_ZERO = math.log(math.e - 1)  # softplus of it is 1
+
+
+class Heads(NamedTuple):
+    """What the controller asks of its heads in one step.
+
+    ``keys`` ``(B, R, W)``; ``write_gates`` and ``strengths`` ``(B, R, 1)``.
+    """
+
+    keys: Tensor
+    write_gates: Tensor
+    strengths: Tensor
 
 
 class State(NamedTuple):
@@ -51,7 +70,8 @@ class MemoryMachine(nn.Module):
     """An LSTM controller with a memory: inputs ``(B, L, D)`` to features ``(B, L, F)``.
 
     Santoro et al. 2016, section 3 and equations 2 to 8: the controller sees the input and what it
-    read last, and makes a key for each head, which is written as well as looked for.
+    read last, and makes a key for each head, which is written as well as looked for, with the
+    strength that Neural Turing machines give it (Graves, Wayne and Danihelka 2014, equation 5).
     """
 
     def __init__(self, input_size: int, config: MANNConfig) -> None:
@@ -62,6 +82,9 @@ class MemoryMachine(nn.Module):
         self.from_input = nn.Linear(input_size, 4 * config.controller)
         self.from_state = nn.Linear(self.features, 4 * config.controller, bias=False)
         self.to_heads = nn.Linear(config.controller, width + config.heads)
+        self.to_strengths: nn.Linear | None = None
+        if config.key_strengths:
+            self.to_strengths = nn.Linear(config.controller, config.heads)
 
     def blank_state(self, like: Tensor) -> State:
         """Before the first step, for as many streams as ``like`` has rows."""
@@ -94,16 +117,19 @@ class MemoryMachine(nn.Module):
         before = self.from_state(torch.cat([state.hidden, state.found], dim=-1))
         gates = (self.from_input(inputs) + before[:, None]).flatten(0, 1)
         hidden, _ = self._control(gates, state.cell.repeat_interleave(n, dim=0))
-        keys, _ = self._heads(hidden)
-        found, _ = read(state.memory.slots, keys.reshape(n_streams, -1, self.config.slot_size))
+        asked = self._heads(hidden)
+        keys, strengths = (
+            part.reshape(n_streams, -1, part.shape[-1]) for part in (asked.keys, asked.strengths)
+        )
+        found, _ = read(state.memory.slots, keys, strengths)
         parts = [hidden.reshape(n_streams, n, -1), found.reshape(n_streams, n, -1)]
         return torch.cat(parts, dim=-1)
 
     def _step(self, gates: Tensor, state: State) -> State:
         hidden, cell = self._control(gates, state.cell)
-        keys, write_gates = self._heads(hidden)
-        slots, writing = write(state.memory, keys, write_gates)
-        found, reading = read(slots, keys)
+        asked = self._heads(hidden)
+        slots, writing = write(state.memory, asked.keys, asked.write_gates)
+        found, reading = read(slots, asked.keys, asked.strengths)
         usage = used(state.memory.usage, reading, writing, self.config.usage_decay)
         return State(hidden, cell, found.flatten(1), Memory(slots, reading, usage))
 
@@ -114,12 +140,15 @@ class MemoryMachine(nn.Module):
         cell = kept * cell + entered * gates[:, 3 * size :].tanh()
         return shown * cell.tanh(), cell
 
-    def _heads(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys ``(B, R, W)`` and write gates ``(B, R, 1)``."""
+    def _heads(self, hidden: Tensor) -> Heads:
         config = self.config
         parts = [config.heads * config.slot_size, config.heads]
         keys, gates = self.to_heads(hidden).split(parts, dim=1)
-        return keys.tanh().reshape(-1, config.heads, config.slot_size), gates.sigmoid()[..., None]
+        strengths = torch.ones_like(gates)
+        if self.to_strengths is not None:
+            strengths = FIRST_STRENGTH * F.softplus(self.to_strengths(hidden) + ONE_AT_ZERO)
+        keys = keys.tanh().reshape(-1, config.heads, config.slot_size)
+        return Heads(keys, gates.sigmoid()[..., None], strengths[..., None])
 
 
 class MANNHead(AbstractLearner):
