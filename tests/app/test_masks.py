@@ -63,6 +63,16 @@ def test_structures_are_found_on_other_images(place: Path, tmp_path: Path) -> No
     assert len(list(out.glob("*overlay*"))) == len(list(out.glob("*uncertainty*"))) == 5
 
 
+def test_of_a_folder_of_images_and_masks_the_images_are_marked(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "masks"
+    words = ("predict", place / "predictor", place / "mine", "--out", out, "--json")
+    ended = medmeta(*words)
+    assert ended.code == 0, ended
+    named = sorted(path.name for path in (place / "mine" / "images").iterdir())
+    asked = [Path(row["path"]).name for row in ended.json()["images"]]
+    assert sorted(asked) == named
+
+
 @pytest.mark.parametrize("plane", ["axial", "sagittal"])
 def test_volumes_come_back_on_their_own_grid(place: Path, tmp_path: Path, plane: str) -> None:
     images, _ = pictures(5, seed=6)

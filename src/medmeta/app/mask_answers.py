@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medmeta.app.asked import Asked, find_asked
 from medmeta.app.mask_predictor import SavedMaskPredictor
+from medmeta.data.mask_pairs import images_to_mark
 from medmeta.data.mask_patches import grey_slices
 from medmeta.data.mask_shape import restored
 from medmeta.data.medical import read_slices, slices_of
@@ -71,13 +72,14 @@ def mark_images(
 ) -> Iterator[MarkedImage]:
     """Read and mark images one by one; of a volume all slices.
 
+    Of a folder of images and masks, as for ``adapt``, the images.
     ``tiles``: pictures are marked in overlapping parts of the prepared size, at their own scale.
     ``in_mm``: raises ``SettingsError`` for an image whose spacing is not known. Raises
     ``UnreadableImageError`` for the first that cannot be read.
     """
     if tiles and uncertainty:
         raise SettingsError("--uncertainty is of whole images; leave out --tiles.")
-    found = find_asked(paths)
+    found = find_asked([images_to_mark(path) for path in paths])
     if found.problems:
         raise UnreadableImageError("; ".join(text for _, text in found.problems[:3]))
     yield from mark_each(

@@ -65,6 +65,15 @@ def holds_pairs(path: Path) -> bool:
     return path.is_dir() and None not in (_folder(path, IMAGES), _folder(path, MASKS))
 
 
+def images_to_mark(path: Path) -> Path:
+    """The folder of images where a folder of masks stands beside it, else what was given.
+
+    >>> images_to_mark(Path("no such folder")).name
+    'no such folder'
+    """
+    return (_folder(path, IMAGES) or path) if holds_pairs(path) else path
+
+
 def declared_structures(root: Path) -> dict[int, str] | None:
     """What ``structures.csv`` beside the masks says: columns ``value`` and ``name``.
 
