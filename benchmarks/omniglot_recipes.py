@@ -306,9 +306,9 @@ RECIPES: dict[str, Recipe] = {
         variant="network, start, steps and tasks as METAL's",
     ),
     "meta_networks": _episodic("meta_networks", 1000, way=5, tasks_per_step=8),
-    "mann": _episodic("mann", 8000, way=5, tasks_per_step=8),
+    "mann": _episodic("mann", 4000, way=5, tasks_per_step=8),
     "mann_five": _episodic(
-        "mann", 8000, way=5, shot=5, n_query=3, tasks_per_step=8, tests=((5, 5, 15),)
+        "mann", 4000, way=5, shot=5, n_query=3, tasks_per_step=8, tests=((5, 5, 15),)
     ),
     # As the paper on LEO trained the network whose embeddings it learns on.
     "pretrained": _pretrained(POOLED, "encoder trained to tell all classes apart"),
