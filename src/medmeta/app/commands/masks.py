@@ -196,7 +196,8 @@ def _tell(
     show_table("Masks", header, table)
     if found is not None:
         _show_measured(found)
-    say(f"{len(rows)} masks and their table are in {out}")
+    written = "1 mask and its table" if len(rows) == 1 else f"{len(rows)} masks and their table"
+    say(f"{written} are in {out}")
 
 
 COLUMNS = {
