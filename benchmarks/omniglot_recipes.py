@@ -73,7 +73,7 @@ NARROW: dict[str, Any] = {"norm": "group", "options": {"downsample": "stride", "
 # The embeddings that they begin with have a squared length of 500: larger steps overshoot.
 DESCENT: dict[str, Any] = {"inner_rate": 0.03, "inner_steps": 5}
 PROPOSALS: dict[str, Any] = {"proposal_unit": "gradient", "proposal_weight": 0.5}
-LONGER_STEPS: dict[str, Any] = {"steps": 800, "learning_rate": 2e-3}
+LONGER_STEPS: dict[str, Any] = {"steps": 2000, "learning_rate": 2e-3}
 LSTM_START: dict[str, Any] = {"input_bias": -3.5, "forget_bias": 6.0}
 
 
@@ -129,7 +129,7 @@ def _gradient(name: str, steps: int, config: dict[str, Any], **others: Any) -> R
     )
 
 
-def _reptile(norm: str, variant: str, steps: int = 3500, **inner: Any) -> Recipe:
+def _reptile(norm: str, variant: str, steps: int = 20000, **inner: Any) -> Recipe:
     """The paper's: 10 training shots, 5 inner steps of 10 images, outer rate 1 falling to 0.
 
     But for plain descent within tasks: Adam that starts afresh in each takes its first step by the
@@ -179,7 +179,7 @@ def _pretrained(encoder: dict[str, Any], variant: str) -> Recipe:
     )
 
 
-def _leo(*, shot: int) -> Recipe:
+def _leo(*, shot: int, frozen: str = "pretrained") -> Recipe:
     """On the embeddings of a network that tells all classes apart, as the paper's.
 
     Latents as many as four times the embedding's 64 numbers, and no dropout: better on held-out
@@ -194,8 +194,8 @@ def _leo(*, shot: int) -> Recipe:
         n_query=5,
         tasks_per_step=8,
         tests=FEW if shot == 1 else ((5, shot, 15),),
-        frozen="pretrained",
-        variant="on the encoder of pretrained",
+        frozen=frozen,
+        variant=f"on the encoder of {frozen}",
     )
 
 
@@ -277,11 +277,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "reptile": _reptile("group", ""),
     "reptile_transductive": _reptile("batch", ""),
-    "reptile_adam": _reptile(
-        "batch", "Adam begun afresh in each task", steps=6000, inner_optimiser="adam"
-    ),
-    "meta_lstm": _learned_optimiser("meta_lstm", LSTM_START, shot=1, n_query=5),
-    "meta_lstm_five": _learned_optimiser("meta_lstm", LSTM_START, shot=5, n_query=5),
+    "reptile_adam": _reptile("batch", "Adam begun afresh in each task", inner_optimiser="adam"),
+    "meta_lstm": _learned_optimiser("meta_lstm", LSTM_START, shot=1, n_query=5, steps=4000),
+    "meta_lstm_five": _learned_optimiser("meta_lstm", LSTM_START, shot=5, n_query=5, steps=4000),
     # As many queries as shots: each of the two folds is then such a support.
     "metal": _learned_optimiser(
         "metal", {**DESCENT, **PROPOSALS}, shot=1, n_query=1, **LONGER_STEPS
@@ -307,14 +305,12 @@ RECIPES: dict[str, Recipe] = {
     ),
     "meta_networks": _episodic("meta_networks", 1000, way=5, tasks_per_step=8),
     "mann": _episodic("mann", 4000, way=5, tasks_per_step=8),
-    "mann_five": _episodic(
-        "mann", 4000, way=5, shot=5, n_query=3, tasks_per_step=8, tests=((5, 5, 15),)
-    ),
     # As the paper on LEO trained the network whose embeddings it learns on.
     "pretrained": _pretrained(POOLED, "encoder trained to tell all classes apart"),
     "pretrained_narrow": _pretrained(NARROW, "narrow encoder trained to tell all classes apart"),
     "leo": _leo(shot=1),
     "leo_five": _leo(shot=5),
+    "leo_narrow": _leo(shot=1, frozen="pretrained_narrow"),
 }
 
 SHARED_ENCODER = "prototypical"
