@@ -1,6 +1,7 @@
 """The benchmark of memory-augmented networks: streams of characters, each label one step late.
 
     python benchmarks/mann_stream.py --data omniglot28.npz
+    python benchmarks/mann_stream.py --data omniglot28.npz --without-strengths
 
 Each stream holds five classes with ten drawings each, in an order drawn at random; the network
 answers each image before it is told its label, and labels are bound anew to classes in each
@@ -159,6 +160,7 @@ class Observer:
         found = by_instance(self.learner, self.test, TEST_STREAMS)
         result = {
             "learner": "mann",
+            "key_strengths": not self.arguments.without_strengths,
             "accuracy_by_instance": _rounded(found.mean(0)),
             "interval": _rounded(1.96 * found.std(0) / len(found) ** 0.5),
             "streams": len(found),
@@ -181,7 +183,10 @@ def main() -> None:
     """Train, or go on, and write down what was reached."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / DATA, help="the archive")
-    parser.add_argument("--run", type=Path, default=ROOT / "runs" / "mann-stream")
+    parser.add_argument("--run", type=Path, help="default: runs/mann-stream, or …-plain")
+    parser.add_argument(
+        "--without-strengths", action="store_true", help="of keys, as the paper writes it"
+    )
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "mann_stream.json")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--steps", type=int, default=100_000)
@@ -190,10 +195,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     arguments = parser.parse_args()
+    if arguments.run is None:
+        plain = "-plain" if arguments.without_strengths else ""
+        arguments.run = ROOT / "runs" / f"mann-stream{plain}"
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     torch.manual_seed(TRAINING_SEED)
-    config = MANNConfig(streaming=True)
+    config = MANNConfig(streaming=True, key_strengths=not arguments.without_strengths)
     learner = MANNHead(config, SIDE * SIDE, CLASSES).to(arguments.device)
     settings = TrainingSettings(
         steps=arguments.steps,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medmeta.storage import write_json
-from page_tables import replace_between
+from page_tables import kept_rows, replace_between
 
 BEGIN, END = "<!-- mann stream: begin -->", "<!-- mann stream: end -->"
 
@@ -15,29 +15,35 @@ PUBLISHED = {1: 36.4, 2: 82.8, 3: 91.0, 4: 92.6, 5: 94.9, 10: 98.1}
 
 
 def write_table(results: Path, page: Path, result: dict[str, Any]) -> None:
-    """Write the figures, and the page's table made from them."""
+    """Merge figures into the JSON (a training of the same form is replaced), and into the table."""
     paper = {str(instance): figure for instance, figure in PUBLISHED.items()}
-    write_json(results, {**result, "paper": paper})
-    replace_between(page, BEGIN, END, table(result))
+    merged = {row["key_strengths"]: row for row in kept_rows(results)}
+    merged[result["key_strengths"]] = {**result, "paper": paper}
+    rows = [merged[form] for form in sorted(merged, reverse=True)]
+    write_json(results, rows)
+    replace_between(page, BEGIN, END, table(rows))
 
 
-def table(result: dict[str, Any]) -> str:
-    """Accuracy by instance beside the paper's, and how far the training has come.
+def table(rows: list[dict[str, Any]]) -> str:
+    """Accuracy by instance beside the paper's, and how far each training has come.
 
     >>> row = {"accuracy_by_instance": [40.0, 80.25], "interval": [1.0, 0.5], "streams": 16,
-    ...     "steps": 500, "steps_planned": 1000, "seconds": 60.0}
-    >>> print(table(row).splitlines()[3])
-    | accuracy, % | 40.0 ± 1.0 | 80.2 ± 0.5 |
+    ...     "steps": 500, "steps_planned": 1000, "seconds": 60.0, "key_strengths": True}
+    >>> print(table([row]).splitlines()[2])
+    | with key strengths | 500 of 1,000 | 1 | 40.0 ± 1.0 | 80.2 ± 0.5 |
     """
-    found = zip(result["accuracy_by_instance"], result["interval"], strict=True)
-    numbers = range(1, len(result["interval"]) + 1)
-    return "\n".join(
-        [
-            f"{result['steps']:,} of {result['steps_planned']:,} steps, "
-            f"{result['seconds'] / 3600:.1f} hours; {result['streams']:,} streams.\n",
-            f"| instance | {' | '.join(str(n) for n in numbers)} |",
-            "|---" * (len(numbers) + 1) + "|",
-            f"| accuracy, % | {' | '.join(f'{a:.1f} ± {i:.1f}' for a, i in found)} |",
-            f"| paper | {' | '.join(str(PUBLISHED.get(n, '–')) for n in numbers)} |",
-        ]
-    )
+    numbers = range(1, 1 + max(len(row["interval"]) for row in rows))
+    heads = " | ".join(str(n) for n in numbers)
+    lines = [
+        f"| accuracy, %, at instance | steps | minutes | {heads} |",
+        "|---" * (len(numbers) + 3) + "|",
+    ]
+    for row in rows:
+        found = zip(row["accuracy_by_instance"], row["interval"], strict=True)
+        form = "with key strengths" if row["key_strengths"] else "without, as the paper writes it"
+        minutes = row.get("processor_seconds", row["seconds"]) / 60
+        figures = " | ".join(f"{a:.1f} ± {i:.1f}" for a, i in found)
+        steps = f"{row['steps']:,} of {row['steps_planned']:,}"
+        lines.append(f"| {form} | {steps} | {minutes:.0f} | {figures} |")
+    paper = " | ".join(str(PUBLISHED.get(n, "–")) for n in numbers)
+    return "\n".join([*lines, f"| paper | 100,000 | – | {paper} |"])

@@ -87,9 +87,14 @@ def test_a_stopped_run_goes_on_and_writes_what_it_has(
     for steps in (2, 3):
         monkeypatch.setattr(sys, "argv", ["mann_stream.py", *options, "--steps", str(steps)])
         mann_stream.main()
-        result = json.loads((tmp_path / "r.json").read_text())
+        (result,) = json.loads((tmp_path / "r.json").read_text())
         assert result["steps"] == steps
         assert [point[0] for point in result["held_out_curve"]] == list(range(1, steps + 1))
     assert len(result["accuracy_by_instance"]) == 10
-    assert "| paper | 36.4 | 82.8 |" in page.read_text()
+    plain = [*options, "--run", str(tmp_path / "plain"), "--without-strengths", "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", ["mann_stream.py", *plain])
+    mann_stream.main()
+    rows = json.loads((tmp_path / "r.json").read_text())
+    assert [(row["key_strengths"], row["steps"]) for row in rows] == [(True, 3), (False, 2)]
+    assert "| paper | 100,000 | – | 36.4 | 82.8 |" in page.read_text()
     assert page.read_text().endswith(" after")
