@@ -205,6 +205,13 @@ def stretched(settings: TrainingSettings, steps: int) -> TrainingSettings:
     return settings.model_copy(update={"steps": steps, **often})
 
 
+def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
+    """The recipe, stretched to another number of steps where one is given."""
+    if not steps:
+        return recipe
+    return dataclasses.replace(recipe, settings=stretched(recipe.settings, steps))
+
+
 def main() -> None:
     """Train and test learners, and write what they reached."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -233,13 +240,10 @@ def main() -> None:
         if name.endswith(":fine_tuning"):
             start = name.removesuffix(":fine_tuning")
             if arguments.again or not is_done(kept_rows(RESULTS), f"{COMMAND} {name}"):
-                write_table(RESULTS, PAGE, fine_tuned_rows(start, RECIPES[start], place))
+                recipe = _with_steps(RECIPES[start], arguments.steps)
+                write_table(RESULTS, PAGE, fine_tuned_rows(start, recipe, place))
             continue
-        recipe = RECIPES[name]
-        if arguments.steps:
-            recipe = dataclasses.replace(
-                recipe, settings=stretched(recipe.settings, arguments.steps)
-            )
+        recipe = _with_steps(RECIPES[name], arguments.steps)
         steps, command = recipe.settings.steps, command_of(name, recipe, place)
         if arguments.again or not is_done(kept_rows(RESULTS), command, steps):
             write_table(RESULTS, PAGE, trained_rows(name, recipe, place))
