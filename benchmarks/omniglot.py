@@ -60,6 +60,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "docs" / "omniglot.json", ROOT / "docs" / "results.md"
 DATA = "shared/data/classification/omniglot28.npz"
 COMMAND = "python benchmarks/omniglot.py --learner"
+TUNED = ":fine_tuning"
 TEST_SEED, TEST_TASKS = 2026, 1000
 
 
@@ -97,10 +98,10 @@ def measured(
     return rows
 
 
-def command_of(name: str, recipe: Recipe, place: Place) -> str:
-    """What is typed to train and test a learner so."""
+def command_of(name: str, recipe: Recipe, place: Place, then: str = "") -> str:
+    """What is typed to train and test a learner so, or what comes ``then`` (``:fine_tuning``)."""
     others = f" --steps {recipe.settings.steps}" if recipe != RECIPES[name] else ""
-    return f"{COMMAND} {name}{others}" + (
+    return f"{COMMAND} {name}{then}{others}" + (
         f" --device {place.device}" if place.device != "cpu" else ""
     )
 
@@ -151,7 +152,7 @@ def fine_tuned_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, A
         "trained_shot": recipe.shot,
         "options": options,
         "held_out_accuracy_by_options": tried,
-        "command": f"{COMMAND} {name}:fine_tuning",
+        "command": command_of(name, recipe, place, TUNED),
     }
     learner = fine_tuned(recipe, place, run, options)
     return measured(learner, test, recipe.tests, told, device=place.device, encoded=None)
@@ -215,7 +216,7 @@ def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
 def main() -> None:
     """Train and test learners, and write what they reached."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    named = [*RECIPES, *(f"{name}:fine_tuning" for name in FINE_TUNED), "heads"]
+    named = [*RECIPES, *(f"{name}{TUNED}" for name in FINE_TUNED), "heads"]
     parser.add_argument("--learner", nargs="+", choices=named, default=[], metavar="NAME")
     parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=list(HEADS))
     parser.add_argument("--list", action="store_true", help="name the recipes and leave")
@@ -237,16 +238,12 @@ def main() -> None:
             for rows in head_rows(arguments.heads, place, again=arguments.again):
                 write_table(RESULTS, PAGE, rows)
             continue
-        if name.endswith(":fine_tuning"):
-            start = name.removesuffix(":fine_tuning")
-            if arguments.again or not is_done(kept_rows(RESULTS), f"{COMMAND} {name}"):
-                recipe = _with_steps(RECIPES[start], arguments.steps)
-                write_table(RESULTS, PAGE, fine_tuned_rows(start, recipe, place))
-            continue
-        recipe = _with_steps(RECIPES[name], arguments.steps)
-        steps, command = recipe.settings.steps, command_of(name, recipe, place)
+        start, then = name.removesuffix(TUNED), TUNED if name.endswith(TUNED) else ""
+        recipe = _with_steps(RECIPES[start], arguments.steps)
+        steps, command = recipe.settings.steps, command_of(start, recipe, place, then)
         if arguments.again or not is_done(kept_rows(RESULTS), command, steps):
-            write_table(RESULTS, PAGE, trained_rows(name, recipe, place))
+            made = fine_tuned_rows if then else trained_rows
+            write_table(RESULTS, PAGE, made(start, recipe, place))
 
 
 if __name__ == "__main__":
