@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from medmeta.app.initial import encoder_of
+from medmeta.app.assembling import encoder_of
 from medmeta.data.source import Source
 from medmeta.encoders import AbstractEncoder
 from medmeta.episode import InputSpec, Target

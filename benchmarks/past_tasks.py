@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medmeta.app.assembling import with_head
 from medmeta.app.baselines import untrained_model
-from medmeta.app.models import LoadedModel, load_model, with_head
+from medmeta.app.models import LoadedModel, load_model
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source

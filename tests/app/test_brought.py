@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 import medmeta as package
-from medmeta.app.models import encoder_of, load_model
+from medmeta.app.assembling import encoder_of
+from medmeta.app.models import load_model
 from medmeta.encoders import EncoderConfig, ExternalEncoder, build_encoder
 from medmeta.episode import InputSpec
 from tests.app._typed import PRETRAIN, SMALL, medmeta, refused, state

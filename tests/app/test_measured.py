@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medmeta.app.assembling import input_spec_from, with_head
 from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
-from medmeta.app.models import LoadedModel, input_spec_from, load_model, with_head
+from medmeta.app.models import LoadedModel, load_model
 from medmeta.data.sources import open_source
 from medmeta.episode import InputSpec, Target
 from medmeta.evaluation.evaluate import evaluate

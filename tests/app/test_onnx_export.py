@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from medmeta.app.models import input_spec_from, load_model, with_head
+from medmeta.app.assembling import input_spec_from, with_head
+from medmeta.app.models import load_model
 from medmeta.app.onnx_export import exportable
 from medmeta.app.onnx_graphs import example_episode
 from medmeta.app.predictor import as_inputs

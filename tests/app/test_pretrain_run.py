@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from medmeta.app.models import assemble, load_model
+from medmeta.app.assembling import assemble
+from medmeta.app.models import load_model
 from medmeta.app.pretrain_run import PretrainRequest, pretrain
 from medmeta.app.run_folder import load_seen
 from medmeta.data.preprocess import Preprocessing

@@ -12,7 +12,8 @@ import torch
 from scipy.stats import binomtest
 
 from medmeta.app import tuning
-from medmeta.app.models import LoadedModel, encoder_of, load_model
+from medmeta.app.assembling import encoder_of
+from medmeta.app.models import LoadedModel, load_model
 from medmeta.app.predictor import SavedPredictor
 from medmeta.app.support import open_support
 from medmeta.app.tuning import Rival, by_chance, rivals, seconds_to_search, tuned_if_better

@@ -7,9 +7,10 @@ import torch
 from medmeta.data.source import Source
 from medmeta.episode import Target
 from medmeta.episodes.augmentation import draw_changes
-from medmeta.episodes.loader import EpisodeLoader, embedding_view, pixel_view
+from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import Stream, TaskSampler
+from medmeta.episodes.views import embedding_view, pixel_view
 from medmeta.errors import DataError
 from medmeta.spans import recorded
 

@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
+from medmeta.app.assembling import encoder_of
 from medmeta.app.cards import Card, check_card
-from medmeta.app.models import encoder_of
 from medmeta.encoders import ExternalEncoder
 from medmeta.errors import CheckpointError, StorageError
 from medmeta.learner import AbstractLearner

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medmeta.app.assembling import input_spec_from
 from medmeta.app.baselines import RAW_RIDGE, Told, encoded_source, ridge_on_raw_pixels, told_by
 from medmeta.app.evaluation_plan import EvaluationRequest, PlannedSource, plans
 from medmeta.app.held_out import METRICS
-from medmeta.app.models import EVALUATIONS, LoadedModel, input_spec_from
+from medmeta.app.models import EVALUATIONS, LoadedModel
 from medmeta.app.run_folder import fingerprint
 from medmeta.app.run_request import usable_device
 from medmeta.data.left_out import left_out

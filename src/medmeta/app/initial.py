@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medmeta.app.assembling import encoder_of
 from medmeta.app.held_out import Held
-from medmeta.app.models import LoadedModel, classes_learned, encoder_of, load_model
+from medmeta.app.models import LoadedModel, classes_learned, load_model
 from medmeta.app.run_folder import load_seen
 from medmeta.app.run_request import RunRequest
 from medmeta.data.preprocess import Preprocessing

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medmeta.app.models import LoadedModel, input_spec_from, with_head
+from medmeta.app.assembling import input_spec_from, with_head
+from medmeta.app.models import LoadedModel
 from medmeta.app.run_request import parse_way
 from medmeta.episode import Target
 from medmeta.errors import SettingsError

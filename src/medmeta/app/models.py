@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from medmeta import box
-from medmeta.app.cards import EvaluationCard, ModelCard, ShiftCard, check_card, spec_from_card
+from medmeta.app.assembling import assemble, blamed_on
+from medmeta.app.cards import EvaluationCard, ModelCard, ShiftCard, check_card
 from medmeta.app.run_folder import SEEN, hashes_from_bytes, load_seen
 from medmeta.data.preprocess import Preprocessing
-from medmeta.data.sentences import permit
-from medmeta.encoders import AbstractEncoder
-from medmeta.episode import InputSpec, Target
-from medmeta.errors import CheckpointError, MedmetaError, SettingsError, UnsupportedTaskError
+from medmeta.errors import CheckpointError, SettingsError
 from medmeta.learner import AbstractLearner
-from medmeta.learners import build_learner, build_on, names_on_encoders
 from medmeta.storage import CARD, load_folder, read_json
 from medmeta.training.checkpoint import (
     WEIGHTS,
@@ -124,76 +120,6 @@ def classes_learned(card: Mapping[str, Any]) -> set[tuple[str, str]]:
         for source in card.get("sources", [])
         for name in source.get("classes", [])
     } | (classes_learned(before["card"]) if before else set())
-
-
-def input_spec_from(card: Mapping[str, Any]) -> InputSpec:
-    """The input shape that a card names."""
-    return spec_from_card(card["input_spec"])
-
-
-def assemble(card: Mapping[str, Any], *, allow_external: bool = False) -> AbstractLearner:
-    """A learner of the kind that a checked card describes, with fresh weights.
-
-    Raises ``MedmetaError`` where there is no such learner, or where it needs code from outside
-    that was not allowed.
-    """
-    record = Preprocessing.model_validate(card["preprocessing"]).record
-    for encoder in record.encoders if record is not None else ():
-        permit(encoder, allowed=allow_external)
-    return build_learner(
-        card["learner"],
-        card["options"],
-        input_spec_from(card),
-        Target(card["target"]["kind"], int(card["target"]["size"])),
-        allow_external=allow_external,
-    )
-
-
-@contextlib.contextmanager
-def blamed_on(file: Path) -> Iterator[None]:
-    """What cannot be built from a card is the card's fault, not the user's settings."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except MedmetaError as error:
-        raise CheckpointError(f"{file}: {error}") from None
-
-
-def with_head(
-    learner: AbstractLearner,
-    name: str,
-    options: Mapping[str, Any],
-    input_spec: InputSpec,
-    target: Target,
-) -> AbstractLearner:
-    """The learner's encoder under another head, or tuned within each task.
-
-    Raises ``UnsupportedTaskError`` where the learner is not an encoder with a head.
-    """
-    encoder = getattr(learner, "encoder", None) if learner.traits.has_head else None
-    if not isinstance(encoder, AbstractEncoder):
-        raise UnsupportedTaskError(
-            f"{type(learner).__name__} has no encoder of its own to put --head {name} on; use a "
-            "run of 'medmeta pretrain' or of a learner that is a head itself "
-            f"({', '.join(names_on_encoders())}), or leave out --head."
-        )
-    built = build_on(encoder, name, options, input_spec, target)
-    if learner.traits.name == name and not learner.traits.trainable:
-        built.load_state_dict(learner.state_dict())  # what it knows of source data
-    return built
-
-
-def encoder_of(learner: AbstractLearner) -> AbstractEncoder:
-    """The learner's encoder, wherever in it that lies, without what is wrapped around it.
-
-    (Another way of reading the same weights: feature maps instead of embeddings, or flips.)
-    """
-    encoders = [module for module in learner.modules() if isinstance(module, AbstractEncoder)]
-    if not encoders:
-        raise UnsupportedTaskError(f"{type(learner).__name__} has no encoder.")
-    size = len(encoders[0].state_dict())
-    return [encoder for encoder in encoders if len(encoder.state_dict()) == size][-1]
 
 
 def load_model(

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medmeta.app.models import LoadedModel, input_spec_from, with_head
+from medmeta.app.assembling import input_spec_from, with_head
+from medmeta.app.models import LoadedModel
 from medmeta.app.onnx_graphs import EmbeddingGraph, EpisodeGraph, PredictorGraph, example_episode
 from medmeta.app.predictor import SavedPredictor
 from medmeta.episode import InputSpec, Target

@@ -18,7 +18,7 @@ from medmeta.app.trusted_answers import TrustedAnswers
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.standardise import Levels
 from medmeta.episode import Inputs, any_tensor, joined_inputs, map_inputs
-from medmeta.episodes.loader import inputs_of, normalised
+from medmeta.episodes.views import inputs_of, normalised
 from medmeta.errors import SettingsError
 from medmeta.evaluation.cores import side_by_side
 from medmeta.evaluation.encoded import batch_size, encodes_apart

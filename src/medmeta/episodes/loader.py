@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.data.preprocess import as_float
-from medmeta.data.source import Source
 from medmeta.episode import Episode, Inputs, LabelledSet, Target, map_inputs
 from medmeta.episodes.alterations import (
     Alterations,
@@ -37,55 +36,12 @@ from medmeta.episodes.signal_changes import (
 )
 from medmeta.episodes.structures import task_labels
 from medmeta.episodes.task_augmentation import ALLOWED, TaskChanges, draw_task_changes
+from medmeta.episodes.views import View, stored_view
 from medmeta.input_parts import IMAGE
 from medmeta.spans import span
 
 Drawn = Changes | Alterations | SignalChanges | None
 """What happens to the images of a batch."""
-View = Callable[[NDArray[np.int64]], Inputs]
-"""Rows ``(n,)`` of a source to its inputs or embeddings ``(n, ...)``.
-
-uint8 images are as they are stored: the loader normalises them, a whole batch at once."""
-
-
-def stored_view(source: Source) -> View:
-    """Inputs as they are stored, images as uint8, in the host's memory.
-
-    A tensor, or a mapping where something stands beside the pictures.
-    """
-    return lambda rows: stored_inputs(source, rows)
-
-
-def stored_inputs(source: Source, rows: NDArray[np.int64]) -> Inputs:
-    """Of some rows ``(n,)``: pictures uint8 ``(n, C, *space)``, or a mapping with records."""
-    beside = {name: values[rows] for name, values in source.beside.items()}
-    has_pictures = source.pixels.shape[1]
-    pixels = source.gather(rows) if has_pictures else source.pixels[:0]
-    return inputs_of(pixels, beside)
-
-
-def inputs_of(pixels: NDArray[np.uint8], beside: Mapping[str, NDArray[np.float32]]) -> Inputs:
-    """Pictures ``(n, C, *space)`` and what stands beside them: a tensor if there is but one."""
-    known = {name: torch.from_numpy(values) for name, values in beside.items()}
-    if not pixels.shape[1]:
-        return next(iter(known.values()))
-    images = torch.from_numpy(pixels)
-    return {IMAGE: images, **known} if known else images
-
-
-def normalised(inputs: Inputs, device: torch.device | str = "cpu") -> Inputs:
-    """Stored inputs on the device, images as normalised float32; what is float already stays."""
-    return map_inputs(lambda values: as_float(values.to(device)), inputs)
-
-
-def pixel_view(source: Source, device: torch.device | str = "cpu") -> View:
-    """Images as normalised float32, gathered as integers and converted on the device."""
-    return lambda rows: normalised(stored_inputs(source, rows), device)
-
-
-def embedding_view(embeddings: Tensor) -> View:
-    """Rows of embeddings ``(n, D)`` that were computed once."""
-    return lambda rows: embeddings.index_select(0, torch.from_numpy(rows).to(embeddings.device))
 
 
 def loaded_ahead(load: Callable[[int], Episode], first: int, last: int) -> Iterator[Episode]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medmeta.data.source import Source
 from medmeta.episode import map_inputs
-from medmeta.episodes.loader import pixel_view
+from medmeta.episodes.views import pixel_view
 from medmeta.evaluation.cores import side_by_side
 from medmeta.learner import AbstractLearner, HeadedLearner
 from medmeta.modes import answering
