@@ -1,4 +1,4 @@
-"""What the card of a saved model, predictor or evaluation must hold, checked before it is used."""
+"""What the card of a saved model or evaluation must hold, checked before it is used."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def spec_from_card(told: Mapping[str, Any]) -> InputSpec:
     return _InputSpec.model_validate(told).spec()
 
 
-class _Target(Card):
+class TargetInCard(Card):
+    """What a learner answers with."""
+
     kind: Literal["classes", "masks", "values"]
     size: Count
 
@@ -74,7 +76,7 @@ class About(Card):
     limits: list[str] = []
 
 
-class _Facts(Card):
+class Facts(Card):
     """What a model's card says of its training."""
 
     medmeta: str = ""
@@ -91,26 +93,26 @@ class _Init(Card):
     """What the encoder of a model started from."""
 
     sha256: str
-    card: _Facts
+    card: Facts
 
 
-class _Built(Card):
+class BuiltFrom(Card):
     """What a learner is rebuilt from."""
 
     learner: str
     options: _Options
     input_spec: _InputSpec
-    target: _Target
+    target: TargetInCard
     preprocessing: dict[str, Any]
 
     @model_validator(mode="after")
-    def _images_fit(self) -> _Built:
+    def _images_fit(self) -> BuiltFrom:
         if Preprocessing.model_validate(self.preprocessing).input_spec != self.input_spec.spec():
             raise ValueError("preprocessing and input_spec are of different images")
         return self
 
 
-class ModelCard(_Built, _Facts):
+class ModelCard(BuiltFrom, Facts):
     """The card of ``RUN/model-…``."""
 
 
@@ -128,7 +130,9 @@ class _Drawn(Card):
     n_shot: tuple[Count, Count]
 
 
-class _Head(Card):
+class HeadInCard(Card):
+    """A head that stands in for a model's own."""
+
     name: str
     options: dict[str, Any]
 
@@ -142,7 +146,7 @@ class EvaluationCard(Card):
     summary: dict[str, _Figure]
     baselines: dict[str, _Figure] = {}
     dropped: dict[str, int] = {}
-    head: _Head | None = None
+    head: HeadInCard | None = None
 
 
 class _Group(Card):
@@ -171,116 +175,12 @@ class ShiftCard(Card):
     left_out: dict[str, str] = {}
     clean: _Figure | None = None
     worsened: list[_Worsened] = []
-    head: _Head | None = None
+    head: HeadInCard | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ShiftCard:
         if bool(self.groups) == (self.clean is not None and bool(self.worsened)):
             raise ValueError("it holds neither groups nor worse queries")
-        return self
-
-
-class _Support(Card):
-    images: Count
-    patients_known: bool = False
-    volumes: Annotated[int, Field(ge=0)] = 0
-    voxels_mm: list[Annotated[float, Field(gt=0)]] | None = Field(None, min_length=3, max_length=3)
-
-
-class _Range(Card):
-    """The range of grey levels that a support's groups were brought to, and the groups' own."""
-
-    column: str
-    reference: list[float] = Field(min_length=2, max_length=2)
-    groups: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]]
-
-    @model_validator(mode="after")
-    def _ranges_rise(self) -> _Range:
-        if any(high <= low for low, high in (self.reference, *self.groups.values())):
-            raise ValueError("a range of grey levels does not rise")
-        return self
-
-
-class _Candidate(Card):
-    name: str
-    accuracy: float | None = None
-    loss: float | None = None
-    past: float | None = None
-    expected: float | None = None
-
-
-class _Choice(Card):
-    """What a learner chose for a predictor's task, and from what."""
-
-    chosen: str
-    in_words: str
-    why: str
-    how: str
-    candidates: list[_Candidate] = []
-    tried: Annotated[int, Field(ge=0)]
-    of: Count
-
-
-class PredictorCard(_Built):
-    """The card of a predictor."""
-
-    model_target: _Target
-    head: _Head | None
-    class_names: list[str]
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    model: _Facts
-    evaluations: list[EvaluationCard] = []
-    support: _Support
-    standardise: _Range | None = None
-    trust: dict[str, Any] | None = None
-    choice: _Choice | None = None
-
-    @model_validator(mode="after")
-    def _trust_fits(self) -> PredictorCard:
-        if self.trust is not None and (self.trust.get("calibration") or {}).get("bias"):
-            n = len(self.trust["calibration"]["bias"])
-            if n != len(self.class_names):
-                raise ValueError(f"its calibration is of {n} classes")
-        sets = (self.trust or {}).get("sets")
-        if sets and not len(sets["folds"]) == len(sets["scores"]) == self.support.images:
-            raise ValueError("its sets are of another support")
-        return self
-
-    @model_validator(mode="after")
-    def _names_fit(self) -> PredictorCard:
-        expected = self.target.size if self.target.kind == "classes" else 0
-        if len(self.class_names) != expected:
-            raise ValueError(f"{len(self.class_names)} class names for {expected} classes")
-        return self
-
-
-class _HeldOut(Card):
-    """What marked images showed of one structure when they were left out."""
-
-    structure: str
-    dice: Annotated[float, Field(ge=0, le=1)]
-    low: Annotated[float, Field(ge=0, le=1)] | None
-    high: Annotated[float, Field(ge=0, le=1)] | None
-    agreement: Annotated[float, Field(ge=0, le=1)]
-    images: Annotated[int, Field(ge=1)]
-    groups: Annotated[int, Field(ge=1)]
-
-
-class MaskPredictorCard(_Built):
-    """The card of a predictor of masks."""
-
-    model_target: _Target
-    structures: list[str] = Field(min_length=1)
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    model: _Facts
-    support: _Support
-    held_out: list[_HeldOut] = []
-    tried_without_a_run: dict[str, Annotated[float, Field(ge=0, le=1)] | None] = {}
-
-    @model_validator(mode="after")
-    def _names_fit(self) -> MaskPredictorCard:
-        if self.target.kind != "masks" or len(self.structures) != self.target.size - 1:
-            raise ValueError(f"{len(self.structures)} structures for {self.target.size - 1}")
         return self
 
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from medmeta.app.assembling import assemble, blamed_on
-from medmeta.app.cards import MaskPredictorCard, check_card
+from medmeta.app.cards import check_card
 from medmeta.app.held_out_masks import with_held_out
 from medmeta.app.mask_predictor import SavedMaskPredictor, labelled
 from medmeta.app.models import LoadedModel
 from medmeta.app.predictor import SUPPORT
+from medmeta.app.predictor_cards import MaskPredictorCard
 from medmeta.data.mask_shape import UNLABELLED
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.resampled import voxel_size

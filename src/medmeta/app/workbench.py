@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.app.assembling import assemble, blamed_on, input_spec_from, with_head
-from medmeta.app.cards import PredictorCard, check_card
+from medmeta.app.cards import check_card
 from medmeta.app.models import LoadedModel
 from medmeta.app.predictor import SUPPORT, Beside, SavedPredictor, as_inputs
+from medmeta.app.predictor_cards import PredictorCard
 from medmeta.data.left_out import left_out
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
