@@ -43,7 +43,7 @@ def network_of(state: Path, prefix: str) -> AbstractEncoder:
 def stages_of(encoder: AbstractEncoder, pictures: Tensor) -> list[Tensor]:
     """Means over space of every stage."""
     with torch.inference_mode():
-        found = [encoder.stages(part) for part in pictures.split(100)]
+        found = [encoder.stages(part) for part in pictures.split(100)]  # type: ignore[no-untyped-call]
     return [torch.cat([one.flatten(2).mean(2) for one in stage]) for stage in zip(*found)]  # noqa: B905
 
 
@@ -53,7 +53,7 @@ def hand_made(pictures: Tensor) -> dict[str, Tensor]:
     for name, one in HAND_MADE_PARTS.items():
         encoder = build_encoder(EncoderConfig(name=one.name), spec, norm="none")
         with torch.inference_mode():
-            found[name] = torch.cat([encoder(part) for part in pictures.split(100)])
+            found[name] = torch.cat([encoder(part) for part in pictures.split(100)])  # type: ignore[no-untyped-call]
     return found
 
 

@@ -21,7 +21,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -95,9 +95,7 @@ class Cells:
             wrong[str(shot)] = float(np.mean(shares))
         return found, Fall(source.name, wrong, FALLING * self.tasks * len(ways))
 
-    def _cell(
-        self, encoded: EncodedSource, shot: int, way: int
-    ) -> dict[str, list[dict[str, float]]]:
+    def _cell(self, encoded: EncodedSource, shot: int, way: int) -> dict[str, Any]:
         name = f"{encoded.source.name}-{shot}-{way}-{self.tasks}-{self.weights}.json"
         if not (self.work / name).is_file():
             before = time.process_time()
@@ -111,7 +109,7 @@ class Cells:
             }
             write_json(self.work / name, made)
             print(f"{name}: {time.process_time() - before:.0f} s", flush=True)
-        held: dict[str, list[dict[str, float]]] = json.loads((self.work / name).read_text("utf-8"))
+        held: dict[str, Any] = json.loads((self.work / name).read_text("utf-8"))
         return held
 
     def _wrong(self, encoded: EncodedSource, shot: int, way: int) -> list[float]:

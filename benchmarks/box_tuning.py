@@ -20,6 +20,7 @@ from default_model import IMAGES, MOST, SPEC, protocol
 from medmeta.app.models import load_model
 from medmeta.app.tuning import rivals
 from medmeta.data.sources import open_source
+from medmeta.encoders import AbstractEncoder
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learner import AbstractLearner, HeadedLearner
 from medmeta.learners import EmbeddingLearner, build_on
@@ -42,6 +43,7 @@ def learners() -> dict[str, AbstractLearner]:
     head = AutoHead(AutoConfig(choice=choice), box.head.sizes, MOST)
     head.load_state_dict(box.head.state_dict())
     encoder = box.encoder
+    assert isinstance(encoder, AbstractEncoder)
     found: dict[str, AbstractLearner] = {"default": EmbeddingLearner(encoder, head).eval()}
     for rival in rivals():
         found[rival.name] = build_on(encoder, rival.learner, rival.options, SPEC, MOST).eval()

@@ -139,6 +139,7 @@ class Bench:
         """By encoder, whose embeddings they share: methods with how they are made."""
         for method, encoder in UNTRAINED.items():
             yield encoder, [(method, partial(self._ridge, encoder))]
+        rows: list[tuple[str, Callable[[], HeadedLearner]]]
         rows = [(DEFAULT, partial(self._on_box, default_of(self.parts, "classes").name))]
         if self.asked.searched:
             rows.append((SEARCHED, partial(self._on_box, None)))

@@ -141,7 +141,8 @@ def main() -> None:
         return
     from fuzz_files import damaged, seeds
 
-    random, reader, counts, bad = np.random.default_rng(arguments.seed), Reader(), Counter(), 0
+    random, reader, bad = np.random.default_rng(arguments.seed), Reader(), 0
+    counts: Counter[str] = Counter()
     end, peak = time.monotonic() + 60 * arguments.minutes, 0
     with tempfile.TemporaryDirectory() as folder:
         files = seeds(Path(folder) / "seeds", arguments.data)

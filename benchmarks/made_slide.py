@@ -36,7 +36,8 @@ def write_slide(path: Path, pictures: list[Image.Image], *, side: int) -> None:
     of the pictures halved once more, so that no level is ever in memory.
     """
     # The tiles come encoded by Pillow, but tifffile wants to know of a codec all the same.
-    tifffile.tifffile.imagecodecs.jpeg_encode = _jpeg
+    codecs = tifffile.tifffile.imagecodecs  # type: ignore[attr-defined]
+    codecs.jpeg_encode = _jpeg
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
         level = 0
         while level == 0 or side >> level >= 2 * TILE:

@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -180,7 +181,7 @@ def _measure(
             draw = sampler.draw(number)
             encoded.hold(np.concatenate([draw.support_rows, draw.query_rows]))
             rows.append(_task(_head(learner), loader, number))
-    columns = [_stacked(column) for column in zip(*rows, strict=True)]
+    columns: list[Any] = [_stacked(column) for column in zip(*rows, strict=True)]
     return CellData(shape.source, shape.shot, shape.way, *columns)
 
 

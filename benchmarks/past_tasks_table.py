@@ -77,7 +77,7 @@ class CellData:
 def _mean(likely: NDArray[np.float16]) -> Array:
     """Logarithm of the mean of probabilities over the first axis."""
     found = np.asarray(likely, dtype=np.float64)
-    return np.logaddexp.reduce(found, axis=0) - np.log(len(found))
+    return np.asarray(np.logaddexp.reduce(found, axis=0) - np.log(len(found)))
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,14 @@ def _cell(cell: CellData, truth: Array) -> Cell:
 
 def _prior(table: PastTasks, names: Sequence[str], cell: CellData) -> Array:
     features = torch.from_numpy(np.asarray(cell.features, dtype=np.float64))
-    return table.expected(names, features, without=cell.source).numpy()
+    return np.asarray(table.expected(names, features, without=cell.source).numpy())
 
 
 def _advantages(prior: Array, loss: Array, accuracy: Array, n: int) -> Array:
     """``(T, C, 3)``: what each thing known says above the mean of the first ``n`` candidates."""
     below = loss[:, :n].mean(1, keepdims=True) - loss
     above = accuracy - accuracy[:, :n].mean(1, keepdims=True)
-    return np.nan_to_num(np.stack([prior, below, above], axis=-1))
+    return np.asarray(np.nan_to_num(np.stack([prior, below, above], axis=-1)))
 
 
 def _scores(table: PastTasks, cell: CellData, prior: Array, loss: Array, accuracy: Array) -> Array:
@@ -182,8 +182,9 @@ def _fitted(cells: Cells, columns: Sequence[Columns], table: PastTasks) -> tuple
         caution = np.sqrt(CAUTION * len(x)) * np.eye(3)
         solved, _ = nnls(np.concatenate([x / spread, caution]), np.concatenate([y, np.zeros(3)]))
         prior_weight, loss_weight, accuracy_weight = (solved / spread).round(DIGITS).tolist()
-        prior = prior_weight if loss_weight or accuracy_weight else 1.0
-        found.append(Weights(shot=shot, prior=prior, loss=loss_weight, accuracy=accuracy_weight))
+        alone = not (loss_weight or accuracy_weight)
+        trusted = 1.0 if alone else prior_weight
+        found.append(Weights(shot=shot, prior=trusted, loss=loss_weight, accuracy=accuracy_weight))
     return tuple(found)
 
 

@@ -22,6 +22,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -80,8 +81,8 @@ class Heads(nn.Module):
         size = encoder.embedding_size
         self.scale = nn.BatchNorm1d(size, affine=False)
         self.heads = nn.ModuleDict({name: nn.Linear(size, n) for name, n in classes.items()})
-        for head in self.heads.values():
-            nn.init.zeros_(head.weight)
+        for layer in self.heads.values():
+            nn.init.zeros_(cast(nn.Linear, layer).weight)
 
     def losses(self, pictures: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean cross-entropy of each bank; pictures stand in the banks' order."""
@@ -120,7 +121,7 @@ class Pretraining:
         self.development = [Development(path, seed=seed) for path in paths]
         torch.manual_seed(seed)
         self.network = Heads(_encoder(), {bank.name: bank.n_classes for bank in self.banks})
-        self.network.to(memory_format=torch.channels_last)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.clone() for k, v in self.network.encoder.state_dict().items()}
         self.optimiser = torch.optim.AdamW(_groups(self.network), lr=RATE)
         self.curve: list[dict[str, object]] = []

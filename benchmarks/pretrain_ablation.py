@@ -74,7 +74,7 @@ class Short(Pretraining):
         self.variant, self.step, self.first_steps = variant, 0, self.steps
         torch.manual_seed(self.seed)
         self.network = Heads(_encoder(), {bank.name: bank.n_classes for bank in self.banks})
-        self.network.to(memory_format=torch.channels_last)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.clone() for k, v in self.network.encoder.state_dict().items()}
         self.optimiser = torch.optim.AdamW(_groups(self.network), lr=RATE)
 
@@ -122,7 +122,7 @@ class Short(Pretraining):
         features = F.normalize(self.network.scale(self.network.encoder(pictures)), dim=1)
         found, first = {}, 0
         for name, classes in labels.items():
-            own = features[first : first + len(classes)].unflatten(0, (-1, OF_A_CLASS))
+            own = features[first : first + len(classes)].unflatten(0, (-1, OF_A_CLASS))  # type: ignore[no-untyped-call]
             first += len(classes)
             alike = SHARPNESS * own[:, 0] @ own[:, 1].mT
             truth = torch.arange(len(own))

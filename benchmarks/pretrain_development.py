@@ -76,4 +76,4 @@ def _prepared(features: Tensor, shot: int) -> Tensor:
 def _embedded(encoder: AbstractEncoder, pictures: Tensor) -> Tensor:
     encoder = encoder.eval()
     with torch.inference_mode():
-        return torch.cat([encoder(part) for part in pictures.split(100)])
+        return torch.cat([encoder(part) for part in pictures.split(100)])  # type: ignore[no-untyped-call]

@@ -175,8 +175,9 @@ def _noise(spectrum: Tensor, stretch: Tensor | None, size: int, chance: torch.Ge
         far = (along * stretch[:, 0, None, None]) ** 2 + across**2
     strength = (far + 1).pow(-spectrum[:, None, None] / 2)
     white = torch.fft.rfft2(torch.randn(n, size, size, generator=chance))
-    made = torch.fft.irfft2(white * strength, s=(size, size))
-    return made / made.flatten(1).std(1).clamp(min=1e-6)[:, None, None]
+    made: Tensor = torch.fft.irfft2(white * strength, s=(size, size))
+    made /= made.flatten(1).std(1).clamp(min=1e-6)[:, None, None]
+    return made
 
 
 def _ground(one: Programs, y: Tensor, x: Tensor, size: int, chance: torch.Generator) -> Tensor:

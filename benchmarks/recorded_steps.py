@@ -69,7 +69,7 @@ def measured(name: str, place: Place) -> dict[str, Any]:
         "tasks": episodes[0].support.n_tasks,
         "loss": round(found[0], 5),
         "loss_recorded": round(found[1], 5),
-        "gradient_apart": float(torch.dist(*gradients) / gradients[0].norm()),
+        "gradient_apart": float(torch.dist(gradients[0], gradients[1]) / gradients[0].norm()),
         "refused": recorded.recorded.refused,
         "milliseconds": round(timed(plain, episodes), 2),
         "milliseconds_recorded": round(timed(recorded, episodes), 2),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import nibabel
 import numpy as np
@@ -51,7 +52,8 @@ def made_blocks() -> Iterator[Blocks]:
 
 def brain_blocks(data: Path) -> Iterator[Blocks]:
     """Regions of one side and their mirrored partners, at 2 mm."""
-    labels = np.asarray(nibabel.load(data / "nifti" / "torchio_t1_seg_gif.nii.gz").dataobj)
+    held = cast(Any, nibabel.load(data / "nifti" / "torchio_t1_seg_gif.nii.gz"))
+    labels = np.asarray(held.dataobj)
     labels = np.ascontiguousarray(labels[::2, ::2, ::2])
     pairs = _partners(labels)
     group = np.arange(256, dtype=np.int64)

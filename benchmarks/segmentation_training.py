@@ -71,6 +71,7 @@ def anatomies(cache: Path, size: int) -> Source:
     if not path.is_file():
         made = synthetic_structures(ANATOMIES, images=PICTURES, size=size, seed=1)
         family = made.index.column("family")
+        assert made.masks is not None
         cache.mkdir(parents=True, exist_ok=True)
         np.savez(
             path, images=made.pixels.transpose(0, 2, 3, 1), masks=made.masks,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -92,7 +90,7 @@ def _curve(
         if chosen == "random":
             held += random.choice(free, BATCH, replace=False).tolist()
         else:
-            points = cast(torch.Tensor, embeddings)[0].numpy().astype(float)
+            points = embeddings[0].numpy().astype(float)
             picked = suggest(points[held], points[free], probabilities, BATCH).images
             held += free[list(picked)].tolist()
     return found
