@@ -182,8 +182,7 @@ def _fitted(cells: Cells, columns: Sequence[Columns], table: PastTasks) -> tuple
         caution = np.sqrt(CAUTION * len(x)) * np.eye(3)
         solved, _ = nnls(np.concatenate([x / spread, caution]), np.concatenate([y, np.zeros(3)]))
         prior_weight, loss_weight, accuracy_weight = (solved / spread).round(DIGITS).tolist()
-        alone = not (loss_weight or accuracy_weight)
-        trusted = 1.0 if alone else prior_weight
+        trusted = prior_weight if loss_weight or accuracy_weight else 1.0
         found.append(Weights(shot=shot, prior=trusted, loss=loss_weight, accuracy=accuracy_weight))
     return tuple(found)
 
