@@ -3,6 +3,7 @@
     python benchmarks/omniglot.py --learner prototypical maml     trained, then tested
     python benchmarks/omniglot.py --learner metal:fine_tuning     plainly, from METAL's start
     python benchmarks/omniglot.py --learner heads                 heads on the shared encoder
+    python benchmarks/omniglot.py --learner maml --split characters   split as in the papers
     python benchmarks/omniglot.py --list                          the recipes, and what is done
 
 Every character in four rotations counts as four classes (964 × 4 to train on, 659 × 4 to test on),
@@ -28,6 +29,7 @@ from medmeta.data.source import Source
 from medmeta.episode import InputSpec, Target
 from medmeta.evaluation.encoded import EncodedSource
 from medmeta.evaluation.evaluate import evaluate
+from medmeta.evaluation.intervals import paired_difference
 from medmeta.learner import AbstractLearner
 from medmeta.learners import EmbeddingLearner, build_head
 from medmeta.training.settings import TrainingSettings
@@ -41,17 +43,20 @@ from omniglot_recipes import (
     Recipe,
     Test,
 )
-from omniglot_split import load_split
+from omniglot_split import SPLITS, load_split
 from omniglot_table import is_done, write_table
 from omniglot_training import (
     Place,
     best_fine_tuning,
     fine_tuned,
+    fresh_learner,
     held_out_curve,
     test_protocol,
     train,
     trained_encoder,
     with_best_test_steps,
+    with_test_steps,
+    with_weights_of,
 )
 from page_tables import kept_rows
 from training_clock import TrainingClock
@@ -73,8 +78,9 @@ def measured(
     device: str,
     encoded: EncodedSource | None,
     tasks: int = TEST_TASKS,
+    beside: AbstractLearner | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each test."""
+    """A row for each test; with another learner ``beside``, how far that is above, by task."""
     rows = []
     for way, shot, n_query in tests:
         protocol = test_protocol(test, way, shot, n_query, learner=learner, seed=TEST_SEED)
@@ -93,6 +99,12 @@ def measured(
             "test_seconds": round(time.monotonic() - start, 1),
             **told,
         }
+        if beside is not None:
+            other = evaluate(beside, test, protocol, device=device).records["accuracy"]
+            gap = paired_difference(other, found.records["accuracy"])
+            row["learned_above_this"] = {
+                name: round(100 * getattr(gap, name), 2) for name in ("mean", "low", "high")
+            }
         rows.append(row)
         print(json.dumps({k: row[k] for k in ("learner", "way", "shot", "accuracy", "interval")}))
     return rows
@@ -101,16 +113,22 @@ def measured(
 def command_of(name: str, recipe: Recipe, place: Place, then: str = "") -> str:
     """What is typed to train and test a learner so, or what comes ``then`` (``:fine_tuning``)."""
     others = f" --steps {recipe.settings.steps}" if recipe != RECIPES[name] else ""
-    return f"{COMMAND} {name}{then}{others}" + (
-        f" --device {place.device}" if place.device != "cpu" else ""
+    return (
+        f"{COMMAND} {name}{then}{others}"
+        + (f" --device {place.device}" if place.device != "cpu" else "")
+        + _split_option(place)
     )
+
+
+def _split_option(place: Place) -> str:
+    return f" --split {place.split}" if place.split != "alphabets" else ""
 
 
 def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]]:
     """Train one learner and test it."""
     place.run(name).mkdir(parents=True, exist_ok=True)
     learner, spent = train(name, recipe, place)
-    _, validation, test = load_split(place.data, recipe.held_out)
+    _, validation, test = load_split(place.data, recipe.held_out, place.split)
     choice: dict[str, float] = {}
     if validation is not None and recipe.test_steps:
         learner, choice = with_best_test_steps(recipe, learner, place, validation)
@@ -120,6 +138,7 @@ def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]
         "steps": recipe.settings.steps,
         **spent,
         "threads": place.threads,
+        "split": place.split,
         "device": place.device,
         "seed": recipe.settings.seed,
         "trained_way": recipe.way,
@@ -139,7 +158,7 @@ def fine_tuned_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, A
     clock = TrainingClock(run / "seconds.json")
     if not clock.finished:
         raise SystemExit(f"train it first: {COMMAND} {name}")
-    _, _, test = load_split(place.data, recipe.held_out)
+    _, _, test = load_split(place.data, recipe.held_out, place.split)
     options, tried = best_fine_tuning(recipe, place, run, FINE_TUNING)
     told = {
         "learner": "fine_tuning",
@@ -147,6 +166,7 @@ def fine_tuned_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, A
         "steps": recipe.settings.steps,
         **clock.read(),
         "threads": place.threads,
+        "split": place.split,
         "seed": recipe.settings.seed,
         "trained_way": recipe.way,
         "trained_shot": recipe.shot,
@@ -154,20 +174,34 @@ def fine_tuned_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, A
         "held_out_accuracy_by_options": tried,
         "command": command_of(name, recipe, place, TUNED),
     }
-    learner = fine_tuned(recipe, place, run, options)
-    return measured(learner, test, recipe.tests, told, device=place.device, encoded=None)
+    return measured(
+        fine_tuned(recipe, place, run, options), test, recipe.tests, told,
+        device=place.device, encoded=None, beside=_as_tested(name, recipe, place),
+    )  # fmt: skip
+
+
+def _as_tested(name: str, recipe: Recipe, place: Place) -> AbstractLearner | None:
+    """A trained learner with the inner steps that its own rows were tested with."""
+    command = command_of(name, recipe, place)
+    own = [row for row in kept_rows(RESULTS) if row["command"] == command]
+    if not own:
+        return None
+    learner = with_weights_of(fresh_learner(recipe, place), place.run(name)).to(place.device)
+    by_steps: dict[str, float] = own[0]["held_out_accuracy_by_test_steps"]
+    best = int(max(by_steps, key=lambda steps: by_steps[steps]))
+    return with_test_steps(recipe, learner, place, best)
 
 
 def head_rows(names: Sequence[str], place: Place, *, again: bool) -> Iterator[list[dict[str, Any]]]:
     """Test heads on the shared encoder, each image encoded once; none is trained across tasks."""
     recipe = RECIPES[SHARED_ENCODER]
-    _, _, test = load_split(place.data, 0)
+    _, _, test = load_split(place.data, 0, place.split)
     spent = TrainingClock(place.run(SHARED_ENCODER) / "seconds.json").read()
     encoder = trained_encoder(place).to(place.device)
     embedding = InputSpec(encoder.embedding_size, ())
     encoded: EncodedSource | None = None
     for name in names:
-        command = f"{COMMAND} heads --heads {name}"
+        command = f"{COMMAND} heads --heads {name}{_split_option(place)}"
         if is_done(kept_rows(RESULTS), command) and not again:
             continue
         told = {
@@ -176,6 +210,7 @@ def head_rows(names: Sequence[str], place: Place, *, again: bool) -> Iterator[li
             "steps": recipe.settings.steps,
             **spent,
             "threads": place.threads,
+            "split": place.split,
             "seed": recipe.settings.seed,
             "trained_way": recipe.way,
             "trained_shot": recipe.shot,
@@ -225,10 +260,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--steps", type=int, help="another number of steps than the recipe's")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--split", choices=SPLITS, default="alphabets", help="Omniglot's or theirs")
     parser.add_argument("--device", default="cpu", help="where learners are trained: cpu, cuda")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    place = Place(arguments.data, arguments.runs, arguments.threads, arguments.device)
+    place = Place(
+        arguments.data, arguments.runs, arguments.threads, arguments.device, arguments.split
+    )
     if arguments.list:
         for name, recipe in RECIPES.items():
             print(f"{name:24} {recipe.learner} {recipe.variant}")

@@ -278,6 +278,12 @@ RECIPES: dict[str, Recipe] = {
     "reptile": _reptile("group", ""),
     "reptile_transductive": _reptile("batch", ""),
     "reptile_adam": _reptile("batch", "Adam begun afresh in each task", inner_optimiser="adam"),
+    "reptile_moments": _reptile(
+        "batch",
+        "Adam with the moments of its training, as the authors' code",
+        inner_optimiser="adam",
+        inner_moments="gathered",
+    ),
     "meta_lstm": _learned_optimiser("meta_lstm", LSTM_START, shot=1, n_query=5, steps=4000),
     "meta_lstm_five": _learned_optimiser("meta_lstm", LSTM_START, shot=5, n_query=5, steps=4000),
     # As many queries as shots: each of the two folds is then such a support.

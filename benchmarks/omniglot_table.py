@@ -1,4 +1,4 @@
-"""The Omniglot figures as JSON, and the table of ``docs/results.md`` made from them."""
+"""The Omniglot figures as JSON, and the tables of ``docs/results.md`` made from them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from medmeta.storage import write_json
 from page_tables import kept_rows, replace_between
 
 BEGIN, END = "<!-- omniglot table: begin -->", "<!-- omniglot table: end -->"
+BEGIN_SPLITS = "<!-- omniglot splits: begin -->"
+END_SPLITS = "<!-- omniglot splits: end -->"
+OWN_SPLIT = "alphabets"
 
-Key = tuple[str, str, int, int, bool, int]
+Key = tuple[str, str, int, int, bool, int, str]
 
 # The papers' own figures, and an honest repetition by others with its source's setting; by learner
 # and mode. What is not known to be a figure of this setting is left out.
@@ -50,17 +53,23 @@ def is_done(rows: list[dict[str, Any]], command: str, steps: int | None = None) 
 
 
 def write_table(results: Path, page: Path, rows: list[dict[str, Any]]) -> None:
-    """Merge rows into the JSON (a row replaces its like) and rewrite the page's table."""
+    """Merge rows into the JSON (a row replaces its like) and rewrite the page's tables."""
     fresh = {_key(row): _with_published(row) for row in rows}
     merged = {_key(row): row for row in kept_rows(results)} | fresh
     ordered = [merged[key] for key in sorted(merged)]
     write_json(results, ordered)
-    replace_between(page, BEGIN, END, _table(ordered))
+    replace_between(page, BEGIN, END, _table([row for row in ordered if _split(row) == OWN_SPLIT]))
+    replace_between(page, BEGIN_SPLITS, END_SPLITS, _splits_table(ordered))
 
 
 def _key(row: dict[str, Any]) -> Key:
     variant, trained = row.get("variant", ""), row["trained_shot"]
-    return (row["learner"], variant, row["way"], row["shot"], row["transductive"], trained)
+    test = (row["way"], row["shot"], row["transductive"])
+    return (row["learner"], variant, *test, trained, _split(row))
+
+
+def _split(row: dict[str, Any]) -> str:
+    return str(row.get("split", OWN_SPLIT))
 
 
 def _with_published(row: dict[str, Any]) -> dict[str, Any]:
@@ -85,6 +94,25 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"{row['rerun'] or '–'} | {trained} | {mode} | {_steps(row)} | "
             f"{row.get('processor_seconds', row['seconds']) / 60:.0f} |"
         )
+    return "\n".join(lines)
+
+
+def _splits_table(rows: list[dict[str, Any]]) -> str:
+    """Rows of characters drawn at random, each beside its like by alphabets."""
+    lines = [
+        "| learner | test | characters at random, % | steps | alphabets apart, % | steps | paper |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    by_key = {_key(row): row for row in rows}
+    for row in rows:
+        other = by_key.get((*_key(row)[:-1], OWN_SPLIT))
+        if other is None or _split(row) == OWN_SPLIT:
+            continue
+        both = " | ".join(
+            f"{one['accuracy']:.2f} ± {one['interval']:.2f} | {_steps(one)}" for one in (row, other)
+        )
+        test = f"{row['way']}-way {row['shot']}-shot"
+        lines.append(f"| {_name(row)} | {test} | {both} | {row['paper'] or '–'} |")
     return "\n".join(lines)
 
 

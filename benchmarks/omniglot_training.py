@@ -25,7 +25,7 @@ from medmeta.training.checkpoint import load_weights, model_folder, tensors_from
 from medmeta.training.loop import Report, Trainer
 from medmeta.training.metrics_log import read_metrics
 from omniglot_recipes import RECIPES, SHARED_ENCODER, Recipe
-from omniglot_split import SPEC, load_split
+from omniglot_split import SPEC, Split, load_split
 from training_clock import TrainingClock
 
 VALIDATION_SEED, CHOICE_TASKS = 7, 300
@@ -39,10 +39,16 @@ class Place:
     runs: Path
     threads: int
     device: str = "cpu"
+    split: Split = "alphabets"
 
     def run(self, name: str) -> Path:
         """A recipe's run folder."""
-        return self.runs / f"omniglot-{name}"
+        return self.runs / f"omniglot-{name}{self.aside}"
+
+    @property
+    def aside(self) -> str:
+        """What tells runs of another split apart from those of Omniglot's own."""
+        return "" if self.split == "alphabets" else f"-{self.split}"
 
 
 def test_protocol(
@@ -115,7 +121,7 @@ def with_weights_of(learner: AbstractLearner, run: Path) -> AbstractLearner:
 
 def train(name: str, recipe: Recipe, place: Place) -> tuple[AbstractLearner, dict[str, float]]:
     """Train, or go on; returns the learner and the seconds that training took in all."""
-    training, validation, _ = load_split(place.data, recipe.held_out)
+    training, validation, _ = load_split(place.data, recipe.held_out, place.split)
     run = place.run(name)
     torch.manual_seed(recipe.settings.seed)
     learner = fresh_learner(recipe, place).to(place.device)
@@ -191,13 +197,21 @@ def with_best_test_steps(
     scores: dict[int, float] = {}
     made: dict[int, AbstractLearner] = {}
     for steps in recipe.test_steps:
-        made[steps] = fresh_learner(recipe, place, test_steps=steps).to(place.device)
-        made[steps].load_state_dict(learner.state_dict())
+        made[steps] = with_test_steps(recipe, learner, place, steps)
         scores[steps] = held_out_score(
-            recipe, made[steps].eval(), validation, tasks=300, device=place.device
+            recipe, made[steps], validation, tasks=300, device=place.device
         )
     best = max(scores, key=lambda s: scores[s])
     return made[best], {str(s): round(100 * v, 2) for s, v in scores.items()}
+
+
+def with_test_steps(
+    recipe: Recipe, learner: AbstractLearner, place: Place, steps: int
+) -> AbstractLearner:
+    """What a learner has learned, with another number of inner steps at test."""
+    made = fresh_learner(recipe, place, test_steps=steps).to(place.device)
+    made.load_state_dict(learner.state_dict())
+    return made.eval()
 
 
 def fine_tuned(recipe: Recipe, place: Place, run: Path, options: dict[str, Any]) -> AbstractLearner:
@@ -214,7 +228,7 @@ def best_fine_tuning(
     recipe: Recipe, place: Place, run: Path, candidates: tuple[dict[str, Any], ...]
 ) -> tuple[dict[str, Any], list[tuple[dict[str, Any], float]]]:
     """The options that do best on held-out background characters, and what each reached there."""
-    _, validation, _ = load_split(place.data, recipe.held_out)
+    _, validation, _ = load_split(place.data, recipe.held_out, place.split)
     assert validation is not None
     tried = []
     for options in candidates:

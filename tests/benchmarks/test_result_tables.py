@@ -57,3 +57,27 @@ def test_what_is_done_is_told_by_command_and_steps() -> None:
     assert omniglot_table.is_done(rows, "one", 10)
     assert not omniglot_table.is_done(rows, "one", 20)
     assert not omniglot_table.is_done(rows, "two")
+
+
+def omniglot_row(split: str, accuracy: float) -> dict[str, Any]:
+    row = {"learner": "reptile", "variant": "", "way": 5, "shot": 1, "transductive": True}
+    row |= {"trained_way": 5, "trained_shot": 1, "steps": 20000, "seconds": 60.0}
+    return {**row, "accuracy": accuracy, "interval": 0.5, "split": split, "command": split}
+
+
+def test_rows_of_another_split_stand_beside_their_like_and_not_in_the_main_table(
+    tmp_path: Path,
+) -> None:
+    results, page = tmp_path / "omniglot.json", tmp_path / "results.md"
+    marks = ("BEGIN", "END", "BEGIN_SPLITS", "END_SPLITS")
+    page.write_text("\n\n".join(getattr(omniglot_table, mark) for mark in marks))
+    rows = [omniglot_row("alphabets", 95.0), omniglot_row("characters", 97.0)]
+    omniglot_table.write_table(results, page, rows)
+    assert len(kept_rows(results)) == 2
+    main, splits = page.read_text().split(omniglot_table.BEGIN_SPLITS)
+    assert [line[2] for line in lines(main[main.index("|") : main.rindex("|") + 1])] == [
+        "95.00 ± 0.50"
+    ]
+    (both,) = lines(splits[splits.index("|") : splits.rindex("|") + 1])
+    assert both[:3] == ["reptile", "5-way 1-shot", "97.00 ± 0.50"]
+    assert both[4:] == ["95.00 ± 0.50", "20,000", "97.68"]

@@ -121,6 +121,60 @@ def test_a_batch_as_large_as_the_set_is_the_set(size: int | None) -> None:
     assert mini_batches(labelled, 2, size).tolist() == [[list(range(6))] * 2]
 
 
+def test_gathered_moments_are_those_of_one_adam_that_goes_from_task_to_task() -> None:
+    """A task a step, at outer rate 1: the authors' loop, as torch's own Adam runs it."""
+    learner = tiny(inner_moments="gathered", inner_batch=None, train_on="support").train()
+    net = copy.deepcopy(learner.network)
+    theirs = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.0, 0.999))
+    outer = torch.optim.SGD(learner.parameters(), lr=1.0)
+    whole = episode()
+    for t in (0, 1, 0):
+        images, labels = task(whole.support, t)
+        for _ in range(5):
+            theirs.zero_grad()
+            F.cross_entropy(net(images), labels).backward()  # type: ignore[no-untyped-call]
+            theirs.step()
+        one = LabelledSet(images[None], labels[None], whole.support.task_ids[t : t + 1])
+        outer.zero_grad()
+        learner.loss(Episode(one, one, TARGET)).sum().backward()  # type: ignore[no-untyped-call]
+        outer.step()
+        for name, weight in net.named_parameters():
+            ours = dict(learner.network.named_parameters())[name]
+            torch.testing.assert_close(ours, weight, rtol=1e-6, atol=1e-9)
+    assert learner.moments is not None
+    assert float(learner.moments.taken) == 15
+    squares = {n: theirs.state[w]["exp_avg_sq"] for n, w in net.named_parameters()}
+    for name, own in learner.moments.of_weight.items():
+        torch.testing.assert_close(learner.moments.get_buffer(own), squares[name])
+
+
+def test_a_batch_of_tasks_gathers_their_mean_and_an_answer_moves_nothing() -> None:
+    together, tasks = tiny(inner_moments="gathered"), episode()
+    alone = [copy.deepcopy(together) for _ in range(tasks.support.n_tasks)]
+    together.train().loss(tasks)
+    for t, learner in enumerate(alone):
+        support, query = (
+            LabelledSet(*(part[None] for part in task(side, t)), side.task_ids[t : t + 1])
+            for side in (tasks.support, tasks.query)
+        )
+        learner.train().loss(Episode(support, query, TARGET))
+    gathered = [dict(learner.named_buffers()) for learner in (together, *alone)]
+    for name, found in gathered[0].items():
+        wanted = torch.stack([one[name] for one in gathered[1:]]).mean(0)
+        torch.testing.assert_close(found, wanted)
+    before = copy.deepcopy(together.state_dict())
+    assert any(name.startswith("moments.") for name in before)
+    with torch.no_grad():
+        together.eval().adapt(tasks.support, TARGET)(tasks.query.inputs)
+        together.loss(tasks)
+    assert all(torch.equal(before[n], x) for n, x in together.state_dict().items())
+
+
+def test_plain_descent_has_no_moments_to_gather() -> None:
+    with pytest.raises(ValueError, match="inner_moments=gathered needs inner_optimiser=adam"):
+        ReptileConfig(inner_moments="gathered", inner_optimiser="sgd")
+
+
 def test_traits_and_defaults() -> None:
     assert tiny(inner_batch=None).traits.order_free
     assert not tiny(inner_batch=4).traits.order_free

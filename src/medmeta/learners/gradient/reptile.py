@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Literal, Unpack
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medmeta.episode import Episode, Inputs, LabelledSet, Target
 from medmeta.learner import TrainingDefaults, check_task_fits
+from medmeta.learners._adam import TaskAdam
 from medmeta.learners._inner_loop import Update, Weights, fixed_rate, trainable_weights
 from medmeta.learners._mini_batches import descend_in_batches, mini_batches, together
 from medmeta.learners.gradient._adapting import (
@@ -27,8 +28,10 @@ DEFAULT_RATE = {"adam": 1e-3, "sgd": 0.1}
 class ReptileConfig(FixedLayerConfig):
     """Options of Reptile.
 
-    ``inner_optimiser`` ``adam`` (without momentum, as in the paper) or ``sgd``; each task starts it
-    afresh. ``inner_rate`` None: 0.001 for adam, 0.1 for sgd. ``inner_steps`` while training,
+    ``inner_optimiser`` ``adam`` (without momentum, as in the paper) or ``sgd``. ``inner_moments``:
+    each task starts Adam ``fresh``, or with the moments that were ``gathered`` in training; they
+    are kept with the weights, and stay as they are after it. ``inner_rate`` None: 0.001 for adam,
+    0.1 for sgd. ``inner_steps`` while training,
     ``test_steps`` when adapting (the paper: 50). ``inner_batch``: images in each inner step,
     drawn anew for each task (None: all). ``train_on`` ``all`` the images of a task, support and
     query together (the paper's train shots), or its ``support`` alone. ``max_way`` is the size of
@@ -41,11 +44,18 @@ class ReptileConfig(FixedLayerConfig):
         optimiser="sgd", learning_rate=1.0, tasks_per_step=5, clip_norm=0.0
     )
     inner_optimiser: Literal["adam", "sgd"] = "adam"
+    inner_moments: Literal["fresh", "gathered"] = "fresh"
     inner_rate: float | None = Field(None, gt=0)
     inner_steps: int = Field(5, ge=1, le=1000)
     test_steps: int | None = Field(10, ge=0, le=1000)
     inner_batch: int | None = Field(10, ge=1)
     train_on: Literal["all", "support"] = "all"
+
+    @model_validator(mode="after")
+    def _only_adam_has_moments(self) -> ReptileConfig:
+        if self.inner_moments == "gathered" and self.inner_optimiser == "sgd":
+            raise ValueError("inner_moments=gathered needs inner_optimiser=adam: sgd has none.")
+        return self
 
 
 class Reptile(AdaptingLearner):
@@ -64,13 +74,16 @@ class Reptile(AdaptingLearner):
         self.traits = replace(
             self.traits, order_free=config.inner_batch is None, differentiable=False
         )
+        self.moments: Moments | None = None
+        if config.inner_moments == "gathered":
+            self.moments = Moments(trainable_weights(network))
 
     def adapted(self, support: LabelledSet, target: Target) -> Weights:
         """The weights after ``inner_steps``, or after ``test_steps`` in evaluation mode."""
         steps = self.config.inner_steps
         if not self.training and self.config.test_steps is not None:
             steps = self.config.test_steps
-        return self._descended(support, target, steps)
+        return self._descended(support, target, steps)[0]
 
     def loss(self, episode: Episode) -> Tensor:
         """``(T,)``: ``½‖θ - θ'‖²`` with ``θ'`` held constant, whose gradient is ``θ - θ'``."""
@@ -79,51 +92,68 @@ class Reptile(AdaptingLearner):
         if self.config.train_on == "all":
             learned_from = together(episode.support, episode.query)
         with torch.no_grad():
-            ends = self._descended(learned_from, episode.target, self.config.inner_steps)
+            ends, squares = self._descended(learned_from, episode.target, self.config.inner_steps)
+        if self.moments is not None and self.training:
+            self.moments.gather(squares, self.config.inner_steps)
         ways = [
             (weight - ends[name]).square().flatten(1).sum(1) / 2
             for name, weight in trainable_weights(self.network).items()
         ]
         return torch.stack(ways).sum(0)
 
-    def _descended(self, labelled: LabelledSet, target: Target, steps: int) -> Weights:
+    def _descended(
+        self, labelled: LabelledSet, target: Target, steps: int
+    ) -> tuple[Weights, Weights]:
+        """Weights of each task, and Adam's second moments (none of plain descent)."""
         loss = self.loss_of_task(target)
 
-        def of_task(images: Inputs, labels: Tensor, order: Tensor) -> Weights:
-            start, update = trainable_weights(self.network), self._fresh_optimiser()
-            return descend_in_batches(loss, start, update, images, labels, order)
+        def of_task(images: Inputs, labels: Tensor, order: Tensor) -> tuple[Weights, Weights]:
+            start, update = trainable_weights(self.network), self._optimiser()
+            ends = descend_in_batches(loss, start, update, images, labels, order)
+            return ends, update.squares if isinstance(update, TaskAdam) else {}
 
         order = mini_batches(labelled, steps, self.config.inner_batch)
-        return dict(
-            map_tasks(of_task, labelled.inputs, labelled.labels, order, method=self.task_map)
+        ends, squares = map_tasks(
+            of_task, labelled.inputs, labelled.labels, order, method=self.task_map
         )
+        return dict(ends), dict(squares)
 
-    def _fresh_optimiser(self) -> Update:
+    def _optimiser(self) -> Update:
         name = self.config.inner_optimiser
         rate = self.config.inner_rate or DEFAULT_RATE[name]
-        return fixed_rate(rate) if name == "sgd" else fresh_adam(rate)
+        if name == "sgd":
+            return fixed_rate(rate)
+        return TaskAdam(rate) if self.moments is None else self.moments.adam(rate)
 
 
-def fresh_adam(rate: float, *, decay: float = 0.999, eps: float = 1e-8) -> Update:
-    """Adam (Kingma and Ba 2015, algorithm 1) with β1 = 0, for the steps of one task.
+class Moments(nn.Module):
+    """Adam's second moments from training, a buffer for each weight, and the steps behind them.
 
-    It holds that task's moments, which begin at zero.
+    The authors' code hands them from task to task. Here tasks of a batch all start from the same,
+    and their mean is kept: with one task a batch, that is theirs.
     """
-    squares: Weights = {}
-    taken = 0
 
-    def update(weights: Weights, gradients: Weights, step: int) -> Weights:
-        nonlocal taken
-        taken += 1
-        after = {}
+    taken: Tensor
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        self.of_weight = {name: name.replace(".", "_") for name in weights}
         for name, weight in weights.items():
-            new = (1 - decay) * gradients[name].square()
-            squares[name] = decay * squares[name] + new if name in squares else new
-            size = (squares[name] / (1 - decay**taken)).sqrt()
-            after[name] = weight - rate * gradients[name] / (size + eps)
-        return after
+            self.register_buffer(self.of_weight[name], torch.zeros_like(weight))
+        self.register_buffer("taken", torch.zeros(()))
 
-    return update
+    def adam(self, rate: float) -> TaskAdam:
+        """An optimiser for one task that begins with them."""
+        return TaskAdam(rate, self._held(), self.taken)
+
+    def gather(self, squares: Weights, steps: int) -> None:
+        """Keep the mean over the tasks, whose moments have a first axis of tasks."""
+        for name, held in self._held().items():
+            held.copy_(squares[name].mean(0))
+        self.taken += steps
+
+    def _held(self) -> Weights:
+        return {name: self.get_buffer(own) for name, own in self.of_weight.items()}
 
 
 SPEC = whole_network_spec(

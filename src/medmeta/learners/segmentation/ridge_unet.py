@@ -21,11 +21,11 @@ from medmeta.episode import (
     any_tensor,
 )
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_target, check_task_fits
+from medmeta.learners._adam import TaskAdam
 from medmeta.learners._inner_loop import Weights, trainable_weights
 from medmeta.learners._mini_batches import descend_in_batches, mini_batches
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.learners.gradient._adapting import EveryPixel
-from medmeta.learners.gradient.reptile import fresh_adam
 from medmeta.learners.segmentation._parts import MASKS, in_parts, pixel_encoder
 from medmeta.learners.segmentation._pixels import SCALE, PixelRidge, fit_ridge, random_weights
 from medmeta.task_loss import task_loss
@@ -143,7 +143,7 @@ class RidgeUNet(AbstractLearner):
             return task_loss(answers, marked[None], target, focal=self.config.focal)[0]
 
         begun = {**start, HEAD: solved.weights}
-        update, every = fresh_adam(self.config.rate), torch.arange(len(labels))
+        update, every = TaskAdam(self.config.rate), torch.arange(len(labels))
         ends = descend_in_batches(loss, begun, update, every.to(labels), labels, order)
         return replace(solved, weights=ends.pop(HEAD)), ends
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medmeta.episode import Episode, Inputs, LabelledSet, Target, any_tensor
 from medmeta.learner import TrainingDefaults, check_task_fits
+from medmeta.learners._adam import TaskAdam
 from medmeta.learners._inner_loop import LossOfTask, Weights
 from medmeta.learners._mini_batches import descend_in_batches, mini_batches, together
 from medmeta.learners.baselines.fine_tuning import Initial, starting_weights
@@ -20,7 +21,6 @@ from medmeta.learners.gradient._adapting import (
     FixedLayerConfig,
     whole_network_spec,
 )
-from medmeta.learners.gradient.reptile import fresh_adam
 from medmeta.task_loss import task_loss
 from medmeta.tasks import map_tasks
 
@@ -71,7 +71,7 @@ class TunedUNet(AdaptingLearner):
         config, loss = self.config, self.loss_of_task(target)
 
         def of_task(start: Weights, images: Inputs, labels: Tensor, order: Tensor) -> Weights:
-            update = fresh_adam(config.rate)
+            update = TaskAdam(config.rate)
             return descend_in_batches(loss, start, update, images, labels, order)
 
         order = mini_batches(support, config.test_steps or 0, config.batch)
