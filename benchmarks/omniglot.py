@@ -44,7 +44,7 @@ from omniglot_recipes import (
     Test,
 )
 from omniglot_split import SPLITS, load_split
-from omniglot_table import is_done, write_table
+from omniglot_table import TUNED, is_done, write_table
 from omniglot_training import (
     Place,
     best_fine_tuning,
@@ -65,7 +65,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "docs" / "omniglot.json", ROOT / "docs" / "results.md"
 DATA = "shared/data/classification/omniglot28.npz"
 COMMAND = "python benchmarks/omniglot.py --learner"
-TUNED = ":fine_tuning"
 TEST_SEED, TEST_TASKS = 2026, 1000
 
 

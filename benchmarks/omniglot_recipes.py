@@ -132,8 +132,8 @@ def _gradient(name: str, steps: int, config: dict[str, Any], **others: Any) -> R
 def _reptile(norm: str, variant: str, steps: int = 20000, **inner: Any) -> Recipe:
     """The paper's: 10 training shots, 5 inner steps of 10 images, outer rate 1 falling to 0.
 
-    But for plain descent within tasks: Adam that starts afresh in each takes its first step by the
-    sign of the gradient alone, and learned more slowly on held-out characters.
+    Plain descent within tasks unless told: Adam that starts afresh in each takes its first step by
+    the sign of the gradient alone, and learned more slowly on held-out characters.
     """
     n_query = 9
     encoder = {"norm": norm, "options": {"downsample": "stride"}}
@@ -275,8 +275,8 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=1e-3,
         validate_every=1000,
     ),
-    "reptile": _reptile("group", ""),
-    "reptile_transductive": _reptile("batch", ""),
+    "reptile": _reptile("group", "plain descent within tasks"),
+    "reptile_transductive": _reptile("batch", "plain descent within tasks"),
     "reptile_adam": _reptile("batch", "Adam begun afresh in each task", inner_optimiser="adam"),
     "reptile_moments": _reptile(
         "batch",

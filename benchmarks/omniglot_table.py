@@ -11,6 +11,12 @@ from page_tables import kept_rows, replace_between
 BEGIN, END = "<!-- omniglot table: begin -->", "<!-- omniglot table: end -->"
 BEGIN_SPLITS = "<!-- omniglot splits: begin -->"
 END_SPLITS = "<!-- omniglot splits: end -->"
+BEGIN_PAPERS = "<!-- omniglot papers: begin -->"
+END_PAPERS = "<!-- omniglot papers: end -->"
+BEGIN_TUNED = "<!-- omniglot fine-tuning: begin -->"
+END_TUNED = "<!-- omniglot fine-tuning: end -->"
+TUNED = ":fine_tuning"
+"""What a command has behind a learner's name when plain fine-tuning is tested from its start."""
 OWN_SPLIT = "alphabets"
 
 Key = tuple[str, str, int, int, bool, int, str]
@@ -35,8 +41,15 @@ PUBLISHED: dict[tuple[str, str, bool], dict[tuple[int, int], tuple[float | None,
     ("maml", "first order", True): {(5, 1): (98.3, 97.13), (5, 5): (99.2, 99.23)},
     ("anil", "", False): {(5, 1): (None, 96.06), (5, 5): (None, 98.74)},
     ("meta_sgd", "", True): {(5, 1): (99.5, 99.3), (5, 5): (99.9, 99.8)},
-    ("reptile", "", False): {(5, 1): (95.39, 95.5), (5, 5): (98.90, 98.9)},
-    ("reptile", "", True): {(5, 1): (97.68, 97.7), (5, 5): (99.48, 99.5)},
+    ("reptile", "plain descent within tasks", False): {
+        (5, 1): (95.39, 95.5),
+        (5, 5): (98.90, 98.9),
+    },
+    ("reptile", "plain descent within tasks", True): {(5, 1): (97.68, 97.7), (5, 5): (99.48, 99.5)},
+    ("reptile", "Adam with the moments of its training, as the authors' code", True): {
+        (5, 1): (97.68, 97.7),
+        (5, 5): (99.48, 99.5),
+    },
     ("meta_networks", "", False): {(5, 1): (98.95, None)},
 }
 
@@ -58,7 +71,10 @@ def write_table(results: Path, page: Path, rows: list[dict[str, Any]]) -> None:
     merged = {_key(row): row for row in kept_rows(results)} | fresh
     ordered = [merged[key] for key in sorted(merged)]
     write_json(results, ordered)
-    replace_between(page, BEGIN, END, _table([row for row in ordered if _split(row) == OWN_SPLIT]))
+    own = [row for row in ordered if _split(row) == OWN_SPLIT]
+    replace_between(page, BEGIN_PAPERS, END_PAPERS, _papers_table(own))
+    replace_between(page, BEGIN_TUNED, END_TUNED, _tuned_table(own))
+    replace_between(page, BEGIN, END, _table(own))
     replace_between(page, BEGIN_SPLITS, END_SPLITS, _splits_table(ordered))
 
 
@@ -94,6 +110,54 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"{row['rerun'] or '–'} | {trained} | {mode} | {_steps(row)} | "
             f"{row.get('processor_seconds', row['seconds']) / 60:.0f} |"
         )
+    return "\n".join(lines)
+
+
+def _papers_table(rows: list[dict[str, Any]]) -> str:
+    """Rows that a figure is published for, and how far they are from it (from a re-run if any)."""
+    lines = [
+        "| learner | test | accuracy, % | paper | re-run by others | beside that | steps |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        published = row["rerun"] or row["paper"]
+        if not published:
+            continue
+        cells = (
+            _name(row) + (" (transductive)" if row["transductive"] else ""),
+            f"{row['way']}-way {row['shot']}-shot",
+            f"{row['accuracy']:.2f} ± {row['interval']:.2f}",
+            f"{row['paper'] or '–'}",
+            f"{row['rerun'] or '–'}",
+            f"{row['accuracy'] - published:+.1f}".replace("-0.0", "+0.0"),
+            _steps(row),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _tuned_table(rows: list[dict[str, Any]]) -> str:
+    """Learners beside plain fine-tuning from where they start, on the same tasks."""
+    lines = [
+        "| learner | test | accuracy, % | fine-tuning from its start, % | above it, task by task "
+        "| steps |",
+        "|---|---|---|---|---|---|",
+    ]
+    own = {(row["command"], row["way"], row["shot"]): row for row in rows}
+    for row in rows:
+        learned = own.get((row["command"].replace(TUNED, ""), row["way"], row["shot"]))
+        if TUNED not in row["command"] or learned is None:
+            continue
+        gap = row.get("learned_above_this")
+        cells = (
+            _name(learned),
+            f"{row['way']}-way {row['shot']}-shot",
+            f"{learned['accuracy']:.2f} ± {learned['interval']:.2f}",
+            f"{row['accuracy']:.2f} ± {row['interval']:.2f}",
+            f"{gap['mean']:+.2f} ({gap['low']:+.2f} to {gap['high']:+.2f})" if gap else "–",
+            _steps(learned),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -60,24 +60,50 @@ def test_what_is_done_is_told_by_command_and_steps() -> None:
 
 
 def omniglot_row(split: str, accuracy: float) -> dict[str, Any]:
-    row = {"learner": "reptile", "variant": "", "way": 5, "shot": 1, "transductive": True}
+    variant = "plain descent within tasks"
+    row = {"learner": "reptile", "variant": variant, "way": 5, "shot": 1, "transductive": True}
     row |= {"trained_way": 5, "trained_shot": 1, "steps": 20000, "seconds": 60.0}
     return {**row, "accuracy": accuracy, "interval": 0.5, "split": split, "command": split}
+
+
+def omniglot_page() -> str:
+    """The marks that tables are written between."""
+    begins = ("BEGIN_PAPERS", "BEGIN", "BEGIN_TUNED", "BEGIN_SPLITS")
+    named = [name for begin in begins for name in (begin, begin.replace("BEGIN", "END"))]
+    return "\n\n".join(getattr(omniglot_table, name) for name in named)
+
+
+def omniglot_tables(page: str) -> list[list[list[str]]]:
+    return [
+        lines(part[part.index("|") : part.rindex("|") + 1]) for part in page.split("begin -->")[1:]
+    ]
+
+
+def test_a_learner_stands_beside_fine_tuning_from_its_start(tmp_path: Path) -> None:
+    results, page = tmp_path / "omniglot.json", tmp_path / "results.md"
+    page.write_text(omniglot_page())
+    learned = {**omniglot_row("alphabets", 86.5), "learner": "metal", "variant": ""}
+    learned |= {"command": "train metal"}
+    tuned = {**omniglot_row("alphabets", 86.0), "learner": "fine_tuning"}
+    tuned |= {"command": "train metal:fine_tuning"}
+    tuned |= {"learned_above_this": {"mean": 0.5, "low": -0.1, "high": 1.1}}
+    omniglot_table.write_table(results, page, [learned, tuned])
+    (line,) = omniglot_tables(page.read_text())[2]
+    assert line[0] == "metal"
+    assert line[2:5] == ["86.50 ± 0.50", "86.00 ± 0.50", "+0.50 (-0.10 to +1.10)"]
 
 
 def test_rows_of_another_split_stand_beside_their_like_and_not_in_the_main_table(
     tmp_path: Path,
 ) -> None:
     results, page = tmp_path / "omniglot.json", tmp_path / "results.md"
-    marks = ("BEGIN", "END", "BEGIN_SPLITS", "END_SPLITS")
-    page.write_text("\n\n".join(getattr(omniglot_table, mark) for mark in marks))
+    page.write_text(omniglot_page())
     rows = [omniglot_row("alphabets", 95.0), omniglot_row("characters", 97.0)]
     omniglot_table.write_table(results, page, rows)
     assert len(kept_rows(results)) == 2
-    main, splits = page.read_text().split(omniglot_table.BEGIN_SPLITS)
-    assert [line[2] for line in lines(main[main.index("|") : main.rindex("|") + 1])] == [
-        "95.00 ± 0.50"
-    ]
-    (both,) = lines(splits[splits.index("|") : splits.rindex("|") + 1])
-    assert both[:3] == ["reptile", "5-way 1-shot", "97.00 ± 0.50"]
+    (beside,), (own,), tuned, (both,) = omniglot_tables(page.read_text())
+    assert tuned == []
+    assert beside[2:6] == ["95.00 ± 0.50", "97.68", "97.7", "-2.7"]
+    assert own[2] == "95.00 ± 0.50"
+    assert both[:3] == ["reptile, plain descent within tasks", "5-way 1-shot", "97.00 ± 0.50"]
     assert both[4:] == ["95.00 ± 0.50", "20,000", "97.68"]
