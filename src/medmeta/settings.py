@@ -44,7 +44,8 @@ def validated(kind: type[AnySettings], values: Mapping[str, Any], *, where: str)
 def _complaint(kind: type[Settings], location: tuple[int | str, ...], text: str, code: str) -> str:
     name = ".".join(str(part) for part in location)
     if code != "extra_forbidden":
-        return f"{name}: {text[:1].lower()}{text[1:]}"
+        told = text.removeprefix("Value error, ")
+        return f"{name}: {told[:1].lower()}{told[1:]}" if name else told
     fields = _fields_at(kind, location[:-1])
     near = difflib.get_close_matches(str(location[-1]), fields, n=1)
     meant = f" (did you mean {near[0]}?)" if near else ""

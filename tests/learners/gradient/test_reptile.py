@@ -171,8 +171,10 @@ def test_a_batch_of_tasks_gathers_their_mean_and_an_answer_moves_nothing() -> No
 
 
 def test_plain_descent_has_no_moments_to_gather() -> None:
-    with pytest.raises(ValueError, match="inner_moments=gathered needs inner_optimiser=adam"):
-        ReptileConfig(inner_moments="gathered", inner_optimiser="sgd")
+    options = {"inner_moments": "gathered", "inner_optimiser": "sgd"}
+    message = "^learner reptile: inner_moments: gathered needs inner_optimiser=adam; .* none[.]$"
+    with pytest.raises(SettingsError, match=message):
+        build_learner("reptile", options, InputSpec(3, (16, 16)), TARGET)
 
 
 def test_traits_and_defaults() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal, Unpack
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from medmeta.episode import Episode, Inputs, LabelledSet, Target
@@ -51,11 +51,12 @@ class ReptileConfig(FixedLayerConfig):
     inner_batch: int | None = Field(10, ge=1)
     train_on: Literal["all", "support"] = "all"
 
-    @model_validator(mode="after")
-    def _only_adam_has_moments(self) -> ReptileConfig:
-        if self.inner_moments == "gathered" and self.inner_optimiser == "sgd":
-            raise ValueError("inner_moments=gathered needs inner_optimiser=adam: sgd has none.")
-        return self
+    @field_validator("inner_moments")
+    @classmethod
+    def _of_adam(cls, value: str, info: ValidationInfo) -> str:
+        if value == "gathered" and info.data.get("inner_optimiser") == "sgd":
+            raise ValueError("gathered needs inner_optimiser=adam; plain descent has none")
+        return value
 
 
 class Reptile(AdaptingLearner):
