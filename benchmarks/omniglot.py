@@ -128,9 +128,6 @@ def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]
     place.run(name).mkdir(parents=True, exist_ok=True)
     learner, spent = train(name, recipe, place)
     _, validation, test = load_split(place.data, recipe.held_out, place.split)
-    choice: dict[str, float] = {}
-    if validation is not None and recipe.test_steps:
-        learner, choice = with_best_test_steps(recipe, learner, place, validation)
     told = {
         "learner": recipe.learner,
         "variant": recipe.variant,
@@ -144,11 +141,17 @@ def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]
         "trained_shot": recipe.shot,
         "options": recipe.config,
         "training": recipe.settings.model_dump(),
-        "held_out_accuracy_by_test_steps": choice,
         "held_out_curve": held_out_curve(place.run(name)),
         "command": command_of(name, recipe, place),
     }
-    return measured(learner, test, recipe.tests, told, device=place.device, encoded=None)
+    rows = []
+    for others in (dict[str, Any](), *recipe.also_tested):
+        tested, choice = learner, dict[str, float]()
+        if validation is not None and recipe.test_steps:
+            tested, choice = with_best_test_steps(recipe, learner, place, validation, **others)
+        own = {"options": recipe.config | others, "held_out_accuracy_by_test_steps": choice}
+        rows += measured(tested, test, recipe.tests, told | own, device=place.device, encoded=None)
+    return rows
 
 
 def fine_tuned_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ class Recipe:
     ``learner`` is its name in the registry, ``variant`` what else is to be said of it.
     ``held_out`` background characters are kept from training to draw the learning curve and to
     choose the inner steps at test; none where the last weights are taken as they are.
+    ``also_tested``: other options that the same weights are tested with as well.
     ``frozen``: the recipe on whose encoder's embeddings it learns; that encoder stays as it is.
     ``starts_from``: the recipe with whose encoder's weights it begins, as ``train --init`` does.
     ``union_batch``: its encoder learns to tell all background classes apart, in batches of so many
@@ -42,6 +43,7 @@ class Recipe:
     tests: tuple[Test, ...] = FEW
     held_out: int = 0
     test_steps: tuple[int, ...] = ()
+    also_tested: tuple[dict[str, Any], ...] = ()
     variant: str = ""
     frozen: str = ""
     starts_from: str = ""
@@ -129,7 +131,16 @@ def _gradient(name: str, steps: int, config: dict[str, Any], **others: Any) -> R
     )
 
 
-def _reptile(norm: str, variant: str, steps: int = 20000, **inner: Any) -> Recipe:
+ALONE: tuple[dict[str, Any], ...] = ({"query_statistics": "support"},)
+
+
+def _reptile(
+    norm: str,
+    variant: str,
+    steps: int = 20000,
+    also_tested: tuple[dict[str, Any], ...] = (),
+    **inner: Any,
+) -> Recipe:
     """The paper's: 10 training shots, 5 inner steps of 10 images, outer rate 1 falling to 0.
 
     Plain descent within tasks unless told: Adam that starts afresh in each takes its first step by
@@ -160,6 +171,7 @@ def _reptile(norm: str, variant: str, steps: int = 20000, **inner: Any) -> Recip
         tests=((5, 1, 1), (5, 5, 1)),
         held_out=HELD_OUT_CHARACTERS,
         test_steps=(5, 10, 50),
+        also_tested=also_tested,
         variant=variant,
     )
 
@@ -276,13 +288,19 @@ RECIPES: dict[str, Recipe] = {
         validate_every=1000,
     ),
     "reptile": _reptile("group", "plain descent within tasks"),
-    "reptile_transductive": _reptile("batch", "plain descent within tasks"),
-    "reptile_adam": _reptile("batch", "Adam begun afresh in each task", inner_optimiser="adam"),
+    "reptile_transductive": _reptile("batch", "plain descent within tasks", also_tested=ALONE),
+    "reptile_adam": _reptile(
+        "batch",
+        "Adam begun afresh in each task",
+        inner_optimiser="adam",
+        query_statistics="queries",
+    ),
     "reptile_moments": _reptile(
         "batch",
         "Adam with the moments of its training, as the authors' code",
         inner_optimiser="adam",
         inner_moments="gathered",
+        also_tested=ALONE,
     ),
     "meta_lstm": _learned_optimiser("meta_lstm", LSTM_START, shot=1, n_query=5, steps=4000),
     "meta_lstm_five": _learned_optimiser("meta_lstm", LSTM_START, shot=5, n_query=5, steps=4000),

@@ -191,13 +191,13 @@ def held_out_curve(run: Path) -> list[tuple[int, float]]:
 
 
 def with_best_test_steps(
-    recipe: Recipe, learner: AbstractLearner, place: Place, validation: Source
+    recipe: Recipe, learner: AbstractLearner, place: Place, validation: Source, **others: Any
 ) -> tuple[AbstractLearner, dict[str, float]]:
     """The learner with the inner steps that do best on the held-out background characters."""
     scores: dict[int, float] = {}
     made: dict[int, AbstractLearner] = {}
     for steps in recipe.test_steps:
-        made[steps] = with_test_steps(recipe, learner, place, steps)
+        made[steps] = with_test_steps(recipe, learner, place, steps, **others)
         scores[steps] = held_out_score(
             recipe, made[steps], validation, tasks=300, device=place.device
         )
@@ -206,10 +206,10 @@ def with_best_test_steps(
 
 
 def with_test_steps(
-    recipe: Recipe, learner: AbstractLearner, place: Place, steps: int
+    recipe: Recipe, learner: AbstractLearner, place: Place, steps: int, **others: Any
 ) -> AbstractLearner:
-    """What a learner has learned, with another number of inner steps at test."""
-    made = fresh_learner(recipe, place, test_steps=steps).to(place.device)
+    """What a learner has learned, with another number of inner steps at test (and ``others``)."""
+    made = fresh_learner(recipe, place, test_steps=steps, **others).to(place.device)
     made.load_state_dict(learner.state_dict())
     return made.eval()
 

@@ -105,5 +105,9 @@ def test_rows_of_another_split_stand_beside_their_like_and_not_in_the_main_table
     assert tuned == []
     assert beside[2:6] == ["95.00 ± 0.50", "97.68", "97.7", "-2.7"]
     assert own[2] == "95.00 ± 0.50"
-    assert both[:3] == ["reptile, plain descent within tasks", "5-way 1-shot", "97.00 ± 0.50"]
+    assert both[:3] == [
+        "reptile, plain descent within tasks (transductive)",
+        "5-way 1-shot",
+        "97.00 ± 0.50",
+    ]
     assert both[4:] == ["95.00 ± 0.50", "20,000", "97.68"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from medmeta.episode import Episode, InputSpec, LabelledSet, Target
 from medmeta.errors import SettingsError
@@ -175,6 +176,58 @@ def test_plain_descent_has_no_moments_to_gather() -> None:
     message = "^learner reptile: inner_moments: gathered needs inner_optimiser=adam; .* none[.]$"
     with pytest.raises(SettingsError, match=message):
         build_learner("reptile", options, InputSpec(3, (16, 16)), TARGET)
+
+
+def by_batches(**options: Any) -> tuple[Reptile, Episode]:
+    """One on tiny images that normalises by the batch at hand, and tasks for it."""
+    torch.manual_seed(0)
+    encoder = {"norm": "batch", "options": {"width": 4}}
+    options = {"encoder": encoder, "max_way": 3, "inner_batch": None, **options}
+    learner = build_learner("reptile", options, InputSpec(1, (16, 16)), TARGET)
+    random = torch.Generator().manual_seed(1)
+
+    def labelled(n: int) -> LabelledSet:
+        images = torch.randn(2, n, 1, 16, 16, generator=random)
+        return LabelledSet(images, torch.arange(n).remainder(3).expand(2, n), torch.arange(2))
+
+    assert isinstance(learner, Reptile)
+    return learner.eval(), Episode(labelled(6), labelled(4), TARGET)
+
+
+@pytest.mark.parametrize("statistics", ["support_and_queries", "support", "queries"])
+def test_queries_are_normalised_with_the_images_that_the_option_names(statistics: str) -> None:
+    """A normalisation by hand would be long; torch's own, of the batch that is meant, is not."""
+    learner, tasks = by_batches(query_statistics=statistics)
+    queries = tasks.query.inputs
+    assert isinstance(tasks.support.inputs, Tensor)
+    assert isinstance(queries, Tensor)
+    with torch.no_grad():
+        found = learner.adapt(tasks.support, TARGET)(queries)
+        ends = learner.adapted(tasks.support, TARGET)
+    for t, shown in enumerate(tasks.support.inputs):
+        weights = {name: weight[t] for name, weight in ends.items()}
+        batches = {
+            "support_and_queries": [torch.cat([shown, queries[t]])],
+            "support": [torch.cat([shown, one[None]]) for one in queries[t]],
+            "queries": [queries[t]],
+        }[statistics]
+        last = -1 if statistics == "support" else -4
+        with torch.no_grad():
+            wanted = [functional_call(learner.network, weights, (b,))[last:] for b in batches]
+        torch.testing.assert_close(found[t], torch.cat(wanted)[:, :3])
+
+
+def test_with_the_support_alone_no_query_helps_another() -> None:
+    for statistics in ("support_and_queries", "support"):
+        learner, tasks = by_batches(query_statistics=statistics)
+        assert isinstance(tasks.query.inputs, Tensor)
+        alone = statistics == "support"
+        assert learner.traits.transductive == (not alone)
+        with torch.no_grad():
+            predictor = learner.adapt(tasks.support, TARGET)
+            gap = predictor(tasks.query.inputs)[:, :1] - predictor(tasks.query.inputs[:, :1])
+            assert predictor(tasks.query.inputs[:, :0]).shape == (2, 0, 3)
+        assert (float(gap.abs().max()) < 1e-5) == alone
 
 
 def test_traits_and_defaults() -> None:

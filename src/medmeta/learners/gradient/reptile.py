@@ -9,7 +9,16 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from medmeta.episode import Episode, Inputs, LabelledSet, Target
+from medmeta.episode import (
+    Episode,
+    Inputs,
+    LabelledSet,
+    Predictor,
+    Target,
+    any_tensor,
+    joined_inputs,
+    some_of,
+)
 from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._adam import TaskAdam
 from medmeta.learners._inner_loop import Update, Weights, fixed_rate, trainable_weights
@@ -37,6 +46,10 @@ class ReptileConfig(FixedLayerConfig):
     query together (the paper's train shots), or its ``support`` alone. ``max_way`` is the size of
     the output layer: tasks of fewer classes use its first columns (None: the ways it is first
     built for).
+
+    With ``norm=batch``, ``query_statistics`` says which images a query is normalised with while it
+    is answered: ``support_and_queries`` together (the paper's transductive figures), the
+    ``support`` and that query alone (its others), or the ``queries``.
     """
 
     # The outer "gradient" is a way through weight space: bounding it would shorten the step.
@@ -50,6 +63,7 @@ class ReptileConfig(FixedLayerConfig):
     test_steps: int | None = Field(10, ge=0, le=1000)
     inner_batch: int | None = Field(10, ge=1)
     train_on: Literal["all", "support"] = "all"
+    query_statistics: Literal["support_and_queries", "support", "queries"] = "support_and_queries"
 
     @field_validator("inner_moments")
     @classmethod
@@ -73,8 +87,12 @@ class Reptile(AdaptingLearner):
     ) -> None:
         super().__init__(network, config, **fitting)
         self.traits = replace(
-            self.traits, order_free=config.inner_batch is None, differentiable=False
+            self.traits,
+            order_free=config.inner_batch is None,
+            differentiable=False,
+            transductive=self.traits.transductive and config.query_statistics != "support",
         )
+        self.with_support = fitting.get("coupled", False) and config.query_statistics != "queries"
         self.moments: Moments | None = None
         if config.inner_moments == "gathered":
             self.moments = Moments(trainable_weights(network))
@@ -85,6 +103,27 @@ class Reptile(AdaptingLearner):
         if not self.training and self.config.test_steps is not None:
             steps = self.config.test_steps
         return self._descended(support, target, steps)[0]
+
+    def adapt(self, support: LabelledSet, target: Target) -> Predictor:
+        """Take the inner steps; a query is answered among the images that it is normalised with."""
+        if not self.with_support:
+            return super().adapt(support, target)
+        check_task_fits(self, target, support)
+        fast, at_once = self.adapted(support, target), self.traits.transductive
+
+        def of_task(weights: Weights, shown: Inputs, queries: Inputs) -> Tensor:
+            first = any_tensor(queries)
+            every = torch.arange(len(first), device=first.device)
+            groups = torch.split(every, max(len(first), 1) if at_once else 1)
+            n_shown = len(any_tensor(shown))
+            batches = [joined_inputs(shown, some_of(queries, group), dim=0) for group in groups]
+            return torch.cat([self._forward(weights, b, target)[n_shown:] for b in batches])
+
+        def predict(inputs: Inputs) -> Tensor:
+            answers: Tensor = map_tasks(of_task, fast, support.inputs, inputs, method=self.task_map)
+            return answers
+
+        return predict
 
     def loss(self, episode: Episode) -> Tensor:
         """``(T,)``: ``½‖θ - θ'‖²`` with ``θ'`` held constant, whose gradient is ``θ - θ'``."""
