@@ -118,6 +118,8 @@ def test_figures_of_papers_stand_beside_one_step_alone(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "values.json").read_text())
     assert [(key_of(r)[-1], r["paper"]) for r in written] == [(1, 0.9), (10, None)]
     assert "| 1 | 1 ± 0.1 | 0.9 | 5 points | 1 of 1,000 | 1.5 |" in table(written)
+    wild = [{**written[0], "mse": 46.0, "interval": 89.0}]
+    assert "| 1 | diverges in single tasks | 0.9 |" in table(wild)
 
 
 def test_every_recipe_builds_and_takes_a_step_of_its_kind() -> None:
