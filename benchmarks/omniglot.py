@@ -130,7 +130,6 @@ def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]
     _, validation, test = load_split(place.data, recipe.held_out, place.split)
     told = {
         "learner": recipe.learner,
-        "variant": recipe.variant,
         "steps": recipe.settings.steps,
         **spent,
         "threads": place.threads,
@@ -139,17 +138,20 @@ def trained_rows(name: str, recipe: Recipe, place: Place) -> list[dict[str, Any]
         "seed": recipe.settings.seed,
         "trained_way": recipe.way,
         "trained_shot": recipe.shot,
-        "options": recipe.config,
         "training": recipe.settings.model_dump(),
         "held_out_curve": held_out_curve(place.run(name)),
         "command": command_of(name, recipe, place),
     }
     rows = []
-    for others in (dict[str, Any](), *recipe.also_tested):
+    for said, others in (("", dict[str, Any]()), *recipe.also_tested):
         tested, choice = learner, dict[str, float]()
         if validation is not None and recipe.test_steps:
             tested, choice = with_best_test_steps(recipe, learner, place, validation, **others)
-        own = {"options": recipe.config | others, "held_out_accuracy_by_test_steps": choice}
+        own = {
+            "variant": "; ".join(filter(None, (recipe.variant, said))),
+            "options": recipe.config | others,
+            "held_out_accuracy_by_test_steps": choice,
+        }
         rows += measured(tested, test, recipe.tests, told | own, device=place.device, encoded=None)
     return rows
 

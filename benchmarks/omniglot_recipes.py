@@ -26,7 +26,7 @@ class Recipe:
     ``learner`` is its name in the registry, ``variant`` what else is to be said of it.
     ``held_out`` background characters are kept from training to draw the learning curve and to
     choose the inner steps at test; none where the last weights are taken as they are.
-    ``also_tested``: other options that the same weights are tested with as well.
+    ``also_tested``: other options that the same weights are tested with, and what is said of them.
     ``frozen``: the recipe on whose encoder's embeddings it learns; that encoder stays as it is.
     ``starts_from``: the recipe with whose encoder's weights it begins, as ``train --init`` does.
     ``union_batch``: its encoder learns to tell all background classes apart, in batches of so many
@@ -43,7 +43,7 @@ class Recipe:
     tests: tuple[Test, ...] = FEW
     held_out: int = 0
     test_steps: tuple[int, ...] = ()
-    also_tested: tuple[dict[str, Any], ...] = ()
+    also_tested: tuple[tuple[str, dict[str, Any]], ...] = ()
     variant: str = ""
     frozen: str = ""
     starts_from: str = ""
@@ -131,14 +131,24 @@ def _gradient(name: str, steps: int, config: dict[str, Any], **others: Any) -> R
     )
 
 
-ALONE: tuple[dict[str, Any], ...] = ({"query_statistics": "support"},)
+PLAIN = "plain descent within tasks"
+MOMENTS = "Adam with the moments of its training, as the authors' code"
+AMONG, ALONE = (
+    "queries normalised among the support",
+    "each query normalised with the support alone",
+)
+AMONG_SUPPORT: tuple[tuple[str, dict[str, Any]], ...] = (
+    (AMONG, {"query_statistics": "support_and_queries"}),
+    (ALONE, {"query_statistics": "support"}),
+)
+"""As the authors' code answers: transductively, and one query at a time."""
 
 
 def _reptile(
     norm: str,
     variant: str,
     steps: int = 20000,
-    also_tested: tuple[dict[str, Any], ...] = (),
+    also_tested: tuple[tuple[str, dict[str, Any]], ...] = (),
     **inner: Any,
 ) -> Recipe:
     """The paper's: 10 training shots, 5 inner steps of 10 images, outer rate 1 falling to 0.
@@ -287,20 +297,15 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=1e-3,
         validate_every=1000,
     ),
-    "reptile": _reptile("group", "plain descent within tasks"),
-    "reptile_transductive": _reptile("batch", "plain descent within tasks", also_tested=ALONE),
-    "reptile_adam": _reptile(
-        "batch",
-        "Adam begun afresh in each task",
-        inner_optimiser="adam",
-        query_statistics="queries",
-    ),
+    "reptile": _reptile("group", PLAIN),
+    "reptile_transductive": _reptile("batch", PLAIN, also_tested=AMONG_SUPPORT),
+    "reptile_adam": _reptile("batch", "Adam begun afresh in each task", inner_optimiser="adam"),
     "reptile_moments": _reptile(
         "batch",
-        "Adam with the moments of its training, as the authors' code",
+        MOMENTS,
         inner_optimiser="adam",
         inner_moments="gathered",
-        also_tested=ALONE,
+        also_tested=AMONG_SUPPORT,
     ),
     "meta_lstm": _learned_optimiser("meta_lstm", LSTM_START, shot=1, n_query=5, steps=4000),
     "meta_lstm_five": _learned_optimiser("meta_lstm", LSTM_START, shot=5, n_query=5, steps=4000),

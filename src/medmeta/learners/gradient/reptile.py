@@ -48,8 +48,8 @@ class ReptileConfig(FixedLayerConfig):
     built for).
 
     With ``norm=batch``, ``query_statistics`` says which images a query is normalised with while it
-    is answered: ``support_and_queries`` together (the paper's transductive figures), the
-    ``support`` and that query alone (its others), or the ``queries``.
+    is answered: the ``queries`` together, ``support_and_queries`` (the authors' transductive
+    figures), or the ``support`` and that query alone (their others; no query helps another).
     """
 
     # The outer "gradient" is a way through weight space: bounding it would shorten the step.
@@ -63,7 +63,7 @@ class ReptileConfig(FixedLayerConfig):
     test_steps: int | None = Field(10, ge=0, le=1000)
     inner_batch: int | None = Field(10, ge=1)
     train_on: Literal["all", "support"] = "all"
-    query_statistics: Literal["support_and_queries", "support", "queries"] = "support_and_queries"
+    query_statistics: Literal["queries", "support_and_queries", "support"] = "queries"
 
     @field_validator("inner_moments")
     @classmethod
