@@ -101,12 +101,10 @@ def _table(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        test = f"{row['way']}-way {row['shot']}-shot"
         mode = "transductive" if row["transductive"] else "inductive"
-        accuracy = f"{row['accuracy']:.2f} ± {row['interval']:.2f}"
         trained = f"{row['trained_way']}-way {row['trained_shot']}-shot"
         lines.append(
-            f"| {_name(row)} | {test} | {accuracy} | {row['paper'] or '–'} | "
+            f"| {_name(row)} | {_test(row)} | {_accuracy(row)} | {row['paper'] or '–'} | "
             f"{row['rerun'] or '–'} | {trained} | {mode} | {_steps(row)} | "
             f"{row.get('processor_seconds', row['seconds']) / 60:.0f} |"
         )
@@ -124,9 +122,9 @@ def _papers_table(rows: list[dict[str, Any]]) -> str:
         if not published:
             continue
         cells = (
-            _name(row) + (" (transductive)" if row["transductive"] else ""),
-            f"{row['way']}-way {row['shot']}-shot",
-            f"{row['accuracy']:.2f} ± {row['interval']:.2f}",
+            _name_and_mode(row),
+            _test(row),
+            _accuracy(row),
             f"{row['paper'] or '–'}",
             f"{row['rerun'] or '–'}",
             f"{row['accuracy'] - published:+.1f}".replace("-0.0", "+0.0"),
@@ -151,9 +149,9 @@ def _tuned_table(rows: list[dict[str, Any]]) -> str:
         gap = row.get("learned_above_this")
         cells = (
             _name(learned),
-            f"{row['way']}-way {row['shot']}-shot",
-            f"{learned['accuracy']:.2f} ± {learned['interval']:.2f}",
-            f"{row['accuracy']:.2f} ± {row['interval']:.2f}",
+            _test(row),
+            _accuracy(learned),
+            _accuracy(row),
             f"{gap['mean']:+.2f} ({gap['low']:+.2f} to {gap['high']:+.2f})" if gap else "–",
             _steps(learned),
         )
@@ -172,12 +170,8 @@ def _splits_table(rows: list[dict[str, Any]]) -> str:
         other = by_key.get((*_key(row)[:-1], OWN_SPLIT))
         if other is None or _split(row) == OWN_SPLIT:
             continue
-        both = " | ".join(
-            f"{one['accuracy']:.2f} ± {one['interval']:.2f} | {_steps(one)}" for one in (row, other)
-        )
-        test = f"{row['way']}-way {row['shot']}-shot"
-        name = _name(row) + (" (transductive)" if row["transductive"] else "")
-        lines.append(f"| {name} | {test} | {both} | {row['paper'] or '–'} |")
+        both = " | ".join(f"{_accuracy(one)} | {_steps(one)}" for one in (row, other))
+        lines.append(f"| {_name_and_mode(row)} | {_test(row)} | {both} | {row['paper'] or '–'} |")
     return "\n".join(lines)
 
 
@@ -191,3 +185,15 @@ def _steps(row: dict[str, Any]) -> str:
 def _name(row: dict[str, Any]) -> str:
     variant = row.get("variant", "")
     return f"{row['learner']}, {variant}" if variant else str(row["learner"])
+
+
+def _name_and_mode(row: dict[str, Any]) -> str:
+    return _name(row) + (" (transductive)" if row["transductive"] else "")
+
+
+def _test(row: dict[str, Any]) -> str:
+    return f"{row['way']}-way {row['shot']}-shot"
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    return f"{row['accuracy']:.2f} ± {row['interval']:.2f}"

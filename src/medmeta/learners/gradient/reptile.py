@@ -144,13 +144,14 @@ class Reptile(AdaptingLearner):
     def _descended(
         self, labelled: LabelledSet, target: Target, steps: int
     ) -> tuple[Weights, Weights]:
-        """Weights of each task, and Adam's second moments (none of plain descent)."""
+        """Weights of each task, and Adam's second moments where they are gathered."""
         loss = self.loss_of_task(target)
 
         def of_task(images: Inputs, labels: Tensor, order: Tensor) -> tuple[Weights, Weights]:
-            start, update = trainable_weights(self.network), self._optimiser()
+            adam = None if self.moments is None else self.moments.adam(self._rate)
+            start, update = trainable_weights(self.network), adam or self._fresh_optimiser()
             ends = descend_in_batches(loss, start, update, images, labels, order)
-            return ends, update.squares if isinstance(update, TaskAdam) else {}
+            return ends, adam.squares if adam else {}
 
         order = mini_batches(labelled, steps, self.config.inner_batch)
         ends, squares = map_tasks(
@@ -158,12 +159,13 @@ class Reptile(AdaptingLearner):
         )
         return dict(ends), dict(squares)
 
-    def _optimiser(self) -> Update:
-        name = self.config.inner_optimiser
-        rate = self.config.inner_rate or DEFAULT_RATE[name]
-        if name == "sgd":
-            return fixed_rate(rate)
-        return TaskAdam(rate) if self.moments is None else self.moments.adam(rate)
+    @property
+    def _rate(self) -> float:
+        return self.config.inner_rate or DEFAULT_RATE[self.config.inner_optimiser]
+
+    def _fresh_optimiser(self) -> Update:
+        plain = self.config.inner_optimiser == "sgd"
+        return fixed_rate(self._rate) if plain else TaskAdam(self._rate)
 
 
 class Moments(nn.Module):
