@@ -2,6 +2,7 @@
 
     python benchmarks/medical.py --part features              heads on features without training
     python benchmarks/medical.py --part train --learner maml  train (or go on), then measure
+    python benchmarks/medical.py --part train --learner ridge --steps 3200   with more training
     python benchmarks/medical.py --part heads                 heads on the shared trained encoder
     python benchmarks/medical.py --part support               networks that see the support only
     python benchmarks/medical.py --part curve                 accuracy against images per class
@@ -27,7 +28,6 @@ import torch
 
 from medical_measuring import Asked, Bench
 from medical_recipes import (
-    BUDGET,
     CHEAP_HEADS,
     CURVE_SHOTS,
     CURVE_SOURCE,
@@ -36,12 +36,15 @@ from medical_recipes import (
     HAND_MADE,
     SHARED,
     SLOW_HEADS,
+    STEPS,
     TASKS,
     TRAINED,
     TRAINED_ON,
     TRANSDUCTIVE_HEADS,
     UNTRAINED,
     WHOLE_NETWORK,
+    budget,
+    called_after,
 )
 from medmeta.app.models import LoadedModel, load_model
 from medmeta.storage import write_json
@@ -59,27 +62,30 @@ def features(bench: Bench) -> None:
             bench.measure(asked, partial(bench.untrained, head, one))
 
 
-def trained(bench: Bench, names: Sequence[str]) -> None:
+def trained(bench: Bench, names: Sequence[str], steps: int = STEPS) -> None:
     """Train each learner for the same number of tasks, and measure it."""
+    more = "" if steps == STEPS else f" --steps {steps}"
     for name in names:
-        run = bench.runs / f"medical-{name}"
-        called = "Conv-4 by groups" if name == GROUPED else "Conv-4"
-        learner, command = name.removesuffix("_by_groups"), f"{COMMAND} train --learner {name}"
+        run = bench.runs / f"medical-{name}{more.replace(' --steps ', '-')}"
+        called = called_after("Conv-4 by groups" if name == GROUPED else "Conv-4", steps)
+        learner = name.removesuffix("_by_groups")
+        command = f"{COMMAND} train --learner {name}{more}"
         tasks = FEW_TASKS if name in WHOLE_NETWORK else TASKS
         if bench.is_done(Asked(learner, called, tasks, command)):
             continue
-        asked = Asked(learner, called, tasks, command, told=_train(name, learner, run, bench))
+        asked = Asked(learner, called, tasks, command, told=_train(name, run, bench, steps))
         bench.measure(asked, partial(load_model, run))
 
 
-def _train(name: str, learner: str, run: Path, bench: Bench) -> dict[str, Any]:
+def _train(name: str, run: Path, bench: Bench, steps: int) -> dict[str, Any]:
     """By the command line, going on where it was stopped; the seconds it took in all."""
     clock = run.with_suffix(".seconds.json")
     before = json.loads(clock.read_text())["seconds"] if clock.exists() else 0.0
     sources = " ".join(shlex.quote(str(bench.data / f"{s}.npz")) for s in TRAINED_ON)
     resume = " --resume" if run.exists() else ""
+    training = f"{budget(steps)} {TRAINED[name]}".strip()
     words = (
-        f"train --source {sources} --learner {learner} {BUDGET} {TRAINED[name]} "
+        f"train --source {sources} --learner {name.removesuffix('_by_groups')} {training} "
         f"--device {bench.device} --out {run}{resume}"
     )
     start = time.monotonic()
@@ -87,7 +93,7 @@ def _train(name: str, learner: str, run: Path, bench: Bench) -> dict[str, Any]:
     subprocess.run([binary, *shlex.split(words), "--json"], stdout=subprocess.PIPE, check=True)
     spent = {"seconds": round(before + time.monotonic() - start, 1)}
     write_json(clock, spent)
-    return {"training_seconds": spent["seconds"], "training": f"{BUDGET} {TRAINED[name]}".strip()}
+    return {"training_seconds": spent["seconds"], "training": training, "steps": steps}
 
 
 def heads(bench: Bench) -> None:
@@ -138,6 +144,7 @@ def main() -> None:
     parts = ("features", "train", "heads", "support", "curve")
     parser.add_argument("--part", nargs="+", choices=parts, default=["features"])
     parser.add_argument("--learner", nargs="+", choices=list(TRAINED), default=list(TRAINED))
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a training")
     parser.add_argument("--data", type=Path, default=ROOT.parent / DATA)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--again", action="store_true", help="also what is done")
@@ -151,7 +158,7 @@ def main() -> None:
     )  # fmt: skip
     for part in arguments.part:
         if part == "train":
-            trained(bench, arguments.learner)
+            trained(bench, arguments.learner, arguments.steps)
         else:
             {"features": features, "heads": heads, "support": support_only, "curve": curve}[part](
                 bench

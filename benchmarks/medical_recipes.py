@@ -12,11 +12,27 @@ CURVE_SHOTS = (1, 2, 5, 10, 20, 40)
 CURVE_SOURCE = "busi_breast_us"
 N_QUERY, TASKS, FEW_TASKS, SEED = 8, 300, 60, 2026
 
-# The same for all that train: so many steps of two tasks.
-BUDGET = (
-    "--encoder conv4 --augment light --way 2-5 --shot 1-10 --query 8 --tasks-per-step 2 "
-    "--schedule cosine --precision bfloat16 --steps 800 --validation none --seed 0 --drop-small"
-)
+STEPS = 800
+"""The budget: the same for all that train, so many steps of two tasks."""
+
+
+def budget(steps: int = STEPS) -> str:
+    """The flags of ``medmeta train`` that all share."""
+    return (
+        "--encoder conv4 --augment light --way 2-5 --shot 1-10 --query 8 --tasks-per-step 2 "
+        f"--schedule cosine --precision bfloat16 --steps {steps} --validation none --seed 0 "
+        "--drop-small"
+    )
+
+
+def called_after(encoder: str, steps: int) -> str:
+    """An encoder's name in the table, with its steps where they are not those of the budget.
+
+    >>> called_after("Conv-4", 800), called_after("Conv-4", 3200)
+    ('Conv-4', 'Conv-4, 3,200 steps')
+    """
+    return encoder if steps == STEPS else f"{encoder}, {steps:,} steps"
+
 
 TRAINED: dict[str, str] = {
     "prototypical": "--learning-rate 0.001",

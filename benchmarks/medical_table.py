@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from medical_recipes import REFERENCE, SHOTS, TESTED_ON
+from medical_recipes import REFERENCE, SHOTS, STEPS, TESTED_ON, called_after
 from medmeta.storage import write_json
 from page_tables import kept_rows, replace_between
 
 BEGIN, END = "<!-- medical table: begin -->", "<!-- medical table: end -->"
+MORE_BEGIN, MORE_END = "<!-- more training: begin -->", "<!-- more training: end -->"
 CURVE_BEGIN, CURVE_END = "<!-- label curve: begin -->", "<!-- label curve: end -->"
+COLUMNS = [(source, shot) for source in TESTED_ON for shot in SHOTS]
 Row = dict[str, Any]
 
 
@@ -26,39 +28,81 @@ def write_rows(results: Path, page: Path, rows: Sequence[Row]) -> None:
     ordered = [merged[k] for k in sorted(merged)]
     write_json(results, ordered)
     replace_between(page, BEGIN, END, main_table(ordered))
+    replace_between(page, MORE_BEGIN, MORE_END, more_training_table(ordered))
     replace_between(page, CURVE_BEGIN, CURVE_END, curve_table(ordered))
 
 
 def main_table(rows: Sequence[Row]) -> str:
-    """Learners by their mean over sources at five shots; a column for each source and shot."""
-    columns = [(source, shot) for source in TESTED_ON for shot in SHOTS]
-    heads = [f"{source} {shot}" for source, shot in columns]
+    """Learners of the equal budget by their mean; a column for each source and shot."""
+    heads = [f"{source} {shot}" for source, shot in COLUMNS]
     lines = [
         "| learner | encoder | " + " | ".join(heads) + " | mean | beside the reference "
         "| better in | s per task |",
-        "|" + "---|" * (len(columns) + 6),
+        "|" + "---|" * (len(COLUMNS) + 6),
     ]
-    found: dict[tuple[str, str], dict[tuple[str, int], Row]] = {}
-    for row in rows:
-        found.setdefault((row["learner"], row["encoder"]), {})[row["source"], row["shot"]] = row
-    whole = {who: cells for who, cells in found.items() if all(c in cells for c in columns)}
-    means = {
-        w: sum(cells[c]["accuracy"] for c in columns) / len(columns) for w, cells in whole.items()
-    }
-    for who in sorted(whole, key=lambda w: -means[w]):
-        cells = [whole[who][c] for c in columns]
+    whole = _whole(row for row in rows if row.get("steps", STEPS) == STEPS)
+    for who in sorted(whole, key=lambda w: -_mean(whole[w])):
+        cells = whole[who]
         figures = [f"{cell['accuracy']:.1f} ± {cell['interval']:.1f}" for cell in cells]
-        gaps = [cell["difference"] for cell in cells if cell.get("difference")]
-        beside = f"{sum(g['mean'] for g in gaps) / len(gaps):+.1f}" if gaps else "–"
-        wins = f"{sum(g['low'] > 0 for g in gaps)}, worse in {sum(g['high'] < 0 for g in gaps)}"
+        beside, wins = _beside_reference(cells)
         name = f"{who[0]}{' (transductive)' if cells[0]['transductive'] else ''}"
         lines.append(
             f"| {name} | {who[1]} | "
             + " | ".join(figures)
-            + f" | {means[who]:.1f} | {'reference' if who == REFERENCE else beside} "
-            f"| {wins if gaps else '–'} | {_seconds(cells)} |"
+            + f" | {_mean(cells):.1f} | {'reference' if who == REFERENCE else beside} "
+            f"| {wins} | {_seconds(cells)} |"
         )
     return "\n".join(lines)
+
+
+def more_training_table(rows: Sequence[Row]) -> str:
+    """Learners after more steps than the budget: their means there and here, a column a source."""
+    lines = [
+        "| learner | encoder | steps | "
+        + " | ".join(TESTED_ON)
+        + f" | mean | mean after {STEPS:,} steps | beside the reference | better in |",
+        "|" + "---|" * (len(TESTED_ON) + 7),
+    ]
+    whole = _whole(rows)
+    longer = {w: c for w, c in whole.items() if c[0].get("steps", STEPS) != STEPS}
+    for who in sorted(longer, key=lambda w: -_mean(longer[w])):
+        cells, steps = longer[who], longer[who][0]["steps"]
+        encoder = who[1].removesuffix(called_after("", steps))
+        before = whole.get((who[0], encoder))
+        sources = [_mean([c for c in cells if c["source"] == s]) for s in TESTED_ON]
+        beside, wins = _beside_reference(cells)
+        lines.append(
+            f"| {who[0]} | {encoder} | {steps:,} | "
+            + " | ".join(f"{mean:.1f}" for mean in sources)
+            + f" | {_mean(cells):.1f} | {f'{_mean(before):.1f}' if before else '–'} "
+            f"| {beside} | {wins} |"
+        )
+    return "\n".join(lines)
+
+
+def _whole(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Of each learner and encoder that has all cells, these in the columns' order."""
+    found: dict[tuple[str, str], dict[tuple[str, int], Row]] = {}
+    for row in rows:
+        found.setdefault((row["learner"], row["encoder"]), {})[row["source"], row["shot"]] = row
+    return {
+        who: [cells[c] for c in COLUMNS]
+        for who, cells in found.items()
+        if all(c in cells for c in COLUMNS)
+    }
+
+
+def _mean(cells: Sequence[Row]) -> float:
+    return float(sum(cell["accuracy"] for cell in cells) / len(cells))
+
+
+def _beside_reference(cells: Sequence[Row]) -> tuple[str, str]:
+    """The mean gap to the reference, and in how many cells it is surely above or below zero."""
+    gaps = [cell["difference"] for cell in cells if cell.get("difference")]
+    if not gaps:
+        return "–", "–"
+    above, below = sum(g["low"] > 0 for g in gaps), sum(g["high"] < 0 for g in gaps)
+    return f"{sum(g['mean'] for g in gaps) / len(gaps):+.1f}", f"{above}, worse in {below}"
 
 
 def curve_table(rows: Sequence[Row]) -> str:

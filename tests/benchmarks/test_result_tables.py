@@ -7,7 +7,7 @@ from typing import Any
 
 import medical_table
 import omniglot_table
-from medical_recipes import REFERENCE, SHOTS, TESTED_ON
+from medical_recipes import REFERENCE, SHOTS, STEPS, TESTED_ON, called_after
 from page_tables import kept_rows
 
 
@@ -33,6 +33,16 @@ def test_learners_stand_by_their_mean_beside_the_reference() -> None:
     assert best[-4:] == ["53.0", "+3.0", "12, worse in 0", "0.5"]
     assert reference[-3] == "reference"
     assert worse[-3:-1] == ["-4.0", "0, worse in 12"]
+
+
+def test_longer_trainings_have_a_table_of_their_own_beside_the_budget() -> None:
+    told = called_after("x", 4 * STEPS)
+    more = [row | {"steps": 4 * STEPS} for row in cell("one", told, 51.0, 1.5)]
+    rows = cell(*REFERENCE, 50.0, None) + cell("one", "x", 48.0, -2.0) + more
+    assert [line[1] for line in lines(medical_table.main_table(rows))] == [REFERENCE[1], "x"]
+    (row,) = lines(medical_table.more_training_table(rows))
+    assert row[:3] == ["one", "x", f"{4 * STEPS:,}"]
+    assert row[-4:] == ["51.0", "48.0", "+1.5", "12, worse in 0"]
 
 
 def test_a_learner_that_lacks_a_cell_is_not_ranked() -> None:
