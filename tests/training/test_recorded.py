@@ -15,7 +15,8 @@ from medmeta.check_tasks import TaskMaker
 from medmeta.episode import Episode, InputSpec, LabelledSet, Predictor, Target
 from medmeta.learner import AbstractLearner, Traits
 from medmeta.learners import build_learner
-from medmeta.training.recorded import SEEN, Waits, buffers_kept
+from medmeta.training.buffers import buffers_kept
+from medmeta.training.recorded import SEEN, Waits
 from medmeta.training.step import StepGradient
 from medmeta.training.task_plan import TaskPlan
 

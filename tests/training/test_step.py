@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medmeta.check_tasks import TaskMaker
-from medmeta.episode import Episode, InputSpec, Target
-from medmeta.learner import AbstractLearner
+from medmeta.episode import Episode, InputSpec, LabelledSet, Predictor, Target
+from medmeta.learner import AbstractLearner, Traits
 from medmeta.learners import build_learner
 from medmeta.tasks import TaskMap
 from medmeta.training.step import StepGradient
@@ -155,3 +155,64 @@ def test_workers_leave_the_threads_of_the_caller() -> None:
     with StepGradient(learner_of(), TaskPlan("loop", 2, 1)) as gradient:
         gradient(tasks(2))
         assert torch.get_num_threads() == before
+
+
+class Remembering(AbstractLearner):
+    """One weight, and buffers that a task's loss changes: what ``Reptile`` and statistics do."""
+
+    traits = Traits(targets=frozenset({"classes"}), maps_tasks=True)
+    mean: Tensor
+    count: Tensor
+    fixed: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.register_buffer("mean", torch.tensor(10.0))
+        self.register_buffer("count", torch.tensor(7))
+        self.register_buffer("fixed", torch.tensor([0.1, float("inf")]))
+
+    def adapt(self, support: LabelledSet, target: Target) -> Predictor:
+        raise NotImplementedError
+
+    def loss(self, episode: Episode) -> Tensor:
+        numbers = episode.support.task_ids.float()
+        with torch.no_grad():
+            self.mean.add_(0.5 * (numbers.mean() - self.mean))
+            self.count += 1
+        return self.weight * numbers
+
+
+@pytest.mark.parametrize(
+    "plan", PLANS, ids=lambda plan: f"{plan.name} {plan.workers} {plan.together}"
+)
+def test_buffers_end_at_the_mean_over_tasks_by_each_plan(plan: TaskPlan) -> None:
+    learner, episode = Remembering().train(), tasks(5)
+    ids = episode.support.task_ids.float()
+    with StepGradient(learner, plan) as gradient:
+        gradient(episode)
+        first = 10 + 0.5 * (float(ids.mean()) - 10)
+        assert learner.mean.item() == pytest.approx(first, rel=1e-6)
+        assert learner.count.item() == 8
+        gradient(episode)
+        assert learner.mean.item() == pytest.approx(first + 0.5 * (float(ids.mean()) - first))
+    assert learner.count.item() == 9
+    assert torch.equal(learner.fixed, torch.tensor([0.1, float("inf")]))
+
+
+@pytest.mark.parametrize("plan", [TaskPlan("loop", 1, 1), TaskPlan("vmap", 2, 2)], ids=str)
+def test_reptile_s_moments_are_the_same_by_each_plan(plan: TaskPlan) -> None:
+    def moments_by(plan: TaskPlan) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        encoder = {"options": {"width": 4, "downsample": "stride"}}
+        options = {"inner_moments": "gathered", "encoder": encoder}
+        learner = build_learner("reptile", options, IMAGE, TARGET).train()
+        with StepGradient(learner, plan) as gradient:
+            for seed in (1, 2):
+                gradient(tasks(4, seed=seed))
+        return dict(learner.named_buffers())
+
+    found, wanted = moments_by(plan), moments_by(TaskPlan())
+    assert found["moments.taken"] == wanted["moments.taken"] == 10
+    for name, held in wanted.items():
+        torch.testing.assert_close(found[name], held, rtol=1e-3, atol=1e-9)

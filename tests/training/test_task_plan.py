@@ -145,6 +145,15 @@ def test_chance_and_workers_do_not_go_together() -> None:
         choose_plan(by_chance(), batch(), "loop-workers")
 
 
+@pytest.mark.usefixtures("_two_threads")
+def test_what_goes_on_from_batch_to_batch_is_no_chance() -> None:
+    options = {"inner_moments": "gathered", "encoder": {"options": {"width": 4}}}
+    reptile = build_learner("reptile", options, IMAGE, TARGET)
+    before = [buffer.clone() for buffer in reptile.buffers()]
+    assert choose_plan(reptile, batch(), "loop-workers").plan.workers == 2
+    assert all(torch.equal(*pair) for pair in zip(reptile.buffers(), before, strict=True))
+
+
 def test_tasks_that_need_much_memory_are_not_tried_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

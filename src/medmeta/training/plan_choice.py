@@ -13,6 +13,7 @@ from medmeta.episode import Episode
 from medmeta.errors import SettingsError
 from medmeta.learner import AbstractLearner
 from medmeta.tasks import preferring
+from medmeta.training.buffers import buffers_kept
 from medmeta.training.bytes_made import BytesMade
 from medmeta.training.settings import Precision
 from medmeta.training.step import StepGradient
@@ -89,7 +90,8 @@ def _uses_chance(learner: AbstractLearner, episode: Episode) -> bool:
     with torch.random.fork_rng(devices=[]):
         for seed in (1, 2):
             torch.manual_seed(seed)
-            losses.append(learner.loss(episode.tasks(0, 1)).detach())
+            with buffers_kept(learner):  # or the second would begin with what the first has left
+                losses.append(learner.loss(episode.tasks(0, 1)).detach())
     return not torch.equal(*losses)
 
 

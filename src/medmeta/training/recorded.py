@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from medmeta.episode import Episode, LabelledSet, Target, map_inputs
 from medmeta.learner import AbstractLearner
+from medmeta.training.buffers import buffers_kept
 
 WARM_UP = 3  # torch's own advice: allocators and libraries settle before a recording
 SEEN = 3  # batches of one shape before it is worth a recording
@@ -128,17 +128,6 @@ def _is_mask(index: Any) -> bool:
 
 def _devices(values: Any) -> list[str]:
     return [one.device.type for one in values if isinstance(one, Tensor)]
-
-
-@contextmanager
-def buffers_kept(learner: AbstractLearner) -> Iterator[None]:
-    """Running statistics afterwards as before: warming up is no step."""
-    before = [buffer.clone() for buffer in learner.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, known in zip(learner.buffers(), before, strict=True):
-            buffer.copy_(known)
 
 
 def _tensors(episode: Episode) -> list[Tensor]:

@@ -13,6 +13,7 @@ from medmeta.episode import Episode
 from medmeta.learner import AbstractLearner
 from medmeta.spans import span
 from medmeta.tasks import preferring
+from medmeta.training.buffers import BufferChanges, copied_buffers
 from medmeta.training.recorded import RecordedSteps
 from medmeta.training.settings import Precision
 from medmeta.training.task_plan import TaskPlan
@@ -24,6 +25,7 @@ class StepGradient:
     The same plan gives the same bits; different plans agree to rounding. With workers it holds
     threads and must be closed (``with StepGradient(...) as gradient``). Each worker has a copy of
     the modules, since a call with other weights swaps them in place, but not of the weights.
+    What the tasks leave in buffers is their mean (``BufferChanges``), by any plan.
     ``recorded``: on a GPU a step is recorded once and replayed, where that can be done.
     """
 
@@ -64,36 +66,59 @@ class StepGradient:
 
     def __call__(self, episode: Episode) -> float:
         """The mean loss; its gradient is left in the parameters' ``grad``."""
-        n_tasks = episode.support.n_tasks
         if self._pool is None:
             known = None
             if self.recorded is not None and episode.support.labels.is_cuda:
                 known = self.recorded(episode)
             return float(self._alone(episode) if known is None else known)
+        return self._shared_out(self._pool, episode)
+
+    def _shared_out(self, pool: ThreadPoolExecutor, episode: Episode) -> float:
+        n_tasks = episode.support.n_tasks
         workers = min(self.plan.workers, n_tasks)
         bounds = [n_tasks * k // workers for k in range(workers + 1)]
-        jobs = []
+        shown, changes, jobs = copied_buffers(self.learner), [], []
         for k, replica in enumerate(self._replicas[:workers]):
             replica.train(self.learner.training)
-            job = self._pool.submit(self._share, replica, episode, bounds[k], bounds[k + 1])
-            jobs.append(job)
+            for buffer, before in zip(replica.buffers(), shown, strict=True):
+                buffer.copy_(before)
+            changes.append(BufferChanges(shown))
+            part = (bounds[k], bounds[k + 1])
+            jobs.append(pool.submit(self._share, replica, episode, *part, changes[k]))
         loss = sum(float(job.result()) for job in jobs)
         for replica in self._replicas[1:workers]:
             _add_gradients(self.learner, replica)
+        for change in changes:
+            change.leave(self.learner)
         return loss
 
     def _alone(self, episode: Episode) -> Tensor:
-        return self._share(self.learner, episode, 0, episode.support.n_tasks)
+        n_tasks = episode.support.n_tasks
+        if not 0 < self.plan.together < n_tasks:  # one pass: it may leave what it leaves
+            return self._share(self.learner, episode, 0, n_tasks, None)
+        changes = BufferChanges(copied_buffers(self.learner))
+        loss = self._share(self.learner, episode, 0, n_tasks, changes)
+        changes.leave(self.learner)
+        return loss
 
-    def _share(self, replica: AbstractLearner, episode: Episode, first: int, last: int) -> Tensor:
+    def _share(
+        self,
+        replica: AbstractLearner,
+        episode: Episode,
+        first: int,
+        last: int,
+        changes: BufferChanges | None,
+    ) -> Tensor:
         """One worker's tasks, some at a time, each with its backward pass."""
         for parameter in replica.parameters():
             parameter.grad = None
         n_tasks, together = episode.support.n_tasks, self.plan.together or last - first
         losses = []
         for begin in range(first, last, together):
-            part = episode.tasks(begin, min(begin + together, last))
-            losses.append(self._backward(replica, part, n_tasks))
+            end = min(begin + together, last)
+            losses.append(self._backward(replica, episode.tasks(begin, end), n_tasks))
+            if changes is not None:
+                changes.take(replica, (end - begin) / n_tasks)
         return torch.stack(losses).sum()
 
     def _backward(self, replica: AbstractLearner, part: Episode, n_tasks: int) -> Tensor:
@@ -111,13 +136,11 @@ class StepGradient:
 
 
 def _replica(learner: AbstractLearner) -> AbstractLearner:
-    """The same modules with the same weights in memory, and gradients of their own."""
+    """The same modules with the same weights in memory; gradients and buffers of their own."""
     replica = copy.deepcopy(learner)
     for own, shared in zip(replica.parameters(), learner.parameters(), strict=True):
         own.data = shared.data
         own.grad = None
-    for buffer, original in zip(replica.buffers(), learner.buffers(), strict=True):
-        buffer.data = original.data
     return replica
 
 
