@@ -68,6 +68,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"encoder": {"norm": "batch"}},
         {"learn_rates": "per_layer_per_step", "inner_steps": 2, "test_steps": 3},
         {"inner_steps": 2, "step_weights": (1.0, 3.0)},
+        {"inner_steps": 2, "step_weights": (1.0, 3.0), "anneal_steps": 20},
     ],
     "meta_gd": [{"steps": 1, "rate": 5.0}],
     "meta_nn": [{"steps": 3, "hidden": 8}],

@@ -81,6 +81,26 @@ def test_all_weight_on_the_last_step_is_maml() -> None:
     torch.testing.assert_close(one.loss(episode()), other.loss(episode()))
 
 
+def authors_weights(steps: int, done: int, over: int) -> list[float]:
+    """What the authors' code gives the loss after each of its inner steps."""
+    if done >= over:  # it then takes the last loss alone
+        return [0.0] * (steps - 1) + [1.0]
+    fall, least = 1 / steps / over, 0.03 / steps
+    others = [max(1 / steps - done * fall, least)] * (steps - 1)
+    return [*others, min(1 / steps + done * (steps - 1) * fall, 1 - (steps - 1) * least)]
+
+
+def test_weights_move_to_the_last_step_as_in_the_authors_code() -> None:
+    learner, tasks = tiny(inner_steps=3, step_weights=(1, 1, 1), anneal_steps=40).train(), episode()
+    losses = losses_on_the_way(learner.network, tasks, lambda *_: 0.4, 3)
+    for done in range(43):
+        wanted = losses @ losses.new_tensor(authors_weights(3, done, 40))
+        torch.testing.assert_close(learner.loss(tasks), wanted)
+    before = learner.state_dict()["step_weights.taken"].clone()
+    learner.eval().loss(tasks)
+    assert learner.state_dict()["step_weights.taken"] == before == 43
+
+
 def test_without_options_nothing_is_added_to_the_state() -> None:
     assert all(name.startswith("network.") for name in tiny().state_dict())
 
@@ -102,8 +122,11 @@ def test_weights_are_read_from_a_text() -> None:
             {"inner_steps": 2, "inner_checkpoint": True, "step_weights": (1, 1)},
             "cannot be had with inner_checkpoint",
         ),
+        ({"inner_steps": 2, "anneal_steps": 10}, "no step_weights to move"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(options: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(SettingsError, match=f"learner maml: step_weights.*{complaint}"):
+    with pytest.raises(
+        SettingsError, match=f"learner maml: (step_weights|anneal_steps).*{complaint}"
+    ):
         configuration("maml", options)

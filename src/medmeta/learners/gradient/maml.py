@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Unpack
 
 import torch
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from medmeta.episode import Episode, Inputs, Target
@@ -19,6 +19,7 @@ from medmeta.learners.gradient._adapting import (
     whole_network_spec,
 )
 from medmeta.learners.gradient._learned_rates import LearnedRates
+from medmeta.learners.gradient._step_weights import StepWeights
 from medmeta.tasks import map_tasks
 
 LossesOfTask = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -37,12 +38,14 @@ class MAMLConfig(DescentConfig):
     tasks of fewer classes use its first columns (None: the ways it is first built for).
     Of MAML++: ``learn_rates=per_layer_per_step`` learns an inner rate for each tensor of weights
     and step, from ``inner_rate`` on; ``step_weights``, one for each inner step, train on the
-    query's loss after every step, not only after the last.
+    query's loss after every step, not only after the last; with ``anneal_steps`` they move to the
+    last within so many training steps, as in the paper.
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=4)
     learn_rates: Literal["none", "per_layer_per_step"] = "none"
     step_weights: tuple[float, ...] | None = None
+    anneal_steps: int | None = Field(None, ge=1)
 
     @field_validator("step_weights", mode="before")
     @classmethod
@@ -65,6 +68,13 @@ class MAMLConfig(DescentConfig):
             raise ValueError("the loss after every step cannot be had with inner_checkpoint")
         return value
 
+    @field_validator("anneal_steps")
+    @classmethod
+    def _of_weights(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("step_weights", ()) is None:
+            raise ValueError("there are no step_weights to move; give one for each inner step")
+        return value
+
 
 class MAML(DescendingLearner):
     """Adapts all weights by gradient descent on the support; learns where it starts.
@@ -82,6 +92,9 @@ class MAML(DescendingLearner):
         if config.learn_rates == "per_layer_per_step":
             weights, rate = trainable_weights(network), config.rate_for(fitting["target"])
             self.rates = LearnedRates(weights, rate, steps=config.inner_steps)
+        self.step_weights: StepWeights | None = None
+        if config.step_weights is not None:
+            self.step_weights = StepWeights(config.step_weights, over=config.anneal_steps)
 
     def update(self, target: Target) -> Update:
         """``w - rate · g``."""
@@ -93,7 +106,7 @@ class MAML(DescendingLearner):
 
     def loss(self, episode: Episode) -> Tensor:
         """``(T,)``: the query's loss after the last step, or the weighted mean over all steps."""
-        if self.config.step_weights is None:
+        if self.step_weights is None:
             return super().loss(episode)
         check_task_fits(self, episode.target)
         losses: Tensor = map_tasks(
@@ -102,8 +115,10 @@ class MAML(DescendingLearner):
             *(episode.query.inputs, episode.query.labels),
             method=self.task_map,
         )
-        weights = losses.new_tensor(self.config.step_weights)
-        return losses @ (weights / weights.sum())
+        weights = self.step_weights.now().to(losses.dtype)
+        if self.training:
+            self.step_weights.advance()
+        return losses @ weights
 
     def _loss_after_each_step(self, target: Target) -> LossesOfTask:
         """Of one task's support and query: the query's loss after each step, ``(steps,)``."""
