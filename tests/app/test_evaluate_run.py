@@ -123,6 +123,28 @@ def test_pictures_seen_in_training_are_left_out(
     assert "12 of its pictures were seen in training" in told
 
 
+def test_other_pictures_of_patients_seen_in_training_are_left_out(
+    own_run: Path, workplace: Path, tmp_path: Path
+) -> None:
+    """Of eight patients with two pictures each, the run has seen one picture of three."""
+    made = folder(tmp_path / "made", ("new 1", "new 2"), 8, seed=12)
+    rows = [["path", "label", "patient"]]
+    for k, file in enumerate(sorted(made.rglob("*.png"))):
+        rows.append([str(file), file.parent.name, f"P{k % 8}"])
+    for k, file in enumerate(sorted((workplace / "trained" / "alpha").glob("*.png"))[:3]):
+        copied = shutil.copy(file, made / f"again-{k}.png")
+        rows.append([str(copied), "new 1", f"P{k}"])
+    table = tmp_path / "again.csv"
+    with table.open("w", newline="") as opened:
+        csv.writer(opened).writerows(rows)
+    asked = ("--shot", "1", "--query", "2", "--episodes", "4")
+    (row,) = evaluated(own_run, table, *asked)
+    assert row["excluded_as_seen"] == 3 + 2 * 3
+    assert "3 pictures that the run has seen in training are left out, and 6 others" in " ".join(
+        row["notes"]
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from medmeta.app.measured import Measured, measured_learners, wanted_way
@@ -69,7 +70,7 @@ class PlannedSource:
 
     @property
     def excluded(self) -> int:
-        """How many of its images are left out, as they were seen in training."""
+        """How many of its images are left out: they, or others of their patients, were seen."""
         return len(self.source) - len(self.fresh)
 
 
@@ -93,10 +94,13 @@ def plans(
     found = []
     for given in sources:
         source, notes = _chosen(model, given, request)
-        fresh = source.take(np.flatnonzero(~np.isin(source.hashes, seen)))
+        known = _known(given, seen, patients=request.patient_disjoint)
+        fresh = source.take(np.flatnonzero(~np.isin(source.hashes, known)))
+        n_seen = int(np.isin(source.hashes, seen).sum())
         if not len(fresh):
+            whose = "picture" if n_seen == len(source) else "patient"
             raise SamplingError(
-                f"{source.name}: the run was trained on every picture of it, so they can measure "
+                f"{source.name}: the run was trained on every {whose} of it, so they can measure "
                 "nothing; give images that it has not seen."
             )
         measured = measured_learners(model, request, len(source.index.class_names))
@@ -105,9 +109,18 @@ def plans(
             for shot in dict.fromkeys(request.shots)
             for one in measured
         )
-        notes = (*_remarks(given, len(source) - len(fresh)), *notes, *_copies(fresh, request))
+        of_patients = len(source) - len(fresh) - n_seen
+        notes = (*_remarks(given, n_seen, of_patients), *notes, *_copies(fresh, request))
         found.append(PlannedSource(source, fresh, asked, notes))
     return found
+
+
+def _known(source: Source, seen: NDArray[np.uint64], *, patients: bool) -> NDArray[np.uint64]:
+    """Hashes of what a run has seen of a source; with all that is linked to it, by ``patients``."""
+    itself = np.isin(source.hashes, seen)
+    if not (patients and itself.any()):
+        return source.hashes[itself]
+    return source.hashes[np.isin(source.groups, source.groups[itself])]
 
 
 def _chosen(
@@ -142,10 +155,11 @@ def _chosen(
     return source, tuple(notes)
 
 
-def _remarks(source: Source, excluded: int) -> list[str]:
+def _remarks(source: Source, n_seen: int, of_patients: int) -> list[str]:
     notes = remarks(source.index)  # they are kept, and a file's name may name a patient
-    if excluded:
-        notes.append(f"{excluded} pictures that the run has seen in training are left out.")
+    if n_seen:
+        others = f", and {of_patients} others of the same patients" if of_patients else ""
+        notes.append(f"{n_seen} pictures that the run has seen in training are left out{others}.")
     if unknown := unknown_patients(source.index):
         notes.append(f"{unknown}: one may stand in support and query of a task.")
     return notes
@@ -194,7 +208,9 @@ def _planned(
         gone = len(source) - len(fresh)
         if not gone:
             raise
-        raise SamplingError(f"{error} ({gone} of its pictures were seen in training.)") from None
+        raise SamplingError(
+            f"{error} ({gone} of its pictures were seen in training, or others of their patients.)"
+        ) from None
     if protocol.kind != "values":
         check_task_fits(one.learner, Target(protocol.kind, protocol.n_way[1]))
     return protocol
