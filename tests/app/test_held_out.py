@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from medmeta.app.held_out import hold_out
 from medmeta.data.source import Source
@@ -78,3 +79,58 @@ def test_validation_tasks_can_be_drawn_where_held_out_classes_are_small(
     (part,) = held.validation
     sampler = TaskSampler([part], held.protocol(part, asked, 60))
     assert len(sampler.draw(0).classes) == sum(n // 5 >= 15 for n in counts)
+
+
+def named(pixels: NDArray[np.uint8], name: str, labels: list[str]) -> Source:
+    """Pictures under another name and other labels."""
+    return Source.from_arrays(name, pixels, labels)
+
+
+@pytest.mark.parametrize(("way", "how"), [(3, "classes"), (10, "images")])
+def test_what_is_held_out_of_one_source_is_not_trained_on_in_another(way: int, how: str) -> None:
+    first = source(dict.fromkeys("abcdefghij", 12))
+    order = np.random.default_rng(1).permutation(120)
+    second = named(first.pixels[order], "again", ["abcdefghij"[k // 12] for k in order])
+    few = named(first.pixels, "by sex", ["m", "f"] * 60)
+    given = [first, second, *([few] if way == 3 else [])]
+    asked = protocol(sources=tuple(s.name for s in given), n_way=(2, way), n_query=1)
+    held = hold_out(given, asked, "auto")
+    assert held.how == how
+    validated = np.concatenate([part.hashes for part in held.validation])
+    for part in held.training:
+        assert not np.isin(part.hashes, validated).any()
+        assert len(part) >= 60
+    TaskSampler(held.training, asked)
+    assert any("held out of another source" in note for note in held.notes)
+
+
+def test_a_source_that_needs_what_is_held_out_is_named_in_a_warning() -> None:
+    first = source(dict.fromkeys("abcdefghij", 6))
+    asked = protocol(sources=("made", "needs"), n_way=(2, 2), n_shot=(2, 2), n_query=4)
+    (out,) = hold_out([first], asked, "auto").validation
+    needs = named(out.pixels[out.pixel_rows], "needs", ["x", "y"] * 6)
+    held = hold_out([first, needs], asked, "auto")
+    assert [part.name for part in held.training if len(part) == 12] == ["needs"]
+    assert "warning: 12 pictures that are held out" in " ".join(held.notes)
+
+
+@pytest.mark.parametrize(("spanning", "shot", "how"), [(40, 2, "images"), (30, 5, "none")])
+def test_classes_are_not_held_out_where_that_leaves_too_little(
+    spanning: int, shot: int, how: str
+) -> None:
+    """Slices of organs, say: patients of one class have images of many others."""
+    labels = [f"organ {k}" for k in range(10) for _ in range(40)]
+    patients = [f"{i}" if i < spanning else f"{k} {i}" for k in range(10) for i in range(40)]
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 1, 8, 8), dtype=np.uint8)
+    given = Source.from_arrays("made", pixels, labels, patients=patients)
+    asked = protocol(n_way=(5, 5), n_shot=(shot, shot), n_query=2 * shot)
+    held = hold_out([given], asked, "auto")
+    assert held.how == how
+    TaskSampler(held.training, asked)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_left_has_enough_classes_at_the_most_shots(seed: int) -> None:
+    counts = {f"c{k}": 40 if k < 6 else 15 for k in range(10)}
+    asked = protocol(n_way=(5, 5), n_shot=(1, 20), n_query=10, drop_small_classes=True, seed=seed)
+    TaskSampler(hold_out([source(counts)], asked, "auto").training, asked)

@@ -75,7 +75,8 @@ def hold_out(sources: Sequence[Source], protocol: Protocol, validation: Validati
 
     ``classes``: a fifth of each source's classes (at least two) where it keeps enough for the
     largest way; ``images``: a fifth of the images, of other patients; ``auto``: classes where any
-    source can give them, else images. A source that can give neither is trained on whole.
+    source can give them, else images. A source that can give neither is trained on whole. What is
+    held out of one source is not trained on in another either.
     """
     if validation == "none":
         return Held(
@@ -84,12 +85,12 @@ def hold_out(sources: Sequence[Source], protocol: Protocol, validation: Validati
     if validation in ("auto", "classes") and protocol.kind == "classes":
         held = _by_classes(sources, protocol)
         if held.validation:
-            return held
+            return _apart(held, sources, protocol)
     held = _by_images(sources, protocol)
     if not held.validation:
         note = "Too few images to hold any out: the last weights are kept, unvalidated."
         return Held(tuple(sources), (), "none", (note,))
-    return held
+    return _apart(held, sources, protocol)
 
 
 def _by_classes(sources: Sequence[Source], protocol: Protocol) -> Held:
@@ -105,8 +106,11 @@ def _by_classes(sources: Sequence[Source], protocol: Protocol) -> Held:
         kept = [name for name in source.index.class_names if name not in set(out)]
         part = source.with_classes(sorted(out))
         linked = np.isin(source.groups, source.groups[_rows_of(source, out)])
-        rows = np.flatnonzero(~linked)
-        training.append(_only(source.take(rows), kept))
+        rest = _only(source.take(np.flatnonzero(~linked)), kept)
+        if not _gives_tasks(rest, source, protocol):  # patients who have images of many classes
+            training.append(source)
+            continue
+        training.append(rest)
         validation.append(part)
     classes = sum(len(s.index.class_names) for s in validation)
     of = "1 source" if len(validation) == 1 else f"{len(validation)} sources"
@@ -133,6 +137,46 @@ def _by_images(sources: Sequence[Source], protocol: Protocol) -> Held:
         "trained on (no source has classes to spare); the score says nothing about new classes."
     )
     return Held(tuple(training), tuple(validation), "images", (note,))
+
+
+def _apart(held: Held, sources: Sequence[Source], protocol: Protocol) -> Held:
+    """Without what is held out of one source and stands in the training part of another."""
+    validated = np.concatenate([part.hashes for part in held.validation])
+    training, left_out, shared = [], 0, 0
+    for source, part in zip(sources, held.training, strict=True):
+        linked = np.isin(source.groups, source.groups[np.isin(source.hashes, validated)])
+        twice = np.isin(part.hashes, source.hashes[linked])
+        rest = part.take(np.flatnonzero(~twice))
+        if protocol.kind == "classes":
+            rest = _only(rest, rest.index.class_names)
+        if twice.any() and not _gives_tasks(rest, part, protocol):
+            shared += int(np.isin(validated, part.hashes).sum())
+            training.append(part)
+            continue
+        left_out += int(twice.sum())
+        training.append(rest if twice.any() else part)
+    notes = list(held.notes)
+    if left_out:
+        notes.append(
+            f"{left_out} pictures are not trained on, as they, or others of their patients, are "
+            "held out of another source."
+        )
+    if shared:
+        notes.append(
+            f"warning: {shared} pictures that are held out are trained on as well, in another "
+            "source, which has too few without them: validation says too much. Give each once."
+        )
+    return Held(tuple(training), held.validation, held.how, tuple(notes))
+
+
+def _gives_tasks(part: Source, whole: Source, protocol: Protocol) -> bool:
+    """Whether a part still gives tasks as the whole did, with no class too small that was not."""
+    (kept, small), (before, small_before) = (class_pools(s, protocol) for s in (part, whole))
+    most = protocol.n_way[1] if protocol.kind == "classes" else 1
+    if len(kept) < min(most, len(before)):
+        return False
+    newly = {pool.name for pool in small} - {pool.name for pool in small_before}
+    return protocol.drop_small_classes or not newly
 
 
 def _validation_protocol(protocol: Protocol) -> Protocol:
