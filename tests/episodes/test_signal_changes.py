@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 
 from medmeta.data.index import Column
 from medmeta.data.preprocess import Preprocessing
+from medmeta.data.source import Source
 from medmeta.data.synthetic_signals import synthetic_ecgs
 from medmeta.episodes.loader import EpisodeLoader
 from medmeta.episodes.modality_table import (
@@ -101,3 +105,25 @@ def test_tasks_of_signals_are_changed_the_same_way_again() -> None:
     batch = union.batch(0).query.inputs
     assert isinstance(batch, torch.Tensor)
     assert batch.shape == (1, 4, 12, 200)
+
+
+@pytest.mark.parametrize("augment", ["light", "modality", "tasks"])
+def test_masks_are_shifted_with_their_signals(
+    augment: Literal["light", "modality", "tasks"],
+) -> None:
+    """A plateau of 3 on nothing, marked: it stays marked wherever it goes."""
+    signals, masks = np.zeros((12, 1, 200), np.float16), np.zeros((12, 200), np.uint8)
+    for k in range(12):
+        signals[k, 0, 60 + 5 * k :][:20] = 3
+        masks[k, 60 + 5 * k :][:20] = 1
+    plain = Source.from_arrays("made", signals, ["x"] * 12)
+    index = replace(plain.index, structures=("plateau",), labels=None)
+    source = replace(plain, index=index, masks=masks)
+    asked = Protocol(
+        sources=("made",), kind="masks", n_way=(2, 2), n_shot=(3, 3), n_query=3, tasks_per_batch=2
+    )
+    support = EpisodeLoader(TaskSampler([source], asked), augment=augment).batch(0).support
+    assert isinstance(support.inputs, torch.Tensor)
+    high = support.inputs[:, :, 0] > 1.5
+    assert high.any()
+    assert torch.equal(high, support.labels == 1)

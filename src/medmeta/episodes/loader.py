@@ -33,6 +33,7 @@ from medmeta.episodes.signal_changes import (
     apply_to_signals,
     draw_for_signals,
     is_signal_batch,
+    shifted_masks,
 )
 from medmeta.episodes.structures import task_labels
 from medmeta.episodes.task_augmentation import ALLOWED, TaskChanges, draw_task_changes
@@ -152,6 +153,8 @@ class EpisodeLoader:
         masks = torch.from_numpy(np.stack(found)).to(self.device)
         if isinstance(drawn, Changes):
             return mirrored_masks(masks, drawn)
+        if isinstance(drawn, SignalChanges):
+            return shifted_masks(masks, drawn)
         return moved_masks(masks, drawn) if isinstance(drawn, Alterations) else masks
 
     def _other_tasks(self, draws: Sequence[TaskDraw]) -> TaskChanges:

@@ -73,9 +73,8 @@ def apply_to_signals(signals: Tensor, drawn: SignalChanges) -> Tensor:
         return torch.from_numpy(values).to(floats.device).reshape(shape)
 
     places = torch.arange(length, device=floats.device)
-    moved = (on(drawn.shift, tasks, n, 1, 1) * length).round().long()
-    from_where = (places - moved).clamp(0, length - 1).expand(floats.shape)
-    shifted = floats.gather(3, from_where)
+    from_where = _from_where(drawn, length, floats.device)
+    shifted = floats.gather(3, from_where[:, :, None].expand(floats.shape))
     of_lead = (tasks, n, leads, 1)
     angle = 2 * torch.pi * on(drawn.turns, *of_lead) * places / length + on(drawn.phase, *of_lead)
     wave = on(drawn.swing, *of_lead) * angle.sin()
@@ -84,3 +83,15 @@ def apply_to_signals(signals: Tensor, drawn: SignalChanges) -> Tensor:
     task = torch.arange(tasks, device=floats.device)[:, None, None, None]
     noise = tile[task, (corner + places) % _NOISE] * on(drawn.noise, tasks, n, 1, 1)
     return shifted * on(drawn.gain, tasks, n, 1, 1) + wave + noise
+
+
+def shifted_masks(masks: Tensor, drawn: SignalChanges) -> Tensor:
+    """Masks ``(T, n, L)`` of signals, shifted in time as ``apply_to_signals`` shifts these."""
+    return masks.gather(2, _from_where(drawn, masks.shape[2], masks.device))
+
+
+def _from_where(drawn: SignalChanges, length: int, device: torch.device) -> Tensor:
+    """Which sample comes to each place ``(T, n, L)``."""
+    moved = torch.from_numpy(drawn.shift).to(device)[..., None] * length
+    places = torch.arange(length, device=device)
+    return (places - moved.round().long()).clamp(0, length - 1)
