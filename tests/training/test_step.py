@@ -164,6 +164,9 @@ class Remembering(AbstractLearner):
     mean: Tensor
     count: Tensor
     fixed: Tensor
+    unknown: Tensor  # until a task was seen
+    ready: Tensor
+    wave: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,6 +174,9 @@ class Remembering(AbstractLearner):
         self.register_buffer("mean", torch.tensor(10.0))
         self.register_buffer("count", torch.tensor(7))
         self.register_buffer("fixed", torch.tensor([0.1, float("inf")]))
+        self.register_buffer("unknown", torch.tensor([float("nan"), float("inf")]))
+        self.register_buffer("ready", torch.tensor([False, True]))
+        self.register_buffer("wave", torch.tensor(2 + 3j))
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         raise NotImplementedError
@@ -180,6 +186,9 @@ class Remembering(AbstractLearner):
         with torch.no_grad():
             self.mean.add_(0.5 * (numbers.mean() - self.mean))
             self.count += 1
+            self.unknown.copy_(numbers.mean().expand(2))
+            self.ready[0] = True
+            self.wave.copy_(numbers.mean() * 1j)
         return self.weight * numbers
 
 
@@ -194,10 +203,30 @@ def test_buffers_end_at_the_mean_over_tasks_by_each_plan(plan: TaskPlan) -> None
         first = 10 + 0.5 * (float(ids.mean()) - 10)
         assert learner.mean.item() == pytest.approx(first, rel=1e-6)
         assert learner.count.item() == 8
+        assert learner.ready.tolist() == [True, True]
+        torch.testing.assert_close(learner.unknown, ids.mean().expand(2))
+        torch.testing.assert_close(learner.wave, ids.mean() * 1j)
         gradient(episode)
         assert learner.mean.item() == pytest.approx(first + 0.5 * (float(ids.mean()) - first))
     assert learner.count.item() == 9
     assert torch.equal(learner.fixed, torch.tensor([0.1, float("inf")]))
+
+
+@pytest.mark.parametrize("plan", [TaskPlan("loop", 1, 1), TaskPlan("loop", 2, 1)], ids=str)
+def test_buffers_are_as_before_after_an_error(plan: TaskPlan) -> None:
+    class Failing(Remembering):
+        def loss(self, episode: Episode) -> Tensor:
+            found = super().loss(episode)
+            if 3 in episode.support.task_ids:
+                raise RuntimeError("broken")
+            return found
+
+    learner, episode = Failing().train(), tasks(5)
+    before = [buffer.clone() for buffer in learner.buffers()]
+    with StepGradient(learner, plan) as gradient, pytest.raises(RuntimeError, match="broken"):
+        gradient(episode)
+    for buffer, known in zip(learner.buffers(), before, strict=True):
+        torch.testing.assert_close(buffer, known, equal_nan=True)
 
 
 @pytest.mark.parametrize("plan", [TaskPlan("loop", 1, 1), TaskPlan("vmap", 2, 2)], ids=str)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,8 +15,9 @@ class BufferChanges:
     """Gathers how the parts of a step change running statistics, moments and the like.
 
     Every part begins with what the step before left. After the step stands what its tasks would
-    have left one by one, a mean over them; whole numbers, such as counts, change once. ``shown``
-    are the buffers as the step begins, which nobody may change meanwhile.
+    have left one by one, a mean over them; whole numbers, such as counts, change once, and what is
+    true or false changes where any part changes it. ``shown`` are the buffers as the step begins,
+    which nobody may change meanwhile.
     """
 
     def __init__(self, shown: list[Tensor]) -> None:
@@ -27,22 +28,33 @@ class BufferChanges:
     def take(self, learner: AbstractLearner, share: float) -> None:
         """Note what a part with this share of the tasks has changed, and turn it back."""
         for buffer, before, total in zip(learner.buffers(), self.shown, self.total, strict=True):
-            if buffer.is_floating_point():
-                # Not every buffer is finite, and what nobody changed shall keep its bits.
+            if buffer.dtype == torch.bool:
+                total.logical_or_(buffer != before)
+            elif _has_a_mean(buffer):
+                # A change keeps the bits of what nobody changed; from infinity there is none.
                 change = torch.where(buffer == before, torch.zeros_like(buffer), buffer - before)
-                total.add_(change, alpha=share)
-            elif buffer.dtype != torch.bool:
+                total.add_(torch.where(torch.isfinite(before), change, buffer), alpha=share)
+            else:
                 total.copy_(buffer - before)
             buffer.copy_(before)
 
-    @torch.no_grad()
-    def leave(self, learner: AbstractLearner) -> None:
-        """Change the learner's buffers by what was gathered, each worker's in turn."""
-        for buffer, before, total in zip(learner.buffers(), self.shown, self.total, strict=True):
-            if buffer.is_floating_point():
-                buffer.add_(total)
-            elif buffer.dtype != torch.bool:
-                buffer.copy_(before + total)
+
+@torch.no_grad()
+def leave(changes: Sequence[BufferChanges], learner: AbstractLearner) -> None:
+    """Change the learner's buffers by what all the parts of a step gathered."""
+    for number, buffer in enumerate(learner.buffers()):
+        before, totals = changes[0].shown[number], [one.total[number] for one in changes]
+        if buffer.dtype == torch.bool:
+            buffer.copy_(before ^ torch.stack(totals).any(0))
+        elif _has_a_mean(buffer):
+            total = torch.stack(totals).sum(0)
+            buffer.copy_(torch.where(torch.isfinite(before), before + total, total))
+        else:
+            buffer.copy_(before + totals[0])
+
+
+def _has_a_mean(buffer: Tensor) -> bool:
+    return buffer.is_floating_point() or buffer.is_complex()
 
 
 def copied_buffers(learner: AbstractLearner) -> list[Tensor]:
@@ -57,5 +69,11 @@ def buffers_kept(learner: AbstractLearner) -> Iterator[None]:
     try:
         yield
     finally:
-        for buffer, known in zip(learner.buffers(), before, strict=True):
-            buffer.copy_(known)
+        put_back(before, learner)
+
+
+@torch.no_grad()
+def put_back(before: Sequence[Tensor], learner: AbstractLearner) -> None:
+    """Make the buffers what they were."""
+    for buffer, known in zip(learner.buffers(), before, strict=True):
+        buffer.copy_(known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 
 import torch
@@ -13,7 +13,7 @@ from medmeta.episode import Episode
 from medmeta.learner import AbstractLearner
 from medmeta.spans import span
 from medmeta.tasks import preferring
-from medmeta.training.buffers import BufferChanges, copied_buffers
+from medmeta.training.buffers import BufferChanges, copied_buffers, leave, put_back
 from medmeta.training.recorded import RecordedSteps
 from medmeta.training.settings import Precision
 from medmeta.training.task_plan import TaskPlan
@@ -80,16 +80,19 @@ class StepGradient:
         shown, changes, jobs = copied_buffers(self.learner), [], []
         for k, replica in enumerate(self._replicas[:workers]):
             replica.train(self.learner.training)
-            for buffer, before in zip(replica.buffers(), shown, strict=True):
-                buffer.copy_(before)
+            put_back(shown, replica)
             changes.append(BufferChanges(shown))
             part = (bounds[k], bounds[k + 1])
             jobs.append(pool.submit(self._share, replica, episode, *part, changes[k]))
-        loss = sum(float(job.result()) for job in jobs)
+        wait(jobs)  # an error in one leaves the others to end: they change what is theirs
+        try:
+            loss = sum(float(job.result()) for job in jobs)
+        except BaseException:
+            put_back(shown, self.learner)
+            raise
         for replica in self._replicas[1:workers]:
             _add_gradients(self.learner, replica)
-        for change in changes:
-            change.leave(self.learner)
+        leave(changes, self.learner)
         return loss
 
     def _alone(self, episode: Episode) -> Tensor:
@@ -97,8 +100,12 @@ class StepGradient:
         if not 0 < self.plan.together < n_tasks:  # one pass: it may leave what it leaves
             return self._share(self.learner, episode, 0, n_tasks, None)
         changes = BufferChanges(copied_buffers(self.learner))
-        loss = self._share(self.learner, episode, 0, n_tasks, changes)
-        changes.leave(self.learner)
+        try:
+            loss = self._share(self.learner, episode, 0, n_tasks, changes)
+        except BaseException:
+            put_back(changes.shown, self.learner)
+            raise
+        leave([changes], self.learner)
         return loss
 
     def _share(
