@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from medmeta.app.held_out import hold_out
+from medmeta.app.held_out import hold_out, validator
 from medmeta.data.source import Source
+from medmeta.episode import LabelledSet, Predictor, Target, any_tensor
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
+from medmeta.learner import AbstractLearner, Traits
 
 
 def source(counts: dict[str, int], *, patients: int = 0) -> Source:
@@ -79,6 +82,30 @@ def test_validation_tasks_can_be_drawn_where_held_out_classes_are_small(
     (part,) = held.validation
     sampler = TaskSampler([part], held.protocol(part, asked, 60))
     assert len(sampler.draw(0).classes) == sum(n // 5 >= 15 for n in counts)
+
+
+def test_a_source_without_a_score_says_nothing_of_the_others() -> None:
+    class Constant(AbstractLearner):
+        traits = Traits(targets=frozenset({"values"}))
+
+        def adapt(self, support: LabelledSet, target: Target) -> Predictor:
+            return lambda inputs: torch.zeros(*any_tensor(inputs).shape[:2], 1)
+
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)
+    told = (np.linspace(-1, 1, 60, dtype=np.float32), np.full(60, 3, np.float32))
+    good, alike = (
+        Source.from_arrays(name, pixels + k, values=values)
+        for k, (name, values) in enumerate(zip(("good", "alike"), told, strict=True))
+    )
+    scores = []
+    for given in ([good], [good, alike], [alike]):
+        asked = protocol(sources=tuple(s.name for s in given), kind="values", n_way=(1, 1))
+        validate = validator(hold_out(given, asked, "images"), asked, "cpu")
+        assert validate
+        scores.append(validate(Constant()))
+    assert scores[0] == scores[1] == scores[1]
+    assert scores[0] <= 0
+    assert np.isnan(scores[2])
 
 
 def named(pixels: NDArray[np.uint8], name: str, labels: list[str]) -> Source:

@@ -157,6 +157,20 @@ def test_classes_that_leak_into_validation_are_said(
     assert "was trained on classes" not in ended.err
 
 
+def test_pictures_that_leak_into_validation_are_said(
+    pretrained: Path, workplace: Path, tmp_path: Path
+) -> None:
+    """The same pictures under another source's name, and held out as images."""
+    again = shutil.copytree(workplace / "trained", tmp_path / "again")
+    seed = next(s for s in range(1, 20) if _held(again, s) != _held(again, 0))
+    for more in (("--seed", seed), ("--validation", "images", "--query", "1")):
+        ended = medmeta(*words(pretrained, again, tmp_path / f"run {more[1]}", *more))
+        assert ended.code == 0, ended
+        assert "pictures that are held out here were seen by the run of --init" in " ".join(
+            ended.err.split()
+        )
+
+
 def _held(source: Path, seed: int) -> tuple[str, ...]:
     from medmeta.data.splits import split_classes
 

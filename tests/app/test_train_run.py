@@ -17,9 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from medmeta.app.run_folder import check_folder, earlier_progress, load_seen, save_seen
+from medmeta.app import train_run
+from medmeta.app.run_folder import (
+    check_folder,
+    earlier_progress,
+    fingerprint,
+    load_seen,
+    save_seen,
+)
 from medmeta.app.train_run import TrainRequest, train
+from medmeta.app.trusting import PRIOR
 from medmeta.data.index import Column
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
@@ -27,6 +36,7 @@ from medmeta.data.sources import open_source
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import SettingsError, StorageError
+from medmeta.training.loop import Report
 from medmeta.training.settings import TrainingSettings
 from tests.app._typed import SMALL, folder, medmeta, refused, state
 
@@ -104,6 +114,96 @@ def test_resuming_with_other_images(run: Path, workplace: Path, tmp_path: Path) 
     shutil.copytree(workplace / "trained", tmp_path / "trained")
     (tmp_path / "trained" / "alpha" / "JaneDoe-0-0.png").unlink()
     refused(*training(tmp_path, run, "--resume"), says="images")
+
+
+def test_resuming_with_other_labels(run: Path, workplace: Path, tmp_path: Path) -> None:
+    shutil.copytree(workplace / "trained", tmp_path / "trained")
+    first, second = (next((tmp_path / "trained" / c).glob("*.png")) for c in ("alpha", "beta"))
+    moved = tmp_path / "trained" / "alpha" / f"moved-{second.name}"
+    second.rename(moved)
+    first.rename(tmp_path / "trained" / "beta" / first.name)
+    given = training(tmp_path, run, "--resume")
+    refused(*given, says="the images or labels")
+
+
+def test_a_fingerprint_tells_pictures_and_labels_in_any_order() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8)
+
+    def of(rows: list[int], labels: str) -> str:
+        return fingerprint(Source.from_arrays("made", pixels[rows], list(labels)))
+
+    assert of([0, 1, 2, 3], "aabb") == of([3, 1, 0, 2], "baab")
+    others = [of([0, 1, 2, 3], "abab"), of([0, 1, 2, 2], "aabb"), of([0, 0, 1, 1], "aabb")]
+    assert len({of([0, 1, 2, 3], "aabb"), of([2, 2, 3, 3], "aabb"), *others}) == 5
+    values = [
+        fingerprint(Source.from_arrays("made", pixels, values=np.array(told, np.float32)))
+        for told in ((1, 2, 3, 4), (1, 2, 4, 3))
+    ]
+    assert values[0] != values[1]
+
+
+def test_a_run_with_workers_goes_on_where_there_is_one_core(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 1, 16, 16), dtype=np.uint8)
+    source = Source.from_arrays("made", pixels, ["a", "b"] * 20)
+    before = torch.get_num_threads()
+    try:
+        for threads, steps in ((2, 2), (1, 4)):
+            torch.set_num_threads(threads)
+            request = TrainRequest(
+                learner="maml", way="2", shot="1", query=2, tasks_per_step=4, validation="none",
+                options={"encoder": {"options": {"width": 4}}, "inner_steps": 1},
+                preprocessing=Preprocessing(size=16, channels=1),
+                training=TrainingSettings(steps=steps, task_map="loop-workers"),
+            )  # fmt: skip
+            done = train(request, tmp_path / "run", sources=[source], resume=threads == 1)
+        assert done.outcome.progress.step == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_is_learned_about_trust_is_of_the_newest_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+
+    def keep(run: Path, *_: object, **__: object) -> None:
+        kept.append(len(kept))
+        (run / PRIOR).write_text("{}")
+
+    monkeypatch.setattr(train_run, "keep_prior", keep)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 1, 16, 16), dtype=np.uint8)
+    source, run = Source.from_arrays("made", pixels, ["a", "b"] * 20), tmp_path / "run"
+
+    def trained(steps: int, report: Callable[[Report], None] | None = None) -> None:
+        request = TrainRequest(
+            way="2", shot="1", query=2, validation="none",
+            options={"encoder": {"options": {"width": 4}}}, preprocessing=Preprocessing(size=16, channels=1),
+            training=TrainingSettings(steps=steps, checkpoint_every=1),
+        )  # fmt: skip
+        train(request, run, sources=[source], resume=run.exists(), report=report)
+
+    def killed(said: Report) -> None:
+        if said.step == 4:
+            raise KeyboardInterrupt
+
+    trained(2)
+    (run / PRIOR).unlink()  # as when the process ended between the last step and this
+    trained(2)
+    assert (run / PRIOR).exists()
+    trained(2)
+    assert kept == [0, 1]
+    with pytest.raises(KeyboardInterrupt):
+        trained(6, killed)
+    assert not (run / PRIOR).exists()
+    trained(6)
+    assert kept == [0, 1, 2]
+
+
+def test_other_tasks_are_of_masks_only(workplace: Path, tmp_path: Path) -> None:
+    given = training(workplace, tmp_path / "run", "--augment", "tasks")
+    refused(*given, says="--augment tasks makes other tasks of masks")
+    refused("pretrain", *given[1:3], "--augment", "tasks", "--out", tmp_path / "run",
+            says="--augment tasks makes other tasks of masks")  # fmt: skip
 
 
 @pytest.mark.parametrize("inside", ["alpha", ".git"])

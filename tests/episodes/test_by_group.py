@@ -52,6 +52,19 @@ def test_groups_of_several_columns_and_those_too_small() -> None:
     assert any("too small for such tasks are sex F, age_band 50-59" in note for note in notes)
 
 
+def test_a_group_of_few_classes_gives_the_smaller_tasks_of_a_range() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 1, 8, 8), dtype=np.uint8)
+    source = Source.from_arrays("clinic", pixels, ["abcdef"[i % 6] for i in range(60)])
+    ward = ["B" if i >= 30 and i % 6 < 3 else "A" for i in range(60)]
+    index = replace(source.index, others={"ward": Column.from_texts(ward)})
+    asked = PROTOCOL.model_copy(update={"n_way": (2, 5)})
+    parts, notes = by_group([replace(source, index=index)], ["ward"], asked)
+    assert [part.name for part in parts] == ["clinic (ward A)", "clinic (ward B)"]
+    assert not any("too small" in note for note in notes)
+    drawn = {TaskSampler(parts, asked).draw(task).source for task in range(40)}
+    assert drawn == {0, 1}
+
+
 def test_a_column_that_is_not_there() -> None:
     with pytest.raises(SamplingError, match="--task-by smoker: no group is large enough"):
         by_group([_source()], ["smoker"], PROTOCOL)

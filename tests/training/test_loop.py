@@ -339,6 +339,14 @@ def test_a_finished_run_can_be_made_longer(tmp_path):
     assert end_of(tmp_path / "run") == end_of(tmp_path / "whole")
 
 
+def test_going_on_to_a_step_that_is_past_is_refused(tmp_path):
+    run_killed_at(tmp_path, 7)
+    before = end_of(tmp_path)
+    with pytest.raises(SettingsError, match=r"stopped at step \d; .* ask for more steps .* not 4"):
+        trainer(tmp_path, steps=4).fit()
+    assert end_of(tmp_path) == before
+
+
 def test_it_resumes_with_the_threads_it_began_with(tmp_path):
     run_killed_at(tmp_path, 7)
     assert newest_checkpoint_card(tmp_path)["threads"] == 1

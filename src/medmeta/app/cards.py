@@ -147,6 +147,7 @@ class EvaluationCard(Card):
     baselines: dict[str, _Figure] = {}
     dropped: dict[str, int] = {}
     head: HeadInCard | None = None
+    model: str = ""
 
 
 class _Group(Card):

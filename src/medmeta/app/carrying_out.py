@@ -16,6 +16,7 @@ from medmeta.app.initial import InitialEncoder
 from medmeta.app.models import MODEL_FORMAT
 from medmeta.app.run_folder import earlier_progress, fingerprint, save_seen
 from medmeta.app.run_request import RunRequest
+from medmeta.app.trusting import PRIOR
 from medmeta.data.left_out import HOW_NAMED, left_out
 from medmeta.data.source import Source
 from medmeta.episode import Target
@@ -118,6 +119,8 @@ def carry_out(plan: Plan, run: Path, watcher: Watcher) -> TrainedRun:
         sources = (*held.training, *held.validation)
         missing = left_out(source.index for source in sources)
         write_json(run / LEFT_OUT, {"left_out": missing, "how_files_are_named": HOW_NAMED})
+    if not already:
+        (run / PRIOR).unlink(missing_ok=True)  # it was learned of the weights before
     outcome = Trainer(
         plan.learner.to(plan.device),
         plan.batches,

@@ -65,7 +65,9 @@ def validator(
             .mean
             for source in held.validation
         ]
-        return float(np.mean(scores))
+        # A source whose values are all alike has none (R squared), and says nothing of others.
+        defined = [score for score in scores if score == score]
+        return float(np.mean(defined)) if defined else float("nan")
 
     return validate if held.validation else None
 

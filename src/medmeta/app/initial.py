@@ -14,7 +14,7 @@ from torch import Tensor
 from medmeta.app.assembling import encoder_of
 from medmeta.app.held_out import Held
 from medmeta.app.models import LoadedModel, classes_learned, load_model
-from medmeta.app.run_folder import load_seen
+from medmeta.app.run_folder import fingerprint, load_seen
 from medmeta.app.run_request import RunRequest
 from medmeta.data.preprocess import Preprocessing
 from medmeta.encoders.external import PREFIX
@@ -90,7 +90,19 @@ class InitialEncoder:
                 f"({', '.join(leaked[:_SHOWN])}{more}), so validation says too much. The same "
                 "--source, --seed, --way, --shot and --query hold out the same classes."
             )
+        elif n_seen := self._seen_of(held):
+            notes.append(
+                f"warning: {n_seen} pictures that are held out here were seen by the run of "
+                "--init, so validation may say too much. The same --source, --seed, --way, "
+                "--shot and --query hold out the same pictures."
+            )
         return notes
+
+    def _seen_of(self, held: Held) -> int:
+        """How many held-out pictures the other run has seen, but for what it held out too."""
+        held_out_there = {d.get("fingerprint") for d in self.record["card"].get("validated_on", [])}
+        others = [s for s in held.validation if fingerprint(s) not in held_out_there]
+        return sum(int(np.isin(source.hashes, self.seen).sum()) for source in others)
 
     @property
     def _encoder(self) -> Mapping[str, Any]:

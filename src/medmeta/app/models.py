@@ -101,14 +101,18 @@ class LoadedModel:
         return [one for one in found if one.get("head") == head]
 
     def all_evaluations(self) -> list[dict[str, Any]]:
-        """What ``medmeta evaluate`` found of this run so far, under whatever head."""
+        """What ``medmeta evaluate`` found of this run's weights so far, under whatever head.
+
+        What it found of weights from earlier in the training is no figure of these.
+        """
         if self.run is None or not (self.run / EVALUATIONS).is_dir():
             return []
         found = []
         for file in sorted((self.run / EVALUATIONS).glob("*/summary.json")):
             summary = read_json(file)
             check_card(EvaluationCard, summary, where=file)
-            found.append(summary)
+            if summary.get("model") in (None, "", self.sha256):
+                found.append(summary)
         return found
 
 

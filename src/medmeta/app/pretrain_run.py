@@ -81,6 +81,8 @@ def pretrain(
     check_folder(run, resume=resume)
     device = usable_device(request.device)
     keep_freed_memory()
+    if request.training.augment == "tasks":
+        raise SettingsError("--augment tasks makes other tasks of masks; say light or modality.")
     if request.record or request.preprocessing.modalities:
         raise SettingsError(
             "pretrain learns from one picture or volume of each patient; a learner of records or "

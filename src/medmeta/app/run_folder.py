@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -115,7 +117,7 @@ def _differences(name: str, old: Any, new: Any) -> list[str]:
     if old == new:
         return []
     if name in _SOURCES:
-        return [f"the images or classes {'to train' if name == 'sources' else 'validated'} on"]
+        return [f"the images or labels {'to train' if name == 'sources' else 'validated'} on"]
     if name == _START:
         same = isinstance(old, Mapping) and new is not None and old.get("sha256") == new["sha256"]
         return [] if same else ["the model that its encoder started from (--init)"]
@@ -147,8 +149,17 @@ def save_seen(run: Path, hashes: NDArray[np.uint64]) -> None:
 
 
 def fingerprint(source: Source) -> str:
-    """Sixteen hexadecimal digits that say which pictures a source holds, in any order."""
-    return f"{int(np.bitwise_xor.reduce(source.hashes)):016x}"
+    """Sixteen hexadecimal digits: which pictures a source holds and how labelled, in any order."""
+    labels, values = source.index.labels, source.index.values
+    told: list[Any] = [""] * len(source)
+    if labels is not None:
+        told = [text or "" for text in labels.texts()]
+    elif values is not None:
+        told = values.tolist()
+    elif source.masks is not None:
+        told = [np.flatnonzero(row).tolist() for row in source.marked]
+    pairs = sorted(zip(source.hashes.tolist(), map(str, told), strict=True))
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
 
 
 def load_seen(run: Path) -> NDArray[np.uint64]:

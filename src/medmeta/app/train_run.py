@@ -27,7 +27,7 @@ from medmeta.app.run_request import (
     usable_device,
     with_record,
 )
-from medmeta.app.trusting import keep_prior
+from medmeta.app.trusting import PRIOR, keep_prior
 from medmeta.data.source import Source
 from medmeta.episode import Target
 from medmeta.episodes.by_group import by_group
@@ -39,6 +39,7 @@ from medmeta.learner import AbstractLearner
 from medmeta.learners import EncodedConfig, build_learner, configuration
 from medmeta.settings import validated
 from medmeta.training.allocator import keep_freed_memory
+from medmeta.training.checkpoint import newest_checkpoint_card
 from medmeta.training.loop import Report
 from medmeta.training.task_plan import possible_plans
 
@@ -79,6 +80,8 @@ def train(
     check_folder(run, resume=resume)
     if request.preprocessing.patches and request.target != "masks":
         raise SettingsError("--patches is of masks: say --target masks, or leave it out.")
+    if request.training.augment == "tasks" and request.target != "masks":
+        raise SettingsError("--augment tasks makes other tasks of masks; say light or modality.")
     device = usable_device(request.device)
     keep_freed_memory()
     request = with_record(request)
@@ -105,13 +108,14 @@ def train(
     )
     opened = list(ready.sources)
     protocol = _protocol(request, config, learner, opened)
-    possible_plans(
-        learner,
-        request.training.task_map,
-        n_tasks=protocol.tasks_per_batch,
-        threads=torch.get_num_threads(),
-        device=torch.device(device).type,
-    )
+    if "task_plan" not in (newest_checkpoint_card(run) or {}):  # a run that goes on keeps its own
+        possible_plans(
+            learner,
+            request.training.task_map,
+            n_tasks=protocol.tasks_per_batch,
+            threads=torch.get_num_threads(),
+            device=torch.device(device).type,
+        )
     held = hold_out(opened, protocol, request.validation)
     held, protocol, groups = _within_groups(request, held, protocol)
     sampler = TaskSampler(held.training, protocol)
@@ -137,7 +141,8 @@ def train(
         facts=(*weights, *((("standardise", ready.fact),) if ready.fact else ())),
     )
     done = carry_out(plan, run, Watcher(report, say, tensorboard))
-    if request.target == "classes" and not done.already and done.outcome.reason != "interrupted":
+    known = done.already and (run / PRIOR).exists()
+    if request.target == "classes" and not known and done.outcome.reason != "interrupted":
         kept = load_model(run, allow_external=request.allow_external).learner
         sources = held.validation or held.training
         keep_prior(run, kept, sources, most_way=way[1], seed=request.training.seed)

@@ -55,8 +55,10 @@ def _groups_of(
         name = ", ".join(f"{column} {texts.names[code]}" for column, texts, code in named)
         part = source.take(rows)
         part = replace(part, index=replace(part.index, name=f"{source.name} ({name})"))
+        fewest = (protocol.n_way[0], protocol.n_way[0])  # other groups may give the larger tasks
+        asked = protocol.model_copy(update={"drop_small_classes": True, "n_way": fewest})
         try:
-            TaskSampler([part], protocol.model_copy(update={"drop_small_classes": True}))
+            TaskSampler([part], asked)
         except SamplingError:
             small.append(name)
             continue

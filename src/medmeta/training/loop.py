@@ -84,7 +84,8 @@ class Trainer:
         """Train until the last step, the patience's end, or an interrupt (which saves first).
 
         Raises ``UnsupportedTaskError`` for a learner that has nothing to train, ``SettingsError``
-        when the loss is no longer a number, ``StorageError`` when the disk is full.
+        when the loss is no longer a number, or where no step is left that is asked for,
+        ``StorageError`` when the disk is full.
         """
         learns = any(p.requires_grad for p in self.learner.parameters())
         if not (self.learner.traits.trainable and learns):
@@ -100,6 +101,11 @@ class Trainer:
             return Outcome("finished", progress)
         if progress.finished and self._out_of_patience(progress):
             return Outcome("stopped_early", progress)
+        if progress.step and progress.step >= self.settings.steps:
+            raise SettingsError(
+                f"{self.run} was stopped at step {progress.step}; to go on, ask for more steps "
+                f"than that (--steps), not {self.settings.steps}."
+            )
         chosen = self._chosen_plan(before.get("task_plan"))
         trained = replace(self, card={**self.card, "task_plan": chosen.plan.to_dict()})
         log = MetricsLog(self.run, from_step=progress.step, tensorboard=self.tensorboard)
