@@ -47,3 +47,16 @@ def test_patients_with_values_stay_together() -> None:
     assert folds is not None
     assert folds[::2].tolist() == folds[1::2].tolist()
     assert sorted(folds[::2].tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_folds_are_found_where_the_first_order_leaves_a_class_out(seed: int) -> None:
+    """Patients 0 and 1 have both classes, so they must be parted; patient 2 is with either."""
+    labels, groups = np.array([1, 0, 0, 0, 0, 1, 0]), np.array([0, 2, 1, 2, 2, 1, 0])
+    folds = folds_of(labels, groups, 7, 3, np.random.default_rng(seed))
+    assert folds is not None
+    assert set(folds) == {0, 1}
+    for fold in (0, 1):
+        assert set(labels[folds != fold]) == {0, 1}
+    for group in range(3):
+        assert len(set(folds[groups == group])) == 1

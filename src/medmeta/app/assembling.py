@@ -70,8 +70,12 @@ def with_head(
             f"({', '.join(names_on_encoders())}), or leave out --head."
         )
     built = build_on(encoder, name, options, input_spec, target)
-    if learner.traits.name == name and not learner.traits.trainable:
-        built.load_state_dict(learner.state_dict())  # what it knows of source data
+    if learner.traits.name == name:  # what it knows of source data
+        known = learner.state_dict()
+        if learner.traits.trainable:  # its weights begin anew, but not the mean that it has seen
+            buffers = {buffer: held.shape for buffer, held in built.named_buffers()}
+            known = {n: held for n, held in known.items() if buffers.get(n) == held.shape}
+        built.load_state_dict(known, strict=not learner.traits.trainable)
     return built
 
 

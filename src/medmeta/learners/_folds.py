@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 Chance = np.random.Generator
+TRIES = 20  # orders of the groups, for each number of folds
 
 
 def folds_of(
@@ -52,7 +53,9 @@ def grouped_folds(
     """Folds that part no group; of classes, each is left to learn from in every fold.
 
     Groups are taken in chance's order, the large ones first, each to the fold that has the fewest
-    images of the group's own classes. None where a class is of one group, or no such folds exist.
+    images of the group's own classes. Where that leaves a class out, other orders are tried, then
+    fewer folds. None where a class is of one group, or no such folds are found (of a few groups
+    that share classes there may be none).
 
     >>> folds = grouped_folds(np.array([0, 0, 1, 1]), np.array([5, 6, 5, 6]), 3,
     ...                       np.random.default_rng(0))
@@ -64,17 +67,26 @@ def grouped_folds(
     held = np.zeros((member.max() + 1, classes.max() + 1), dtype=int)  # images by group and class
     np.add.at(held, (member, classes), 1)
     count = min(count, int((held > 0).sum(0).min()))
-    if count < 2:
-        return None
-    order = chance.permutation(len(held))
-    order = order[np.argsort(-held[order].sum(1), kind="stable")]
+    for folds in range(count, 1, -1):
+        for tried in range(TRIES):
+            order = chance.permutation(len(held))
+            if tried == 0:
+                order = order[np.argsort(-held[order].sum(1), kind="stable")]
+            place = _placed(held, order, folds)
+            if place is not None:
+                return place[member]
+    return None
+
+
+def _placed(held: np.ndarray, order: np.ndarray, count: int) -> np.ndarray | None:
+    """The fold of each group ``(G,)``, from its images of each class ``(G, N)``."""
     loads, place = np.zeros((count, held.shape[1]), dtype=int), np.zeros(len(held), dtype=int)
     for group in order:
         own = loads[:, held[group] > 0].sum(1)
         place[group] = np.lexsort((loads.sum(1), own))[0]
         loads[place[group]] += held[group]
     left = held.sum(0) - loads
-    return place[member] if bool((left > 0).all()) else None
+    return place if bool((left > 0).all() and (loads.sum(1) > 0).all()) else None
 
 
 def _dealt(groups: Iterable[np.ndarray], count: int, chance: Chance) -> np.ndarray | None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.optimize import minimize
 
 from medmeta.episode import Episode, InputSpec, LabelledSet, Target, any_tensor
 from medmeta.errors import SettingsError, UnsupportedTaskError
@@ -75,6 +76,26 @@ def test_stacked_weights_are_the_best_on_a_grid() -> None:
     assert weights.sum() == pytest.approx(1)
     assert errors[0] < min(errors[1:])
     np.testing.assert_array_equal(stacked_value_weights(-answers[:1], answers[0]), [1.0])
+
+
+def test_stacked_weights_of_values_are_the_best_that_add_to_1() -> None:
+    """As of scipy's solver of constrained problems, for members that shrink too."""
+    random = chance()
+    values = random.normal(size=12)
+    shrunken, noise = np.array([[0.5], [1.0], [0.3]]), np.array([[0.3], [0.9], [0.05]])
+    for _ in range(5):
+        answers = shrunken * values + noise * random.normal(size=(3, 12))
+        best = minimize(
+            lambda w, a=answers: np.square(w @ a - values).sum(),
+            np.full(3, 1 / 3),
+            bounds=[(0, 1)] * 3,
+            constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+            options={"ftol": 1e-14},
+        )
+        weights = stacked_value_weights(answers, values)
+        assert weights.sum() == pytest.approx(1)
+        np.testing.assert_allclose(weights, best.x, atol=1e-4)
+        np.testing.assert_allclose(stacked_value_weights(1e6 * answers, 1e6 * values), weights)
 
 
 def test_votes_are_counted_and_a_tie_goes_to_the_likelier() -> None:

@@ -166,6 +166,26 @@ def test_one_image_of_each_class_is_its_centre_however_much_others_are_shrunken(
     assert torch.isfinite(shrunken.adapt(still, target)(queries)).all()
 
 
+def test_features_constant_in_each_class_keep_their_centres() -> None:
+    """Three such features and one that varies: centres are the means, as with hardly a spread."""
+    target = Target("classes", 2)
+    images = torch.zeros(1, 6, 4)
+    images[0, 3:, :3] = 1
+    images[0, :, 3] = torch.tensor([0.1, 0.3, 0.2, 0.15, 0.25, 0.2])
+    given = LabelledSet(images, torch.tensor([[0, 0, 0, 1, 1, 1]]), torch.zeros(1))
+    options = {"shrink": 0.5}
+    head = build_head("nearest_centroid", options, InputSpec(4, ()), target)
+    found = head.adapt(given, target)(images)
+    # Values ±1/2 about their mean have variance 1/4, the fourth 1/240; shrunken with 100 images'.
+    own = np.array([0.25, 0.25, 0.25, np.var([0.1, 0.3, 0.2, 0.15, 0.25, 0.2])])
+    spread = np.sqrt((6 * own + 100 * own.mean()) / 106)
+    # The fourth's class means are both 0.2, and so is what they are drawn to. Half the difference
+    # of squared distances, over the root of 4 features.
+    apart = 0.5 * 3 / spread[0] ** 2 / 2
+    wanted = np.where(np.arange(6) < 3, apart, -apart)
+    np.testing.assert_allclose(found[0, :, 0] - found[0, :, 1], wanted, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_chance_comes_from_the_task_alone(name: str) -> None:
     target, queries = Target("classes", 3), normal(3, 4, SIZE, seed=1)

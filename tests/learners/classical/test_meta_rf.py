@@ -77,6 +77,8 @@ def test_learned_across_tasks_it_beats_its_plain_form() -> None:
         ({"shares": (1.5,)}, "shares: .*at most 1"),
         ({"depths": ()}, "depths: .*one number or more"),
         ({"leaves": "0"}, "leaves: .*above zero"),
+        ({"depths": "200,2"}, "depths: .*at most 100"),
+        ({"leaves": "2000"}, "leaves: .*at most 1000"),
     ],
 )
 def test_settings_out_of_range_are_refused(options: dict[str, Any], complaint: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from medmeta.episode import LabelledSet, Target
+from medmeta.learners.heads import logistic
 from medmeta.learners.heads.logistic import (
     LogisticConfig,
     LogisticHead,
@@ -123,3 +126,31 @@ def test_one_image_repeated_is_solved_all_the_same(value: float) -> None:
 
 def test_length_is_the_root_of_the_mean_square() -> None:
     assert mean_length(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]])).item() == pytest.approx(13**0.5)
+
+
+def test_a_weak_penalty_on_classes_of_very_unlike_sizes_reaches_the_optimum() -> None:
+    """There the gradient is zero; ten steps leave 0.015."""
+    labels = torch.zeros(200, dtype=torch.int64)
+    labels[:3] = torch.arange(3)
+    images = normal(1, 200, 8)
+    design, wanted = with_constant(images / mean_length(images)), one_hot(labels, 3)[None]
+    strength = torch.tensor(1e-4, dtype=torch.float64)
+    weights = logistic_weights(design, wanted, strength, steps=LogisticConfig().steps)
+    gradient = design.mT @ ((design @ weights).softmax(-1) - wanted) + strength * weights
+    assert gradient.abs().max() < 1e-5
+
+
+def test_steps_end_at_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    search = logistic._line_search
+
+    def counted(*given: Any) -> torch.Tensor:
+        taken.append(1)
+        return search(*given)
+
+    monkeypatch.setattr(logistic, "_line_search", counted)
+    labels = torch.arange(5).repeat(5)
+    images = normal(1, 25, 64)
+    design = with_constant(images / mean_length(images))
+    logistic_weights(design, one_hot(labels, 5)[None], torch.tensor(0.1).double(), steps=100)
+    assert len(taken) < 8  # each doubles the digits

@@ -77,7 +77,36 @@ def test_logits_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor([[[4.0, 0.0], [2.0, 2.0]]]))
 
 
-def test_the_penalty_means_the_same_for_embeddings_of_any_size() -> None:
+def test_a_weak_penalty_keeps_its_digits_in_single_precision() -> None:
+    """λ of a millionth of the mean square, which singles lose among products of like images."""
+    random = np.random.default_rng(0)
+    for n_examples, size in ((50, 64), (100, 64), (60, 200)):
+        images = random.random(size) + 1e-3 * random.normal(size=(n_examples, size))
+        images = images.astype(np.float32)
+        values = random.normal(size=(n_examples, 1)).astype(np.float32)
+        head = RidgeHead(RidgeConfig(regularisation=1e-6))
+        support = LabelledSet(
+            torch.from_numpy(images)[None], torch.from_numpy(values)[None], torch.zeros(1)
+        )
+        found = head.adapt(support, Target("values", 1))(support.inputs)[0].detach()
+        x = np.c_[images.astype(float), np.ones(n_examples)]
+        penalty = 1e-6 * np.square(images.astype(float)).sum(1).mean()
+        dual = np.linalg.solve(x @ x.T + penalty * np.eye(n_examples), values.astype(float))
+        # Single precision of the weights, which are some tens, is left.
+        np.testing.assert_allclose(found.numpy(), x @ (x.T @ dual), atol=1e-3)
+
+
+@pytest.mark.parametrize("length", [0.1, 1.0, 10.0])
+def test_the_constant_is_1_whatever_the_embeddings_are(length: float) -> None:
+    """One image c of value 3, λ = c²: XX' = c² + 1, so its answer is 3 (c² + 1) / (2 c² + 1)."""
+    image = torch.full((1, 1, 1), length)
+    support = LabelledSet(image, torch.full((1, 1, 1), 3.0), torch.zeros(1))
+    found = RidgeHead(RidgeConfig()).adapt(support, Target("values", 1))(image)
+    square = length**2
+    assert found.item() == pytest.approx(3 * (square + 1) / (2 * square + 1), rel=1e-6)
+
+
+def test_the_penalty_means_the_same_for_long_embeddings_of_any_length() -> None:
     labels = torch.tensor([[0, 1, 0, 1]])
     images, queries = normal(1, 4, 8) * 100, normal(1, 3, 8, seed=1) * 100
     head = RidgeHead(RidgeConfig())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
 
 from medmeta.episode import LabelledSet, Target
+from medmeta.learners.heads import svm
 from medmeta.learners.heads.svm import SVMConfig, SVMHead, project, svm_duals
 from tests.learners.normal_numbers import normal
 
@@ -108,3 +111,63 @@ def test_one_image_repeated_is_solved_all_the_same(value: float) -> None:
     support = LabelledSet(images, torch.tensor([[0, 1, 0, 1, 0, 1]]), torch.zeros(1))
     found = SVMHead(SVMConfig()).adapt(support, Target("classes", 2))(images)
     torch.testing.assert_close(found[..., 0], found[..., 1], rtol=1e-4, atol=1e-4)
+
+
+def nearly_parallel(n_way: int, n_shot: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images ``(1, S, 64)`` that differ by a twentieth of their length, as after a ReLU."""
+    labels = torch.arange(n_way).repeat(n_shot)
+    shared = normal(1, 1, 64, seed=5).abs()
+    images = shared + 0.05 * normal(1, len(labels), 64) + 0.02 * normal(1, n_way, 64)[:, labels]
+    length = images.square().sum(-1).mean().sqrt()
+    return images / length, torch.nn.functional.one_hot(labels, n_way).double()[None]
+
+
+@pytest.mark.parametrize(("n_way", "n_shot"), [(5, 5), (5, 20), (3, 30)])
+@pytest.mark.parametrize("slack", [1.0, 10.0])
+def test_nearly_parallel_images_are_solved_to_the_optimum(
+    n_way: int, n_shot: int, slack: float
+) -> None:
+    """Duality: the primal's value is that of the dual at the optimum alone, and above elsewhere."""
+    images, wanted = nearly_parallel(n_way, n_shot)
+    kernel = images @ images.mT
+    duals = svm_duals(kernel, wanted, slack, rounds=SVMConfig().rounds)
+    scores = kernel @ duals
+    norm = 0.5 * (duals * scores).sum()
+    margins = scores + 1 - wanted - (scores * wanted).sum(-1, keepdim=True)
+    primal = norm + slack * margins.amax(-1).sum()
+    dual = (duals * wanted).sum() - norm
+    assert 0 <= primal - dual + 1e-9 * primal < 1e-8 * primal
+
+
+def test_rounds_end_at_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One round where embeddings are longer than the support; a few where nearly parallel."""
+    found: list[int] = []
+    solve = svm._on_face
+
+    def counted(*given: Any) -> torch.Tensor:
+        found.append(1)
+        return solve(*given)
+
+    monkeypatch.setattr(svm, "_on_face", counted)
+    for (images, wanted), most in ((task(5, 5, 64), 1), (nearly_parallel(5, 20), 3)):
+        found.clear()
+        svm_duals(images @ images.mT, wanted, 1.0, rounds=1000)
+        assert len(found) <= most + 1  # the last is differentiated
+
+
+def test_the_gradient_of_nearly_parallel_images() -> None:
+    """Against differences along a direction."""
+    images, wanted = nearly_parallel(5, 5)
+    head = SVMHead(SVMConfig()).double()
+    queries = nearly_parallel(5, 4)[0]
+    weights, along = normal(1, 20, 5, seed=6), normal(1, 25, 64, seed=7)
+
+    def total(moved: torch.Tensor) -> torch.Tensor:
+        support = LabelledSet(moved, wanted.argmax(-1), torch.zeros(1))
+        return (head.adapt(support, Target("classes", 5))(queries) * weights).sum()
+
+    given = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(total(given), given)
+    with torch.no_grad():
+        slope = (total(images + 1e-6 * along) - total(images - 1e-6 * along)) / 2e-6
+    torch.testing.assert_close((gradient * along).sum(), slope, rtol=1e-4, atol=0)

@@ -44,6 +44,17 @@ def test_the_gradient_of_the_distances() -> None:
     assert torch.autograd.gradcheck(weighted_distances, (queries, images, weights))
 
 
+def test_a_weight_of_0_has_the_gradient_of_its_difference() -> None:
+    """``Σ wⱼ |qⱼ - sⱼ|`` is linear in the weights: |1 - 4| and |1 - 0|."""
+    queries = torch.tensor([[[1.0, 1.0]]], requires_grad=True)
+    images, weights = torch.tensor([[[4.0, 0.0]]]), torch.tensor([0.0, -2.0], requires_grad=True)
+    found = weighted_distances(queries, images, weights)
+    assert found.item() == -2.0
+    of_queries, of_weights = torch.autograd.grad(found.sum(), (queries, weights))
+    assert of_weights.tolist() == [3.0, 1.0]
+    assert of_queries.tolist() == [[[0.0, -2.0]]]
+
+
 def test_logits_are_mean_log_odds_over_uneven_classes() -> None:
     head = SiameseHead(SiameseConfig(), 1)
     with torch.no_grad():

@@ -28,7 +28,7 @@ class LinearProbeConfig(FeatureConfig):
 
     training_defaults = TrainingDefaults(learning_rate=1e-3)
     regularisation: float = Field(0.1, gt=0)
-    steps: int = Field(10, ge=1, le=100)
+    steps: int = Field(30, ge=1, le=100)
 
 
 class LinearProbeHead(AbstractLearner):

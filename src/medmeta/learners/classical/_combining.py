@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 EM_STEPS = 200
+HEAVY = 1e4  # how much more than an answer the sum of the weights counts
 PRIOR_IMAGES = 10.0  # how many images left out weigh as much as the belief that all are as good
 
 
@@ -44,14 +45,16 @@ def stacked_class_weights(probabilities: np.ndarray) -> np.ndarray:
 def stacked_value_weights(answers: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Weights ``(M,)`` that add to 1 and bring left-out answers ``(M, S)`` nearest ``values``.
 
-    Breiman 1996, stacked regressions: least squares with weights that are not negative. Equal
-    weights where none of the members is of use.
+    Breiman 1996, stacked regressions: least squares with weights that are not negative. That they
+    add to 1 is one more equation, so heavy that no other bends it.
 
     >>> stacked_value_weights(np.array([[1.0, 2.0], [5.0, -5.0]]), np.array([1.0, 2.0])).round(3)
     array([1., 0.])
     """
     from scipy.optimize import nnls
 
-    weights = np.asarray(nnls(answers.T, values)[0])
-    total = weights.sum()
-    return weights / total if total > 0 else np.full(len(answers), 1 / len(answers))
+    largest = max(np.abs(answers).max(), np.abs(values).max())
+    heavy = HEAVY * (largest or 1.0)
+    equations = np.vstack([answers.T, np.full(len(answers), heavy)])
+    weights = np.asarray(nnls(equations, np.append(values, heavy))[0])
+    return np.asarray(weights / weights.sum())

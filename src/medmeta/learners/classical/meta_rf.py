@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from medmeta.episode import Episode, InputSpec, LabelledSet, Predictor, Target
@@ -13,6 +13,8 @@ from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_tas
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 from medmeta.learners.classical._choice import Choice
 from medmeta.learners.classical.random_forest import RandomForestConfig, RandomForestHead
+
+MOST = {"depths": 100, "leaves": 1000, "shares": 1}  # as of the plain forest
 
 
 class MetaRFConfig(HeadConfig):
@@ -38,16 +40,10 @@ class MetaRFConfig(HeadConfig):
 
     @field_validator("depths", "leaves", "shares")
     @classmethod
-    def _fit(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or min(value) <= 0:
-            raise ValueError("one number or more, all above zero")
-        return value
-
-    @field_validator("shares")
-    @classmethod
-    def _share(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if max(value) > 1:
-            raise ValueError("a share is at most 1")
+    def _fit(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        most = MOST[str(info.field_name)]
+        if not value or min(value) <= 0 or max(value) > most:
+            raise ValueError(f"one number or more, all above zero and at most {most}")
         return value
 
     def candidates(self) -> list[RandomForestConfig]:

@@ -24,7 +24,8 @@ class MetaSVMConfig(HeadConfig):
     ``slack``: where the weight C of violated margins starts. ``width``: where γ of the radial
     kernel ``exp(-γ d²)`` starts, on embeddings of mean square length 1. ``linear``: where the share
     of the linear kernel starts. ``scale``: where the factor of the logits starts. All four are
-    learned, and a factor of each feature. ``rounds``: most rounds of the solver.
+    learned, and a factor of each feature. ``rounds``: most rounds of the solver,
+    which stops at the optimum.
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-2, tasks_per_step=4)
@@ -32,7 +33,7 @@ class MetaSVMConfig(HeadConfig):
     width: float = Field(1.0, gt=0)
     linear: float = Field(0.5, gt=0, lt=1)
     scale: float = Field(3.0, gt=0)
-    rounds: int = Field(8, ge=1, le=1000)
+    rounds: int = Field(200, ge=1, le=1000)
 
 
 class MetaSVMHead(AbstractLearner):

@@ -53,8 +53,7 @@ class NearestCentroidHead(EstimatorHead):
 
     def class_scores(self, fitted: Any, embeddings: np.ndarray) -> np.ndarray:
         """Minus half the squared distances ``(Q, N)``, over the root of D."""
-        # A feature without spread within classes has no shrunken centre: it counts nothing.
-        gaps = embeddings[:, None] - np.nan_to_num(fitted.centroids_, nan=0.0)
+        gaps = embeddings[:, None] - fitted.centroids_
         return np.asarray(-0.5 * np.square(gaps).sum(-1) / embeddings.shape[1] ** 0.5)
 
 
@@ -74,7 +73,11 @@ def _in_one_graph(support: LabelledSet, target: Target) -> Predictor:
 
 
 class Centroids:
-    """Scikit-learn's, unshrunken where each class has one image and so no spread to shrink by."""
+    """Scikit-learn's, unshrunken where there is no spread within classes to shrink by.
+
+    That is so where each class has one image, and of features that are constant in each class
+    where most others are too (a feature's spread is taken with the features' median added).
+    """
 
     def __init__(self, shrink: float | None) -> None:
         self.shrink = shrink
@@ -83,10 +86,15 @@ class Centroids:
         """``images`` ``(S, D)``, ``labels`` ``(S,)``; the fitted classifier."""
         from sklearn.neighbors import NearestCentroid
 
-        one_each = len(np.unique(labels)) == len(labels)
-        return NearestCentroid(shrink_threshold=None if one_each else self.shrink).fit(
-            images, labels
+        plain = NearestCentroid().fit(images, labels)
+        if self.shrink is None or len(plain.classes_) == len(labels):
+            return plain
+        fitted = NearestCentroid(shrink_threshold=self.shrink).fit(images, labels)
+        # No spread is 0 / 0 there; the less the spread, the nearer its centres are to the means.
+        fitted.centroids_ = np.where(
+            np.isfinite(fitted.centroids_), fitted.centroids_, plain.centroids_
         )
+        return fitted
 
 
 def _build_head(

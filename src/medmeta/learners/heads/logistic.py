@@ -16,6 +16,7 @@ from medmeta.learners._spec import HeadConfig, LearnerSpec
 from medmeta.learners.heads._class_blocks import solve_class_blocks, solving_precision
 from medmeta.learners.heads.ridge import with_constant
 
+SETTLED = 1e-10  # a step that moves no coefficient further is at the optimum (they are at most 1)
 STEP_LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0)  # of Newton's step; none where all make it worse
 
 
@@ -24,14 +25,15 @@ class LogisticConfig(HeadConfig):
 
     ``regularisation``: where the penalty λ starts, on embeddings scaled to a mean square length
     of 1 over the support (so that it means the same for embeddings of any size); it is learned
-    across tasks. ``scale``: where the factor of the logits starts; learned too. ``steps``: Newton
-    steps within a task.
+    across tasks. ``scale``: where the factor of the logits starts; learned too. ``steps``: most
+    Newton steps within a task, which end at the optimum (after some six; twenty with a weak
+    penalty).
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3)
     regularisation: float = Field(0.1, gt=0)
     scale: float = Field(1.0, gt=0)
-    steps: int = Field(10, ge=1, le=100)
+    steps: int = Field(30, ge=1, le=100)
 
 
 class LogisticHead(AbstractLearner):
@@ -79,8 +81,9 @@ def logistic_weights(design: Tensor, wanted: Tensor, strength: Tensor, *, steps:
 
     ``design`` X ``(T, S, D)``, one-hot ``wanted`` Y ``(T, S, K)``, ``strength`` λ a scalar or
     ``(T,)``. ``W = X'A / λ`` (the representer theorem), and A is found by Newton's method, whatever
-    D is. The last step alone is differentiated: at the optimum Newton's step does not depend on
-    where it starts, so its gradient is that of the optimum, and the steps before keep no memory.
+    D is, in at most so many ``steps``. The last step alone is differentiated: at the optimum
+    Newton's step does not depend on where it starts, so its gradient is that of the optimum, and
+    the steps before keep no memory.
 
     >>> x, y = torch.tensor([[[1.0], [-1.0]]]), torch.eye(2)[None]
     >>> w = logistic_weights(x, y, torch.tensor([1.0]), steps=5)
@@ -97,9 +100,12 @@ def logistic_weights(design: Tensor, wanted: Tensor, strength: Tensor, *, steps:
 def _solved(kernel: Tensor, wanted: Tensor, steps: int) -> Tensor:
     """Coefficients ``A`` ``(T, S, K)`` of the optimum."""
     with torch.no_grad():
+        settled = max(SETTLED, 10 * torch.finfo(wanted.dtype).eps)
         known = torch.zeros_like(wanted)
         for _ in range(steps):
-            known = _line_search(kernel, wanted, known)
+            before, known = known, _line_search(kernel, wanted, known)
+            if not known.is_cuda and bool(((known - before).abs() < settled).all()):
+                break  # on a GPU to ask would be to wait, and no recording of the step
     return _newton_step(kernel, wanted, kernel.detach() @ known)
 
 

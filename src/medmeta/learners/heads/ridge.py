@@ -14,14 +14,16 @@ from medmeta.learner import AbstractLearner, TrainingDefaults, Traits
 from medmeta.learners._class_sums import memberships
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
+from medmeta.learners.heads._class_blocks import solving_precision
 
 
 class RidgeConfig(HeadConfig):
     """Options of the ridge head.
 
-    ``regularisation``: where the penalty λ starts, per number of the embedding's mean square
-    (so that it means the same for embeddings of any size); it is learned across tasks. ``scale``:
-    where the factor from regression outputs to logits starts; learned too.
+    ``regularisation``: where the penalty λ starts, in units of the support's mean squared length;
+    it is learned across tasks. So it means nearly the same for long embeddings of any length, but
+    not for short ones: the constant beside them is 1 whatever they are. ``scale``: where the
+    factor from regression outputs to logits starts; learned too.
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3)
@@ -32,9 +34,11 @@ class RidgeConfig(HeadConfig):
 class RidgeHead(AbstractLearner):
     """Regresses one-hot labels, or values, on embeddings ``(T, S, D)``.
 
-    Logits are ``scale · x W + bias`` with the same scale and bias for all classes. A constant is
-    appended to the embeddings, so that values need not be centred. Bertinetto et al. 2019
-    (R2-D2), equations 5 and 6; λ, scale and bias are learned across tasks.
+    Logits are ``scale · x W + bias`` with the same scale and bias for all classes. A constant of 1
+    is appended to the embeddings; its weight is penalised like the others, so values far from 0
+    are drawn towards 0 unless they are centred. Bertinetto et al. 2019 (R2-D2), equations 5 and 6;
+    λ, scale and bias are learned across tasks. The mean square that λ is in units of counts as a
+    constant in the gradient, which thus is not that of the loss along the embeddings' length.
     """
 
     def __init__(self, config: RidgeConfig) -> None:
@@ -73,7 +77,8 @@ def ridge_weights(design: Tensor, wanted: Tensor, strength: Tensor) -> Tensor:
     """``argmin ‖X W - Y‖² + λ‖W‖²`` of each task: ``(T, D, K)``.
 
     ``design`` X ``(T, S, D)``, ``wanted`` Y ``(T, S, K)``, ``strength`` λ ``(T,)``. Solved in the
-    smaller of the two equivalent forms (Woodbury): S×S for few images, D×D for many.
+    smaller of the two equivalent forms (Woodbury): S×S for few images, D×D for many; in double
+    precision, for in single a weak penalty is lost among the digits of the products.
 
     >>> x, y = torch.tensor([[[1.0]]]), torch.tensor([[[4.0]]])
     >>> ridge_weights(x, y, torch.tensor([1.0]))
@@ -82,14 +87,15 @@ def ridge_weights(design: Tensor, wanted: Tensor, strength: Tensor) -> Tensor:
     n_examples, size = design.shape[1:]
     # One graph for supports of any size has the form that any size allows.
     few = torch.compiler.is_exporting() or n_examples <= size
-    gram = design @ design.mT if few else design.mT @ design
-    penalty = strength[:, None, None] * torch.eye(
-        gram.shape[-1], dtype=gram.dtype, device=gram.device
-    )
-    factor = torch.linalg.cholesky(gram + penalty)
+    exact, aim = solving_precision(design), solving_precision(wanted)
+    gram = exact @ exact.mT if few else exact.mT @ exact
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    factor = torch.linalg.cholesky(gram + solving_precision(strength)[:, None, None] * eye)
     if few:
-        return design.mT @ torch.cholesky_solve(wanted, factor)
-    return torch.cholesky_solve(design.mT @ wanted, factor)
+        weights = exact.mT @ torch.cholesky_solve(aim, factor)
+    else:
+        weights = torch.cholesky_solve(exact.mT @ aim, factor)
+    return weights.to(design.dtype)
 
 
 def _build_head(config: RidgeConfig, embedding: InputSpec, target: Target) -> AbstractLearner:

@@ -80,13 +80,16 @@ class SiameseHead(AbstractLearner):
 def weighted_distances(queries: Tensor, images: Tensor, weights: Tensor) -> Tensor:
     """``Σ wⱼ |qⱼ - sⱼ|`` of ``(T, Q, D)`` and ``(T, S, D)``: ``(T, Q, S)``.
 
-    Weights ``(D,)`` may be of either sign. Predicting never holds all differences at once.
+    Weights ``(D,)`` may be of either sign. Predicting never holds all differences at once. A weight
+    of 0 stands on both sides as a number and its opposite, for its gradient is not 0.
 
     >>> one, other = torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[4.0, 0.0]]])
     >>> weighted_distances(one, other, torch.tensor([2.0, -5.0]))
     tensor([[[1.]]])
     """
-    towards, apart = weights.clamp(max=0), weights.clamp(min=0)
+    both = (weights == 0).to(weights.dtype) / len(weights)
+    apart = torch.where(weights < 0, 0, weights + both)
+    towards = torch.where(weights < 0, -weights, both)
     farther = torch.cdist(queries * apart, images * apart, p=1.0)
     nearer = torch.cdist(queries * towards, images * towards, p=1.0)
     return farther - nearer
