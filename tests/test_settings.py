@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from medmeta.errors import SettingsError
 from medmeta.settings import Settings, options_from_texts, validated
@@ -53,6 +53,22 @@ def test_texts_are_read_as_the_fields_say() -> None:
     texts = ["inner_rate=1e-2", "inner_steps=5", "encoder.width=32"]
     config = validated(Outer, options_from_texts(texts), where="maml")
     assert config == Outer(inner_rate=0.01, inner_steps=5, encoder=Inner(width=32))
+
+
+def test_a_message_ends_in_one_full_stop() -> None:
+    class Strict(Settings):
+        way: str = "5"
+        shot: str = "1"
+
+        @field_validator("way", "shot")
+        @classmethod
+        def _never(cls, text: str) -> str:
+            raise ValueError(f"{text!r} is nothing; write 5.")
+
+    with pytest.raises(SettingsError) as caught:
+        validated(Strict, {"way": "x", "shot": "y"}, where="tasks")
+    said = "tasks: way: 'x' is nothing; write 5; shot: 'y' is nothing; write 5."
+    assert str(caught.value) == said
 
 
 def test_a_misspelt_option_is_named_with_the_nearest() -> None:

@@ -38,7 +38,8 @@ def validated(kind: type[AnySettings], values: Mapping[str, Any], *, where: str)
         return kind.model_validate(dict(values))
     except ValidationError as error:
         lines = [_complaint(kind, e["loc"], e["msg"], e["type"]) for e in error.errors()]
-        raise SettingsError(f"{where}: " + "; ".join(lines) + ".") from None
+        told = "; ".join(line.removesuffix(".") for line in lines)
+        raise SettingsError(f"{where}: {told}.") from None
 
 
 def _complaint(kind: type[Settings], location: tuple[int | str, ...], text: str, code: str) -> str:

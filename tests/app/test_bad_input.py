@@ -277,6 +277,99 @@ def test_the_wrong_hash_is_refused(
     assert not (tmp_path / "o.csv").exists()
 
 
+@pytest.mark.parametrize("command", ["train", "pretrain", "evaluate", "adapt"])
+def test_a_folder_of_images_and_masks_has_no_classes(
+    command: str, own_run: Path, predictor: Path, tmp_path: Path
+) -> None:
+    pairs = folder(tmp_path / "pairs", ("images", "masks"), 8)
+    given = words("train" if command == "pretrain" else command, pairs, own_run, predictor,
+                  tmp_path / "out")  # fmt: skip
+    says = ("pairs", "'images' and 'masks'", "--task segmentation", "--target masks")
+    refused(command, *given[1:], says=says)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "adapt"])
+def test_a_window_that_is_not_known(
+    command: str, own_run: Path, workplace: Path, predictor: Path, tmp_path: Path
+) -> None:
+    given = words(command, workplace / "mine", own_run, predictor, tmp_path / "out")
+    told = refused(*given, "--window", "foo", says=("--window: 'foo' is not known", "40,400."))
+    assert "Value error" not in told
+    assert ".." not in told
+
+
+def test_a_predictor_in_place_of_a_model(predictor: Path, workplace: Path, tmp_path: Path) -> None:
+    given = ("--source", workplace / "mine")
+    says = (str(predictor), "is a predictor of 'medmeta adapt', not a model")
+    refused("evaluate", predictor, *given, says=says)
+    refused("train", *given, "--init", predictor, "--out", tmp_path / "o", says=says)
+    refused("adapt", workplace / "mine", "--model", predictor, "--out", tmp_path / "o", says=says)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_file_is_no_run(tmp_path: Path) -> None:
+    manifest = values_manifest(tmp_path / "ages", n=2)
+    told = refused("inspect", manifest, says=(str(manifest), "is a file", "data inspect"))
+    assert "not there" not in told
+
+
+def test_a_run_keeps_its_size_and_measures_no_surfaces(own_run: Path, workplace: Path) -> None:
+    given = ("evaluate", own_run, "--source", workplace / "mine")
+    refused(*given, "--size", "64", says="the --size that it was trained with")
+    refused(*given, "--distances", says=("--distances are of masks", "classes"))
+
+
+def test_how_many_classes_a_run_takes_is_said(run: Path, maml_run: Path) -> None:
+    for made, told in ((run, "any"), (maml_run, "at most 2")):
+        lines = [line.split() for line in medmeta("inspect", made).out.splitlines()]
+        assert ["classes", *told.split()] in lines
+
+
+def test_one_answer_is_told_of_as_one(predictor: Path, workplace: Path, tmp_path: Path) -> None:
+    image = next((workplace / "asked").rglob("*.png"))
+    told = medmeta("predict", predictor, image, "--out", tmp_path / "a.csv")
+    assert "1 answer is in" in told.err
+
+
+def test_values_that_are_all_equal(tmp_path: Path) -> None:
+    manifest = values_manifest(tmp_path / "ages", n=6)
+    rows = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([rows[0], *(f"{row.split(',')[0]},4.5" for row in rows[1:])]))
+    says = (str(manifest), "all its 6 values are 4.5", "add images with other values")
+    train = ("train", "--source", manifest, "--target", "values", "--learner", "ridge", *SMALL)
+    refused(*train, "--out", tmp_path / "o", says=says)
+    refused("adapt", manifest, "--out", tmp_path / "o", says=says)
+    assert not (tmp_path / "o").exists()
+
+
+def test_why_there_is_no_r_squared_of_one_query(tmp_path: Path) -> None:
+    learned, measured = values_manifest(tmp_path / "a"), values_manifest(tmp_path / "b", n=20)
+    rows = measured.read_text().splitlines()  # the same pictures but brighter, and so unseen
+    for row in rows[1:]:
+        picture(measured.parent / row.split(",")[0], 8000 + int(row.split(".")[0]), centre=90)
+    train = ("train", "--source", learned, "--target", "values", "--learner", "ridge", *SMALL)
+    made = medmeta(*train, "--validation", "none", "--steps", "1", "--out", tmp_path / "run")
+    assert made.code == 0, made
+    given = ("evaluate", tmp_path / "run", "--source", measured, "--shot", "3", "--episodes", "2")
+    one, two = (medmeta(*given, "--no-baselines", "--query", n) for n in ("1", "2"))
+    assert (one.code, two.code) == (0, 0), (one, two)
+    assert "say --query 2 or more" in one.err
+    assert "say --query" not in two.err
+
+
+@pytest.mark.parametrize("named", [("--head", "ridge"), ()], ids=str)
+def test_an_adapted_encoder_is_not_set_anew(
+    named: tuple[str, ...], run: Path, workplace: Path, tmp_path: Path
+) -> None:
+    model = ("--model", run) if named else ()
+    given = ("adapt", workplace / "mine", *model, *named, "--out", tmp_path / "p")
+    for option in ("encoder.flips=true", "encoder.options.width=99", "encoder.name=pixels"):
+        says = (option.split("=")[0].removesuffix(".width"), "the encoder is the run's")
+        refused(*given, "--set", option, says=says)
+    assert not (tmp_path / "p").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

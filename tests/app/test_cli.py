@@ -16,6 +16,7 @@ from medmeta.app import cli, terminal
 from medmeta.app.commands.spread import spread
 from medmeta.app.terminal import check_out, check_place, emit_json, shown
 from medmeta.errors import SettingsError
+from medmeta.learners import LEARNERS
 from tests.app._typed import folder, medmeta
 
 GROUP = typer.main.get_command(cli.app)
@@ -146,6 +147,17 @@ def test_doctor_and_learners_in_json() -> None:
     for name in names:
         assert medmeta("learners", name, "--json").json()["name"] == name
         assert "--set" in medmeta("learners", name).out
+
+
+def test_a_learners_options_say_what_they_may_be() -> None:
+    told = medmeta("learners", "maml", "--json").json()["options"]
+    assert told["step_weights"]["type"] == "tuple of float, or none"
+    assert told["learn_rates"]["type"] == "none | per_layer_per_step"
+    assert (told["inner_rate"]["type"], told["inner_steps"]["type"]) == ("float, or none", "int")
+    assert "adam | sgd" in " ".join(medmeta("learners", "reptile").out.split())
+    for name in LEARNERS:
+        options = medmeta("learners", name, "--json").json()["options"]
+        assert not [kind for one in options.values() for kind in "[]." if kind in one["type"]]
 
 
 def test_values_in_a_row_are_spread() -> None:

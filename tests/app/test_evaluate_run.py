@@ -18,7 +18,7 @@ from medmeta.data.sources import open_source
 from medmeta.errors import SettingsError
 from medmeta.evaluation.evaluate import evaluate
 from medmeta.learners import EmbeddingLearner
-from tests.app._typed import folder, medmeta, refused, state
+from tests.app._typed import folder, medmeta, picture, refused, state
 
 Copy = Callable[[Path], Path]
 FEW = ("--shot", "1", "--query", "2", "--episodes", "6")
@@ -97,6 +97,19 @@ def test_records_bear_out_the_summary(own_run: Path, workplace: Path) -> None:
     with file.open(newline="") as opened:
         accuracies = [float(record["accuracy"]) for record in csv.DictReader(opened)]
     assert np.mean(accuracies) == pytest.approx(row["summary"]["accuracy"]["mean"])
+
+
+def test_figures_of_earlier_weights_are_no_figures_of_the_run(
+    own_run: Path, workplace: Path
+) -> None:
+    evaluated(own_run, workplace / "mine", *FEW)
+    model = load_model(own_run)
+    before = len(model.all_evaluations())
+    (file, *_) = sorted((own_run / "evaluations").glob("*/summary.json"))
+    summary = json.loads(file.read_text())
+    assert summary["model"] == model.sha256 != ""
+    file.write_text(json.dumps({**summary, "model": "0" * 64}))
+    assert len(load_model(own_run).all_evaluations()) == before - 1
 
 
 def test_pictures_seen_in_training_are_left_out(
@@ -195,6 +208,18 @@ def test_few_tasks_give_figures_without_intervals(
     shown = medmeta("evaluate", own_run, "--source", workplace / "mine", *given)
     assert shown.code == 0
     assert medmeta("inspect", own_run).code == 0
+
+
+def test_no_accuracy_is_beyond_what_is_possible(own_run: Path, tmp_path: Path) -> None:
+    for k in range(12):  # classes that do not differ, so that tasks do
+        picture(tmp_path / "alike" / "ab"[k % 2] / f"{k}.png", 500 + k, centre=60)
+    few = ("--shot", "1", "--query", "1", "--episodes", "3", "--way", "2")
+    rows = evaluated(own_run, tmp_path / "alike", *few)
+    told = [rows[0]["summary"][name] for name in ("accuracy", "balanced_accuracy", "auroc")]
+    told.append(rows[0]["baselines"]["ridge on raw pixels"])
+    widths = [4.303 * figure["spread"] / 3**0.5 for figure in told]  # Student's t of three
+    assert any(not w <= f["mean"] <= 1 - w for f, w in zip(told, widths, strict=True))
+    assert all(0 <= figure["low"] <= figure["high"] <= 1 for figure in told)
 
 
 def test_an_untrained_baseline(workplace: Path, tmp_path: Path) -> None:

@@ -206,6 +206,8 @@ def test_an_outline_is_the_inner_edge() -> None:
         (("--format", "nifti"), "--format nifti is for NIFTI"),
         (("--format", "jpeg"), "choose auto"),
         (("--tiles", "--uncertainty"), "leave out --tiles"),
+        (("--sets", "0.9"), "--sets and --sets-by-class are for predictors of classes"),
+        (("--sets-by-class",), "--sets and --sets-by-class are for predictors of classes"),
     ],
 )
 def test_what_cannot_be_given_is_refused(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from medmeta.app.assembling import input_spec_from, with_head
+from medmeta.app.baselines import encoded_source, encoded_sources
 from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
 from medmeta.app.models import LoadedModel, load_model
 from medmeta.data.sources import open_source
@@ -102,6 +103,33 @@ def test_heads_share_one_encoding(
     assert "mine, head logistic, 3-way 1-shot, 2 queries per class" in told
 
 
+@pytest.mark.parametrize("heads", [("auto", "ridge"), ("ridge", "auto")], ids=str)
+def test_heads_with_other_parts_beside_the_encoder_have_their_own_encoding(
+    heads: tuple[str, ...], own_run: Path, workplace: Path
+) -> None:
+    """What is chosen from takes hand-made features too; the others the run's encoder alone."""
+    together = evaluated(own_run, workplace / "mine", "--no-baselines", "--head", *heads)
+    for name in heads:
+        alone = evaluated(own_run, workplace / "mine", "--no-baselines", "--head", name)
+        found = [row["summary"] for row in together if row["head"]["name"] == name]
+        assert found == [row["summary"] for row in alone]
+
+
+def test_what_is_shared_by_heads_on_one_encoder_alone(pretrained: Path, workplace: Path) -> None:
+    model = load_model(pretrained)
+    source = open_source(workplace / "mine", preprocessing=model.preprocessing)
+    spec, target = input_spec_from(model.card), Target("classes", 3)
+    ridge, svm, auto = (
+        with_head(model.learner, name, {}, spec, target) for name in ("ridge", "svm", "auto")
+    )
+    first, second, third = encoded_sources([ridge, svm, auto], source)
+    assert first is second is not None
+    assert third is not None
+    assert third is not first
+    assert encoded_source([ridge, svm], source) is not None
+    assert encoded_source([ridge, auto], source) is None  # whoever asks makes one for each
+
+
 def test_options_of_one_head_and_of_several(own_run: Path, workplace: Path) -> None:
     (row, _) = evaluated(own_run, workplace / "mine", "--head", "ridge", "--set", "scale=3")
     assert row["head"]["options"]["scale"] == 3
@@ -146,7 +174,12 @@ def test_heads_are_compared_task_by_task(own_run: Path, workplace: Path) -> None
         (["--head", "ridge", "--set", "scal=3"], "did you mean scale"),
         (["--head", "ridge", "svm", "--set", "scale=3"], "--set ridge.scale="),
         (["--head", "ridge", "svm", "--set", "logistic.scale=3"], "--set logistic"),
+        (["--head", "ridge", "svm", "--set", "maml.scale=3"], "maml is not among --head ridge svm"),
         (["--set", "scale=3"], "--head"),
+        (["--head", "ridge", "--set", "encoder.flips=true"], ("encoder.flips", "the run's")),
+        (["--head", "ridge", "--set", "encoder.options.width=9"], "encoder is the run's"),
+        (["--head", "ridge", "svm", "--set", "encoder.flips=true"], "encoder is the run's"),
+        (["--head", "ridge", "svm", "--set", "svm.encoder.flips=true"], "encoder is the run's"),
     ],
     ids=str,
 )

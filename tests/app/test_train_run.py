@@ -177,7 +177,8 @@ def test_what_is_learned_about_trust_is_of_the_newest_weights(
     def trained(steps: int, report: Callable[[Report], None] | None = None) -> None:
         request = TrainRequest(
             way="2", shot="1", query=2, validation="none",
-            options={"encoder": {"options": {"width": 4}}}, preprocessing=Preprocessing(size=16, channels=1),
+            options={"encoder": {"options": {"width": 4}}},
+            preprocessing=Preprocessing(size=16, channels=1),
             training=TrainingSettings(steps=steps, checkpoint_every=1),
         )  # fmt: skip
         train(request, run, sources=[source], resume=run.exists(), report=report)

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +46,21 @@ def test_each_wrong_thing_is_named(tmp_path):
     assert "beside the class folders" in found["lost.png"]
     assert "not an image" in found["a/notes.txt"]
     assert "no image" in found["empty/"]
+
+
+def test_a_class_that_may_not_be_read_is_not_called_empty(tmp_path, monkeypatch):
+    put(tmp_path, "a/1.png", "b/1.png", "c/deep/1.png")
+    listed = os.scandir
+
+    def forbidding(folder):
+        if Path(folder).name in ("b", "deep"):
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    found = wrong(read_folder(tmp_path))
+    assert set(found) == {"b", "c/deep"}
+    assert found["b"].startswith("the folder may not be read (Permission denied)")
 
 
 def test_links_that_leave_or_lead_nowhere_are_refused(tmp_path):

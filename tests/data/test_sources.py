@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,6 +49,28 @@ def test_the_three_kinds_give_the_same_source(folder, tmp_path):
         assert source.index.labels.texts() == list("aaabbb")
         assert np.array_equal(source.gather(np.arange(6)), PIXELS[rows, None])
         assert source.hashes.tolist() == [content_hash(PIXELS[r]) for r in rows]
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("IMG", "Labels", "other")])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_images_and_their_masks_are_not_taken_for_classes(names, zipped, folder, tmp_path):
+    for name in names:
+        shutil.copytree(folder / "a", tmp_path / "pairs" / name)
+    path = tmp_path / "pairs"
+    if zipped:
+        path = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", path))
+    with pytest.raises(DataError, match=r"--task segmentation.*--target masks") as raised:
+        open_source(path, preprocessing=WANTED, cache=tmp_path / "c")
+    assert all(repr(name) in str(raised.value) for name in names[:2])
+    assert str(path) in str(raised.value)
+
+
+def test_classes_of_a_manifest_may_be_called_images_and_masks(folder, tmp_path):
+    index = scan(folder).index
+    rows = [f"{p},{'images' if p.parent.name == 'a' else 'masks'}" for p in index.paths]
+    (folder / "list.csv").write_text("\n".join(["path,label", *rows]))
+    source = open_source(folder / "list.csv", preprocessing=WANTED, cache=tmp_path / "c")
+    assert source.index.class_names == ("images", "masks")
 
 
 def test_the_pictures_of_an_npz_are_read_once(tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import sem, t, ttest_rel
 
 from medmeta.errors import DataError
-from medmeta.evaluation.intervals import paired_difference, summarise
+from medmeta.evaluation.intervals import paired_difference, summarise, within_bounds
+from medmeta.evaluation.metrics import HIGHER_IS_BETTER, SHARES
 
 SAMPLES = st.lists(st.integers(-1000, 1000).map(lambda i: i / 7), min_size=2, max_size=60)
 
@@ -40,6 +41,20 @@ def test_the_worst_tenth_is_that_of_the_tasks():
     assert summarise(values).worst_tenth == 1.5  # 0, 1, 2, 3
     assert summarise(values, higher_is_better=False).worst_tenth == 37.5
     assert summarise(np.array([3.0, 1.0, 2.0])).worst_tenth == 1.0
+
+
+def test_intervals_of_shares_hold_nothing_impossible():
+    wide = {name: summarise(np.array([0.25, 1.0])) for name in HIGHER_IS_BETTER}
+    found = within_bounds(wide)
+    assert set(found) > SHARES
+    for name, summary in found.items():
+        inside = (summary.low, summary.high) == (0, 1)
+        assert inside == (name in SHARES)
+        assert inside or summary == wide[name]
+        assert (summary.mean, summary.spread) == (wide[name].mean, wide[name].spread)
+    undefined = within_bounds({"dice": summarise(np.array([0.5]))})["dice"]
+    assert math.isnan(undefined.low)
+    assert math.isnan(undefined.high)
 
 
 def test_undefined_tasks_do_not_count():

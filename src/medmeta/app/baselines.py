@@ -31,14 +31,13 @@ def ridge_on_raw_pixels(
     (And on the numbers of the record, where there is one.)
     Protocols of values are left out.
     """
-    learners = {
-        protocol: build_learner(
-            "ridge", {"encoder": _raw(spec)}, spec, Target("classes", protocol.n_way[1])
-        )
-        for protocol in protocols
-        if protocol.kind == "classes"
-    }
-    encoded = encoded_source(list(learners.values()), source)
+    asked = [protocol for protocol in protocols if protocol.kind == "classes"]
+    if not asked:
+        return {}
+    # One learner for all of them, for it takes any number of classes: so one encoding serves all.
+    target = Target("classes", max(protocol.n_way[1] for protocol in asked))
+    raw = build_learner("ridge", {"encoder": _raw(spec)}, spec, target)
+    encoded = encoded_source([raw], source)
     return {
         protocol: evaluate(
             raw,
@@ -47,7 +46,7 @@ def ridge_on_raw_pixels(
             encoded=encoded,
             progress=told_by(f"{source.name}, {RAW_RIDGE}", protocol, progress),
         )
-        for protocol, raw in learners.items()
+        for protocol in asked
     }
 
 
@@ -59,6 +58,32 @@ def _raw(spec: InputSpec) -> dict[str, Any]:
     return {"name": "fusion", "options": {"fusion": "late", "image": plain, "record": plain}}
 
 
+def encoded_sources(
+    learners: Sequence[AbstractLearner],
+    source: Source,
+    progress: Told | None = None,
+    *,
+    device: str = "cpu",
+) -> list[EncodedSource | None]:
+    """What each learner's encoder makes of a source: one for all heads that share an encoder.
+
+    None for a learner whose encoder does not look at each image alone.
+    """
+    told = None if progress is None else partial(progress, f"{source.name}, encoding images")
+    made: dict[int, EncodedSource] = {}
+    found: list[EncodedSource | None] = []
+    for learner in learners:
+        if not encodes_apart(learner):
+            found.append(None)
+            continue
+        key = id(_encoder(learner))
+        if key not in made:
+            headed = cast(HeadedLearner, learner)
+            made[key] = EncodedSource(headed, source, device=device, progress=told)
+        found.append(made[key])
+    return found
+
+
 def encoded_source(
     learners: Sequence[AbstractLearner],
     source: Source,
@@ -68,13 +93,17 @@ def encoded_source(
 ) -> EncodedSource | None:
     """What heads on one encoder, and protocols on a source, share.
 
-    None where there is none whose encoder looks at each image alone.
+    None where there is none whose encoder looks at each image alone, and where these have several
+    encoders: one that puts other features beside the run's makes other embeddings.
     """
-    able = [learner for learner in learners if encodes_apart(learner)]
-    if not able:
-        return None
-    told = None if progress is None else partial(progress, f"{source.name}, encoding images")
-    return EncodedSource(cast(HeadedLearner, able[0]), source, device=device, progress=told)
+    each = encoded_sources(learners, source, progress, device=device)
+    found = {id(encoded): encoded for encoded in each if encoded is not None}
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _encoder(learner: AbstractLearner) -> object:
+    """What a learner's embeddings come from: its encoder, or itself where that has no name."""
+    return getattr(learner, "encoder", learner)
 
 
 def told_by(what: str, protocol: Protocol, progress: Told | None) -> Progressed | None:

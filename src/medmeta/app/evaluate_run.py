@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from medmeta.app.assembling import input_spec_from
-from medmeta.app.baselines import RAW_RIDGE, Told, encoded_source, ridge_on_raw_pixels, told_by
+from medmeta.app.baselines import (
+    RAW_RIDGE,
+    Told,
+    encoded_sources,
+    ridge_on_raw_pixels,
+    told_by,
+)
 from medmeta.app.evaluation_plan import EvaluationRequest, PlannedSource, plans
 from medmeta.app.held_out import METRICS
 from medmeta.app.models import EVALUATIONS, LoadedModel
@@ -33,9 +39,9 @@ class EvaluatedSource:
 
     ``novelty``: ``new classes``, or ``other site`` where class names recur from training.
     ``baselines`` were measured on the same tasks; ``excluded`` pictures had been seen in training;
-    ``fingerprint`` names the pictures that were left and measured on. ``head`` is the name and
-    the options of the head that was put on the run's encoder; None: its own learner answered.
-    ``left_out``: what could not be read, without names of files.
+    ``fingerprint`` names the pictures that were left and measured on, ``model`` the weights.
+    ``head`` is the name and the options of the head that was put on the run's encoder; None: its
+    own learner answered. ``left_out``: what could not be read, without names of files.
     """
 
     evaluation: Evaluation
@@ -46,6 +52,7 @@ class EvaluatedSource:
     fingerprint: str = ""
     head: Mapping[str, Any] | None = None
     patients_known: bool = True
+    model: str = ""
     left_out: Sequence[Mapping[str, Any]] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,6 +76,7 @@ class EvaluatedSource:
             "fingerprint": self.fingerprint,
             "head": self.head,
             "patients_known": self.patients_known,
+            "model": self.model,
             "notes": list(self.notes),
             "left_out": list(self.left_out),
         }
@@ -107,8 +115,8 @@ def evaluate_model(
             protocols = [protocol for _, protocol in plan.asked]
             raw = ridge_on_raw_pixels(input_spec_from(model.card), fresh, protocols, progress)
         learners = [one.learner.to(device) for one, _ in plan.asked]
-        encoded = encoded_source(learners, fresh, progress, device=device)
-        for one, protocol in plan.asked:
+        held = encoded_sources(learners, fresh, progress, device=device)
+        for (one, protocol), encoded in zip(plan.asked, held, strict=True):
             told = told_by(one.called(fresh.name), protocol, progress)
             found = evaluate(
                 one.learner, fresh, protocol, device=device, encoded=encoded,
@@ -136,6 +144,7 @@ def _row(
         fingerprint(plan.fresh),
         head,
         patients_known=plan.source.index.patients.known,
+        model=model.sha256,
         left_out=left_out([plan.source.index]),
     )
 

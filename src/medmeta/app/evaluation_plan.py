@@ -88,7 +88,8 @@ def plans(
     for name in names:
         if names.count(name) > 1:
             raise SettingsError(
-                f"two sources are called {name!r}; results are kept by name, so rename a folder."
+                f"two sources are called {name!r}; results are kept by name, so rename a folder, "
+                "or put each table into a folder of its own."
             )
     seen = model.seen_hashes()
     found = []

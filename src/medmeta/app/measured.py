@@ -14,7 +14,7 @@ from medmeta.app.run_request import parse_way
 from medmeta.episode import Target
 from medmeta.errors import SettingsError
 from medmeta.learner import AbstractLearner
-from medmeta.learners import configuration
+from medmeta.learners.building import head_configuration
 
 if TYPE_CHECKING:
     from medmeta.app.evaluation_plan import EvaluationRequest
@@ -38,8 +38,8 @@ def measured_learners(
     """The run's own learner, or one for each head that is asked for, in that order.
 
     Heads are built for the largest way that a source of ``n_classes`` is asked for.
-    Raises ``UnknownNameError``, ``SettingsError`` for options of another head, and
-    ``UnsupportedTaskError`` where the run has no encoder to put a head on.
+    Raises ``UnknownNameError``, ``SettingsError`` for options of another head or of the encoder,
+    and ``UnsupportedTaskError`` where the run has no encoder to put a head on.
     """
     stray = sorted(request.head_options.keys() - set(request.heads))
     if stray:
@@ -52,7 +52,7 @@ def measured_learners(
     found = []
     for name in dict.fromkeys(request.heads):
         given = request.head_options.get(name, {})
-        head = {"name": name, "options": configuration(name, given).model_dump(mode="json")}
+        head = {"name": name, "options": head_configuration(name, given).model_dump(mode="json")}
         torch.manual_seed(0)
         images = input_spec_from(model.card)
         learner = with_head(model.learner, name, given, images, target)

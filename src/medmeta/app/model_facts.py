@@ -15,7 +15,7 @@ from medmeta.app.models import LoadedModel, load_model, verify_run
 from medmeta.app.workbench import is_predictor, load_predictor
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.slices import slices_in_words
-from medmeta.errors import MedmetaError
+from medmeta.errors import CheckpointError, MedmetaError
 from medmeta.learner import AbstractLearner
 from medmeta.storage import CARD, read_json
 from medmeta.training.checkpoint import model_folder
@@ -47,6 +47,11 @@ def told_of(
     path: Path, *, expected_sha256: str | None = None, allow_external: bool = False
 ) -> Told:
     """Open a model, run or predictor and compare all its hashes; raises ``CheckpointError``."""
+    if path.is_file():
+        raise CheckpointError(
+            f"{path} is a file, and a run, a predictor and a model are folders; name one. What is "
+            f"in images or a table: 'medmeta data inspect {path}'."
+        )
     given: dict[str, Any] = {"expected_sha256": expected_sha256, "allow_external": allow_external}
     if is_predictor(path) or is_mask_predictor(path):
         masks = is_mask_predictor(path)
@@ -67,8 +72,9 @@ def _kind(model: LoadedModel, path: Path) -> str:
     return "model" if path.is_dir() else "box"
 
 
-def facts_of(card: Mapping[str, Any]) -> dict[str, Any]:
+def facts_of(told: Told) -> dict[str, Any]:
     """Learner, encoder, inputs and training, by what each is called."""
+    card = told.card
     model_card = card.get("model", card)
     size, channels = card["preprocessing"]["size"], card["preprocessing"]["channels"]
     return {
@@ -79,11 +85,20 @@ def facts_of(card: Mapping[str, Any]) -> dict[str, Any]:
         "normalisation": card["options"]["encoder"]["norm"],
         "images": f"{size}×{size}, {channels} channels",
         **_inputs(Preprocessing.model_validate(card["preprocessing"])),
-        "classes": ", ".join(card.get("class_names", card.get("structures", []))) or "any",
+        "classes": ", ".join(card.get("class_names", card.get("structures", [])))
+        or _how_many(told),
         **_origin(model_card),
         "trained for": f"{model_card.get('step', '?')} steps",
         "trained on": ", ".join(s["name"] for s in model_card.get("sources", [])),
     }
+
+
+def _how_many(told: Told) -> str:
+    """How many classes a task may have: some networks end in an output for each."""
+    if told.card["target"]["kind"] == "values":
+        return "none: it answers values"
+    most = told.learner.traits.max_way
+    return "any" if most is None else f"at most {most}"
 
 
 def about(card: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -138,8 +138,12 @@ def percent(value: float | None) -> str:
 
     >>> percent(0.5)
     '50.0'
+    >>> percent(-1e-9)
+    '0.0'
     """
-    return "–" if value is None or value != value else f"{100 * value:.1f}"
+    if value is None or value != value:
+        return "–"
+    return f"{round(100 * value, 1) + 0.0:.1f}"  # the sum takes the sign from a zero
 
 
 def _least_width(name: str, cells: Sequence[object]) -> int:

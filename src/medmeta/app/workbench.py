@@ -26,7 +26,7 @@ from medmeta.errors import CheckpointError, SamplingError, SettingsError
 from medmeta.evaluation.cores import is_light, on_one_core
 from medmeta.input_parts import IMAGE, RECORD
 from medmeta.learner import Settled, adapt_task
-from medmeta.learners import configuration
+from medmeta.learners.building import head_configuration
 from medmeta.storage import CARD, load_folder, read_json
 from medmeta.training.checkpoint import WEIGHTS, load_weights, tensors_from_bytes
 from medmeta.version import __version__
@@ -82,7 +82,7 @@ def adapt(
     learner = model.learner
     chosen = None
     if head is not None:
-        options = configuration(head, head_options).model_dump(mode="json")
+        options = head_configuration(head, head_options).model_dump(mode="json")
         chosen = {"name": head, "options": options}
         learner = with_head(learner, head, options, input_spec_from(model.card), target).eval()
     card = {

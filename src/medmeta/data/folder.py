@@ -24,6 +24,8 @@ _LAYOUT = (
     "expected one sub-folder for each class, with its images in it (benign/1.png, malignant/2.png)"
 )
 
+_UNREAD = "the folder may not be read"
+
 
 def is_litter(name: str) -> bool:
     """Whether a file or folder is one that operating systems leave behind.
@@ -59,8 +61,10 @@ def read_folder(root: Path) -> SourceIndex:
     labels: list[str] = []
     for folder in classes:
         name = _shown(folder.name)
+        known = len(problems)
         pictures, volumes = _of_class(folder, resolved, problems)
-        if not pictures and not volumes:
+        unread = any(p.what.startswith(_UNREAD) for p in problems[known:])
+        if not pictures and not volumes and not unread:  # of what is not read nothing is known
             what = "the class has no image; remove the folder, or put its images into it."
             problems.append(Problem("error", f"{name}/", what))
         files += [*pictures, *(scan.files[0] for scan in volumes)]
@@ -131,7 +135,7 @@ def _files(folder: os.DirEntry[str], root: Path) -> Iterator[tuple[os.DirEntry[s
     try:
         entries = _entries(folder)
     except OSError as error:
-        yield folder, f"the folder may not be read ({error.strerror})."
+        yield folder, f"{_UNREAD} ({error.strerror}); allow it, or go without it by --skip-bad."
         return
     for entry in entries:
         if entry.is_symlink():

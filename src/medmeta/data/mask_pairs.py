@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medmeta.data.folder import is_litter, table_of_files
@@ -63,6 +63,22 @@ def holds_pairs(path: Path) -> bool:
     False
     """
     return path.is_dir() and None not in (_folder(path, IMAGES), _folder(path, MASKS))
+
+
+def refuse_pairs(path: Path, class_names: Sequence[str]) -> None:
+    """Raise ``DataError`` where a folder's classes are a folder of images and one of masks.
+
+    They would be told apart without any error, and that is not what such a folder is for.
+    """
+    there = {name.lower(): name for name in class_names}
+    images = next((there[name] for name in IMAGES if name in there), None)
+    masks = next((there[name] for name in MASKS if name in there), None)
+    if images is not None and masks is not None:
+        raise DataError(
+            f"{path}: its folders {images!r} and {masks!r} hold images and the masks of these, not "
+            "two classes. To learn to mark them, say 'medmeta adapt --task segmentation' or "
+            "'medmeta train --target masks'; if they are classes, give the folders other names."
+        )
 
 
 def images_to_mark(path: Path) -> Path:

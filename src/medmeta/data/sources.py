@@ -13,6 +13,7 @@ from medmeta.data.beside import records_alone, with_beside
 from medmeta.data.index import Column, Problem, SourceIndex
 from medmeta.data.listing import ScannedSource, errors_of, scan
 from medmeta.data.manifest import Asked
+from medmeta.data.mask_pairs import refuse_pairs
 from medmeta.data.modalities import ModalRow
 from medmeta.data.preprocess import Preprocessing, content_hash, prepare
 from medmeta.data.reading import Wanted, read_pictures
@@ -24,7 +25,7 @@ from medmeta.data.store import Decode, Decoded, Store, open_store, store_key
 from medmeta.data.synthetic_signals import is_synthetic, synthetic_source
 from medmeta.data.whole_volumes import NO_VOLUME, spacing_problems, volumes_of_array
 from medmeta.data.zipped import is_zip
-from medmeta.errors import DataError, UnreadableImageError
+from medmeta.errors import DataError, SamplingError, UnreadableImageError
 
 _SHOWN = 10
 _IN_MEMORY = (
@@ -55,9 +56,25 @@ def open_source(
     asked = _asked(preprocessing, labelled=labelled)
     found = scan(path, skip_bad=skip_bad, asked=asked, surveyed=listed)
     _check_kind(found, preprocessing)
-    return read_scanned(
+    if labelled and found.kind == "folder":
+        refuse_pairs(path, found.index.class_names)
+    source = read_scanned(
         found, preprocessing=preprocessing, cache=cache, skip_bad=skip_bad, progress=progress
     )
+    if labelled:
+        _check_varied(path, source)
+    return source
+
+
+def _check_varied(path: Path, source: Source) -> None:
+    """Values that are all equal are as little to learn from as one class alone."""
+    values = source.index.values
+    if values is not None and len(values) and not np.ptp(values):
+        told = "its one value is" if len(values) == 1 else f"all its {len(values)} values are"
+        raise SamplingError(
+            f"{path}: {told} {values[0]:g}, so there is nothing to tell apart; add images with "
+            "other values."
+        )
 
 
 def read_scanned(

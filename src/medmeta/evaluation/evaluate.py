@@ -19,7 +19,7 @@ from medmeta.episodes.sampler import TaskSampler
 from medmeta.errors import SettingsError
 from medmeta.evaluation.answers import Answers, from_embeddings, from_images
 from medmeta.evaluation.encoded import EncodedSource, Progressed, encodes_apart
-from medmeta.evaluation.intervals import Summary, summarise
+from medmeta.evaluation.intervals import Summary, summarise, within_bounds
 from medmeta.evaluation.metrics import HIGHER_IS_BETTER
 from medmeta.evaluation.tally import Tally
 from medmeta.learner import AbstractLearner, HeadedLearner, check_task_fits
@@ -160,20 +160,23 @@ def _measured(
         source=source.name,
         protocol=protocol,
         records=tally.records,
-        summary={
-            name: summarise(tally.records[name], higher_is_better=better)
-            for name, better in HIGHER_IS_BETTER.items()
-            if name in tally.records
-        },
+        summary=_summaries(tally.records),
         class_names=names,
         confusion=tally.confusion,
         calibration_error=tally.calibration_error,
         dropped=sampler.dropped.get(source.name, {}),
         structures={
-            structure: {
-                name: summarise(np.array(values), higher_is_better=HIGHER_IS_BETTER[name])
-                for name, values in held.items()
-            }
+            structure: _summaries({name: np.array(values) for name, values in held.items()})
             for structure, held in sorted(tally.structures.items())
         },
     )
+
+
+def _summaries(records: Mapping[str, NDArray[np.float64]]) -> dict[str, Summary]:
+    """Of each metric, whose interval holds nothing impossible: no accuracy is above 1."""
+    found = {
+        name: summarise(records[name], higher_is_better=better)
+        for name, better in HIGHER_IS_BETTER.items()
+        if name in records
+    }
+    return within_bounds(found)

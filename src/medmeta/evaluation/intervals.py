@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.errors import DataError
+from medmeta.evaluation.metrics import SHARES
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,28 @@ class Summary:
     def to_dict(self) -> dict[str, float | int | None]:
         """As JSON: what is not defined is null."""
         return {k: None if v != v else v for k, v in asdict(self).items()}
+
+
+def within_bounds(summaries: Mapping[str, Summary]) -> dict[str, Summary]:
+    """The same by their metrics' names, with intervals of what lies from 0 to 1 cut off there.
+
+    Student's interval of a few tasks goes on beyond what is possible; where a metric has no such
+    bounds it stays as it is.
+
+    >>> one = Summary(0.9, 0.7, 1.1, 0.1, 0.8, 5)
+    >>> within_bounds({"accuracy": one})["accuracy"].high
+    1.0
+    >>> within_bounds({"log_loss": one})["log_loss"].high
+    1.1
+    """
+    return {
+        name: replace(
+            found, low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1))
+        )
+        if name in SHARES
+        else found
+        for name, found in summaries.items()
+    }
 
 
 def summarise(values: NDArray[np.float64], *, higher_is_better: bool = True) -> Summary:

@@ -22,6 +22,18 @@ HIGHER_IS_BETTER = {
     "surface_dice": True,
     "centreline_dice": True,
 }
+SHARES = frozenset(
+    (
+        "accuracy",
+        "balanced_accuracy",
+        "auroc",
+        "dice",
+        "iou",
+        "surface_dice",
+        "centreline_dice",
+    )
+)
+"""Metrics that lie from 0 to 1, whatever is measured."""
 FLOOR = 1e-12
 CALIBRATION_BINS = 15
 

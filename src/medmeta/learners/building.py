@@ -10,7 +10,7 @@ from torch import nn
 
 from medmeta.encoders import AUTO, AbstractEncoder, ExternalEncoder, build_encoder, resolved
 from medmeta.episode import InputSpec, Target, TargetKind
-from medmeta.errors import UnsupportedTaskError
+from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.learner import AbstractLearner, check_task_fits
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.learners.registry import LEARNERS, learner_spec
@@ -46,6 +46,27 @@ def configuration(
     if input_spec is None:
         return config
     return config.model_copy(update={"encoder": resolved(config.encoder, input_spec)})
+
+
+def head_configuration(name: str, options: Mapping[str, Any] | None) -> EncodedConfig:
+    """The validated options of a head on an encoder that is trained.
+
+    Raises ``SettingsError`` for options of the encoder.
+    """
+    check_no_encoder(options or {})
+    return configuration(name, options)
+
+
+def check_no_encoder(options: Mapping[str, Any]) -> None:
+    """Raise ``SettingsError`` where a head's options are of the encoder: none would be followed."""
+    given = options.get("encoder")
+    if given is not None:
+        inner = given if isinstance(given, Mapping) else {}
+        named = ", ".join(f"encoder.{part}" for part in inner) or "encoder"
+        raise SettingsError(
+            f"{named}: the encoder is the run's, as it was trained, and a head that is put on it "
+            "has options of its own alone; leave this out, or train another run with it."
+        )
 
 
 def build_learner(

@@ -12,7 +12,7 @@ import pytest
 from medmeta.app.report.explaining import _has_hand_made
 from medmeta.episode import InputSpec, Target
 from medmeta.learners import build_learner
-from tests.app._typed import WEIRD, medmeta, refused, state
+from tests.app._typed import SMALL, WEIRD, medmeta, refused, state
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,33 @@ def test_a_report_on_a_table_of_answers(predictor: Path, workplace: Path, tmp_pa
 def test_a_report_on_a_run(run: Path, tmp_path: Path) -> None:
     assert medmeta("report", run, "--out", tmp_path / "r.html").code == 0
     assert "prototypical on conv4" in (tmp_path / "r.html").read_text()
+
+
+def test_figures_of_another_run_are_not_a_predictors(
+    run: Path, pretrained: Path, predictor: Path, tmp_path: Path
+) -> None:
+    out = ("--out", tmp_path / "r.html")
+    told = refused(
+        "report", predictor, "--run", pretrained, *out, says=("another model", "trained")
+    )
+    assert told.count("prototypical after 10 steps") == 2
+    other = medmeta("train", "--source", run.parent / "trained", *SMALL, "--seed", "7",
+                    "--out", tmp_path / "other")  # fmt: skip
+    assert other.code == 0, other
+    refused("report", predictor, "--run", tmp_path / "other", *out, says=("seed 7", "seed 0"))
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize("head", [(), ("--head", "auto", "--budget", "0")], ids=str)
+def test_a_packed_copy_is_the_run_itself(
+    head: tuple[str, ...], run: Path, workplace: Path, tmp_path: Path
+) -> None:
+    assert medmeta("models", "pack", run, "--out", tmp_path / "packed").code == 0
+    words = ("adapt", workplace / "mine", "--model", tmp_path / "packed", "--window", "lung",
+             "--no-estimate", *head)  # fmt: skip
+    assert medmeta(*words, "--out", tmp_path / "own").code == 0
+    told = medmeta("report", tmp_path / "own", "--run", run, "--out", tmp_path / "r.html")
+    assert told.code == 0, told
 
 
 def test_what_a_report_cannot_do(

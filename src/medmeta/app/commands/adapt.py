@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medmeta.app.commands.asked_model import check_no_predictor, in_plain_words
 from medmeta.app.commands.masks import (
     CLASSIFICATION,
     SEGMENTATION,
@@ -54,6 +55,7 @@ def register(app: typer.Typer) -> None:
     app.command("predict")(predict)
 
 
+@in_plain_words()
 def adapt(
     support: Annotated[
         Path, typer.Argument(help="A folder per class or of images and masks, or a manifest.")
@@ -129,6 +131,7 @@ def adapt(
     from medmeta.app.workbench import adapt as learn_task
     from medmeta.data.listing import survey
     from medmeta.learners.auto.longer import LEAST_SECONDS
+    from medmeta.learners.building import head_configuration
     from medmeta.settings import options_from_texts
     from medmeta.training.allocator import keep_freed_memory
 
@@ -136,6 +139,7 @@ def adapt(
     if task not in (CLASSIFICATION, SEGMENTATION):
         raise SettingsError(f"--task {task}: choose {CLASSIFICATION} or {SEGMENTATION}.")
     check_new(out)
+    check_no_predictor(model, "--model")
     keep_freed_memory()
     reading = {
         "window": window, "slices": slices, "plane": plane, "time_point": time_point,
@@ -168,6 +172,9 @@ def adapt(
     if loaded.card["target"]["kind"] == "masks":
         raise SettingsError("this run marks structures; say --task segmentation.")
     head = learner_on(loaded, learner, head, is_default=model is None, has_options=bool(set_))
+    options = options_from_texts(set_ or [])
+    if head is not None:
+        head_configuration(head, options)  # before anything is read, and the encoder is settled
     trained = loaded.card.get("standardise")
     opened = open_support(
         support,
@@ -183,7 +190,6 @@ def adapt(
     if readers:
         opened = replace(opened, source=by_readers(opened.source, readers))
     started = time.perf_counter()
-    options = options_from_texts(set_ or [])
     learned = partial(learn_task, loaded, opened.source, seed=seed, levels=opened.levels)
     predictor = learned(head=head, head_options=options, seconds=seconds_to_search(seconds))
     choice = predictor.card.get("choice")

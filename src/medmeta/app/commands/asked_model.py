@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medmeta.errors import SettingsError
@@ -14,6 +17,29 @@ NOT_BOTH = (
     "name a RUN (first: medmeta evaluate RUN --source PATH), or --learner for an untrained one, "
     "not both."
 )
+
+
+@contextmanager
+def in_plain_words() -> Iterator[None]:
+    """What is wrong with a flag of how images are read, without the words of the checking."""
+    try:
+        yield
+    except SettingsError as error:
+        told = str(error).replace(": Value error, ", ": ")
+        stops = len(told) - len(told.rstrip("."))
+        raise SettingsError(told[:-1] if stops == 2 else told) from None
+
+
+def check_no_predictor(model: Path | None, flag: str) -> None:
+    """Raise ``SettingsError`` for a predictor where a run or a model is asked for."""
+    from medmeta.app.mask_workbench import is_mask_predictor
+    from medmeta.app.workbench import is_predictor
+
+    if model is not None and (is_predictor(model) or is_mask_predictor(model)):
+        raise SettingsError(
+            f"{flag} {model} is a predictor of 'medmeta adapt', not a model: name the run that it "
+            "was made from. ('medmeta predict' and 'medmeta report' take predictors.)"
+        )
 
 
 def untrained(
@@ -47,6 +73,8 @@ def untrained(
 
 def head_options(head: list[str] | None, set_: list[str] | None) -> dict[str, Any]:
     """The options of each head, by its name; those of a single one need not be named so."""
+    from medmeta.learners import LEARNERS
+    from medmeta.learners.building import check_no_encoder
     from medmeta.settings import options_from_texts
 
     if not head or not set_:
@@ -54,6 +82,13 @@ def head_options(head: list[str] | None, set_: list[str] | None) -> dict[str, An
     options = options_from_texts(set_)
     if len(set(head)) == 1:
         return {head[0]: options}
+    check_no_encoder(options)
+    strangers = [name for name in options if name not in head and name in LEARNERS]
+    if strangers:
+        raise SettingsError(
+            f"--set {strangers[0]}: {strangers[0]} is not among --head {' '.join(head)}; name it "
+            "there too, or leave its options out."
+        )
     unnamed = [name for name, value in options.items() if name not in head or value == str(value)]
     if unnamed:
         raise SettingsError(

@@ -10,8 +10,10 @@ import typer
 
 from medmeta.app.commands.asked_model import (
     check_no_head,
+    check_no_predictor,
     check_nothing_set,
     head_options,
+    in_plain_words,
     untrained,
 )
 from medmeta.app.commands.evaluation_table import show_evaluations
@@ -41,6 +43,7 @@ from medmeta.app.commands.options import (
 from medmeta.app.commands.spread import SpreadCommand
 from medmeta.app.profile import profiled
 from medmeta.app.terminal import check_out, emit_json, say, waiting
+from medmeta.errors import SettingsError
 from medmeta.spans import span
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from medmeta.data.source import Source
 
 
+SIZE = 64
 TRACE = "trace-evaluate.json"  # of --profile, in the run's folder
 
 
@@ -58,6 +62,7 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate", cls=SpreadCommand)(evaluate)
 
 
+@in_plain_words()
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="A run of 'medmeta train'.")] = None,
     source: Annotated[
@@ -85,7 +90,9 @@ def evaluate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Its options, or those of --head: scale=2.")
     ] = None,
-    size: Annotated[int, typer.Option(help="Its images' side in pixels.")] = 64,
+    size: Annotated[
+        int | None, typer.Option(help="Its images' side in pixels.", show_default="64")
+    ] = None,
     window: Window = None,
     slices: Slices = None,
     plane: Plane = None,
@@ -148,15 +155,24 @@ def evaluate(
     with profiled(trace, aside=as_json):
         if run is None:
             check_no_head(head)
-            images = {"size": size, **{k: v for k, v in shape.items() if v is not None}}
+            images = {
+                "size": SIZE if size is None else size,
+                **{k: v for k, v in shape.items() if v is not None},
+            }
             model = untrained(learner, encoder, set_ or [], images, allow_external=allow_external)
         else:
-            check_nothing_set(learner, encoder, [] if head else set_, shape)
+            check_nothing_set(learner, encoder, [] if head else set_, {"size": size, **shape})
+            check_no_predictor(run, "RUN")
             model = load_model(run, expected_sha256=expect_sha256, allow_external=allow_external)
         model = model.reading(
             window=window, slices=slices, plane=plane, time_point=time_point, spacing=spacing,
             csv_rate=csv_rate, slide_mpp=slide_mpp,
         )  # fmt: skip
+        if distances and model.card["target"]["kind"] != "masks":
+            raise SettingsError(
+                f"--distances are of masks, and this is a model of {model.card['target']['kind']}; "
+                "leave it out."
+            )
         if shift:
             _shifted(model, source or [], request, shift, out, skip_bad=skip_bad, as_json=as_json)
             return

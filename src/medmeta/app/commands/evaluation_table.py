@@ -23,6 +23,12 @@ def _mode(row: EvaluatedSource) -> str:
     return "transductive" if row.evaluation.protocol.transductive else "inductive"
 
 
+def _undefined(row: EvaluatedSource) -> bool:
+    """Whether values were measured without one task that has an R²."""
+    found = row.evaluation.summary.get("r_squared")
+    return found is not None and not found.tasks
+
+
 def show_evaluations(rows: list[EvaluatedSource]) -> None:
     """The table, a line each; then structures of masks, and notes."""
     table, headed = [], any(row.head for row in rows)
@@ -58,6 +64,11 @@ def show_evaluations(rows: list[EvaluatedSource]) -> None:
          "raw ridge"],
         table,
     )  # fmt: skip
+    if any(_undefined(row) for row in rows):
+        say(
+            "R² is how much better answers are than the mean of a task's values, so it needs two "
+            "queries or more, with different values: say --query 2 or more."
+        )
     show_structures([row.evaluation for row in rows])
     for note in dict.fromkeys(f"{r.evaluation.source}: {n}" for r in rows for n in r.notes):
         say(note)

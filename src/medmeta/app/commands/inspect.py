@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -32,7 +33,7 @@ def inspect(
     if as_json:
         emit_json({**told.card, "evaluations": told.evaluations})
         return
-    show_facts(str(path), facts_of(told.card))
+    show_facts(str(path), facts_of(told))
     show_evaluations(told.evaluations)
     out.print("Hashes: all parts are as they were saved.")
 
@@ -100,7 +101,7 @@ def learners(
     options = {
         field: {
             "default": _plain(info.get_default(call_default_factory=True)),
-            "type": getattr(info.annotation, "__name__", str(info.annotation)).split(".")[-1],
+            "type": type_in_words(info.annotation),
         }
         for field, info in spec.config.model_fields.items()
     }
@@ -125,6 +126,24 @@ def learners(
     ]
     show_table("Options", ["option", "default", "type"], rows_of_options)
     out.print(" ".join((spec.config.__doc__ or "").replace("``", "").split()))
+
+
+def type_in_words(kind: Any) -> str:
+    """What an option may be.
+
+    >>> type_in_words(Literal["adam", "sgd"]), type_in_words(tuple[float, ...] | None)
+    ('adam | sgd', 'tuple of float, or none')
+    """
+    inside = get_args(kind)
+    if get_origin(kind) is Literal:
+        return " | ".join(map(str, inside))
+    if get_origin(kind) in (Union, UnionType):
+        told = " | ".join(type_in_words(one) for one in inside if one is not NoneType)
+        return f"{told}, or none" if NoneType in inside else told
+    if get_origin(kind) is tuple:
+        kinds = dict.fromkeys(type_in_words(one) for one in inside if one is not Ellipsis)
+        return f"tuple of {' and '.join(kinds)}"
+    return getattr(kind, "__name__", str(kind))
 
 
 def _plain(value: Any) -> Any:

@@ -79,7 +79,7 @@ def describe(name: Name, allow_external: AllowExternal = False, as_json: AsJson 
         emit_json({**told.card, "kind": told.kind, "card_sha256": told.sha256,
                    "weights": told.n_weights, "evaluations": told.evaluations})  # fmt: skip
         return
-    facts = {"kind": told.kind, **facts_of(told.card), "weights": f"{told.n_weights:,}"}
+    facts = {"kind": told.kind, **facts_of(told), "weights": f"{told.n_weights:,}"}
     show_facts(str(name), facts)
     for heading, lines in about(told.card).items():
         out.print(f"\n[bold]{heading.capitalize()}[/bold]")
@@ -137,6 +137,7 @@ def export(
     from medmeta.app.models import load_model
     from medmeta.app.onnx_export import export_model, export_predictor
     from medmeta.app.workbench import is_predictor, load_predictor
+    from medmeta.learners.building import check_no_encoder
     from medmeta.settings import options_from_texts
 
     check_out(onnx, suffixes=(".onnx",))
@@ -150,6 +151,7 @@ def export(
     else:
         model = load_model(name, expected_sha256=expect_sha256, allow_external=allow_external)
         options = options_from_texts(set_ or [])
+        check_no_encoder(options)
         done = export_model(model, onnx, head=head, head_options=options, encoder_only=encoder)
     if as_json:
         emit_json({"onnx": str(done.file), "inputs": done.inputs, "outputs": done.outputs,

@@ -63,6 +63,8 @@ def predict(
     if is_mask_predictor(predictor):
         if group is not None:
             raise SettingsError("--group is for predictors of classes.")
+        if sets is not None or sets_by_class:
+            raise SettingsError("--sets and --sets-by-class are for predictors of classes.")
         mark(
             predictor, images, out, form=form, overlays=overlays, uncertainty=uncertainty,
             tiles=tiles, in_mm=in_mm, measure=measure, allow_external=allow_external,
@@ -126,4 +128,5 @@ def predict(
         say(f"{asked.volumes} of these are {answered_in_words(loaded.preprocessing)}.")
     for remark in (*asked.notes, *(f"left out: {problem}" for _, problem in asked.problems)):
         say(remark)
-    say(f"{len(asked.paths)} answers are in {out}")
+    n = len(asked.paths)
+    say(f"{'1 answer is' if n == 1 else f'{n} answers are'} in {out}")

@@ -155,7 +155,7 @@ def _of_folder(
 ) -> ReportContent:
     from medmeta.app.asked_table import read_asked
     from medmeta.app.models import load_model
-    from medmeta.app.report.building import predictor_report, run_report
+    from medmeta.app.report.building import check_made_from, predictor_report, run_report
     from medmeta.app.workbench import is_predictor, load_predictor
 
     if not is_predictor(path):
@@ -171,13 +171,15 @@ def _of_folder(
             f"{path} predicts values, and reports are about classes; 'medmeta predict' writes "
             "the values as CSV."
         )
+    measured = None if run is None else load_model(run, allow_external=allow_external)
+    if run is not None and measured is not None:
+        check_made_from(predictor, measured, run)
     asked = None
     if query is not None:
         with waiting() as progress:
             told = partial(progress, "reading")
             asked = read_asked(predictor, query, group=group, skip_bad=skip_bad, progress=told)
     head = predictor.card["head"]
-    measured = None if run is None else load_model(run, allow_external=allow_external)
     return predictor_report(
         predictor,
         asked,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medmeta.app.commands.asked_model import check_no_predictor
 from medmeta.app.commands.options import (
     AllowExternal,
     AsJson,
@@ -159,6 +160,7 @@ def train(
     request = request_from(
         TrainRequest, given, config, where="medmeta train", defaults=_learner_defaults
     )
+    check_no_predictor(request.init, "--init")
     if threads is not None:
         use_threads(threads)
 

@@ -29,11 +29,13 @@ from medmeta.app.report.sentences import (
 from medmeta.app.report.words import Words
 from medmeta.app.workbench import SavedPredictor
 from medmeta.data.preprocess import as_pictures
-from medmeta.errors import UnsupportedTaskError
+from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.training.metrics_log import read_metrics
 from medmeta.trust.novelty import ALL_REASONS
 
 SET_LEVEL = 0.9
+# What a copy that is given away, or images that are read otherwise, may change of a model's card.
+_MAY_DIFFER = ("about", "format", "kept_as", "medmeta", "options", "preprocessing", "sha256")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,42 @@ def predictor_report(
         explanation=explanation,
         language=asking.language,
     )
+
+
+def check_made_from(predictor: SavedPredictor, model: LoadedModel, named: Path) -> None:
+    """Raise ``SettingsError`` where a predictor was made from another model than this.
+
+    Its figures would stand in the report as the predictor's own. A packed copy is the same model.
+    """
+    own = predictor.card["model"]
+    names = (own.keys() | model.card.keys()) - set(_MAY_DIFFER)
+    if all(own.get(name) == model.card.get(name) for name in names) and _same_options(
+        predictor.card, model.card["options"]
+    ):
+        return
+    raise SettingsError(
+        f"--run {named} is {_model_in_words(model.card)} (SHA-256 {model.sha256[:12]}…), and the "
+        f"predictor was made from {_model_in_words(own)}: another model, whose figures are not the "
+        "predictor's. Name its own run, or leave --run out."
+    )
+
+
+def _same_options(card: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether a predictor's model had these; what was chosen for its task is its own."""
+    chosen = card.get("choice") is not None and card["head"] is None
+    names = ["encoder"] if chosen else list(card["options"].keys() | options.keys())
+    return all(card["options"].get(name) == options.get(name) for name in names)
+
+
+def _model_in_words(card: Mapping[str, Any]) -> str:
+    """Enough to find a model by: its learner, its steps, its seed and what it learned from."""
+    sources = ", ".join(str(source["name"]) for source in card.get("sources", [])) or "nothing"
+    training = card.get("training") or {}
+    seed = f" with seed {training['seed']}" if "seed" in training else ""
+    prints = [str(s["fingerprint"])[:12] for s in card.get("sources", []) if s.get("fingerprint")]
+    known = f", fingerprint {', '.join(prints)}" if prints else ""
+    steps = card.get("step", 0)
+    return f"{card['learner']} after {steps} steps{seed} on {sources}{known}"
 
 
 def run_report(model: LoadedModel, asking: Asking) -> ReportContent:

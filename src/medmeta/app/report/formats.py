@@ -21,7 +21,9 @@ def percent(value: float | None, digits: int = 0) -> str:
     >>> percent(0.714)
     '71\xa0%'
     """
-    return UNKNOWN if value is None or math.isnan(value) else f"{100 * value:.{digits}f}{SPACE}%"
+    if value is None or math.isnan(value):
+        return UNKNOWN
+    return f"{round(100 * value, digits) + 0.0:.{digits}f}{SPACE}%"  # no zero with a sign
 
 
 def probability_text(value: float) -> str:

@@ -22,7 +22,7 @@ class LinearProbeConfig(FeatureConfig):
     """Options of the linear probe.
 
     ``regularisation``: the penalty λ at one shot; with K images per class (their mean, where
-    classes differ) it is λ / K. ``steps``: Newton steps within a task. ``centre`` and
+    classes differ) it is λ / K. ``steps``: most Newton steps within a task. ``centre`` and
     ``normalise`` prepare the embeddings, as of SimpleShot.
     """
 
