@@ -115,8 +115,22 @@ def test_a_run_is_no_predictor_and_a_predictor_no_run(
 ) -> None:
     out = tmp_path / "o.csv"
     refused("predict", run, workplace / "asked", "--out", out, says=("run", "medmeta adapt"))
-    refused("adapt", workplace / "mine", "--model", predictor, "--out", out, says="is a predictor of 'medmeta adapt'")
-    refused("evaluate", predictor, "--source", workplace / "mine", says="is a predictor of 'medmeta adapt'")
+    refused(
+        "adapt",
+        workplace / "mine",
+        "--model",
+        predictor,
+        "--out",
+        out,
+        says="is a predictor of 'medmeta adapt'",
+    )
+    refused(
+        "evaluate",
+        predictor,
+        "--source",
+        workplace / "mine",
+        says="is a predictor of 'medmeta adapt'",
+    )
     assert is_predictor(predictor)
     assert not is_predictor(run)
 

@@ -102,15 +102,37 @@ def test_a_network_of_one_s_own_is_the_encoder(name: str) -> None:
     assert own[1].weight in set(learner.parameters())
 
 
-@pytest.mark.parametrize(("asked", "built"), [(2, 3), (None, 3), (5, 5)])
-@pytest.mark.parametrize(
-    "name", [n for n in OF_CLASSES if "max_way" in LEARNERS[n].config.model_fields]
-)
-def test_the_output_layer_is_never_smaller_than_the_task(
-    name: str, asked: int | None, built: int
-) -> None:
+WITH_MAX_WAY = [n for n, spec in LEARNERS.items() if "max_way" in spec.config.model_fields]
+
+
+@pytest.mark.parametrize(("asked", "built"), [(None, 3), (3, 3), (5, 5)])
+@pytest.mark.parametrize("name", [n for n in OF_CLASSES if n in WITH_MAX_WAY])
+def test_the_output_layer_is_as_large_as_asked(name: str, asked: int | None, built: int) -> None:
     learner = build_learner(name, {"max_way": asked}, IMAGE, TARGET)
     assert learner.traits.max_way == built
+
+
+@pytest.mark.parametrize("name", WITH_MAX_WAY)
+def test_an_output_layer_smaller_than_the_tasks_is_refused(name: str) -> None:
+    target = TARGET if name in OF_CLASSES else Target("masks", 3)
+    message = f"^{name} is .* at most max_way=2 classes, and for tasks of 3[.] Set max_way=3 or"
+    with pytest.raises(SettingsError, match=message):
+        build_learner(name, {"max_way": 2}, IMAGE, target)
+
+
+@pytest.mark.parametrize(("heads", "slots"), [(4, 3), (3, 2), (100, 99)])
+def test_a_memory_with_fewer_slots_than_heads_is_refused(heads: int, slots: int) -> None:
+    """Some heads would have no slot of their own to write to."""
+    message = f"^learner mann: {heads} heads write to a slot each, and there are {slots} slots; set"
+    with pytest.raises(SettingsError, match=message):
+        configuration("mann", {"heads": heads, "slots": slots})
+    assert configuration("mann", {"heads": heads, "slots": heads})
+
+
+def test_values_are_no_classes_to_be_refused() -> None:
+    narrow = {"options": {"width": 4}}
+    learner = build_learner("maml", {"max_way": 2, "encoder": narrow}, IMAGE, Target("values", 3))
+    assert learner.traits.max_way is None
 
 
 def test_naming_the_learners_imports_no_slow_library() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -31,13 +31,14 @@ def descend(
 
     ``loss`` is a scalar function of the weights, ``update(weights, gradients, step)`` gives the
     next weights. Differentiable with respect to ``start``; works under ``no_grad``.
-    ``first_order``: gradients count as constants, and cost no more than a gradient.
+    ``first_order``: gradients count as constants, and cost no more than a gradient. After no steps
+    they are copies, so that what was learned within a task stays when the start moves.
 
     >>> halve = lambda w, g, step: {"x": w["x"] - 0.25 * g["x"]}
     >>> descend(lambda w: w["x"] ** 2, {"x": torch.tensor(8.0)}, halve, 3)["x"]
     tensor(1.)
     """
-    weights = dict(start)
+    weights = dict(start) if steps else copies(start)
     for step in range(steps):
         _, gradients = loss_and_gradients(loss, weights, first_order=first_order)
         weights = update(weights, gradients, step)
@@ -61,7 +62,8 @@ def descend_tasks(
     ``data`` are inputs and labels ``(T, S, ...)``, of which each task's part goes to
     ``loss(weights, *parts)``. ``checkpointed`` keeps only the weights between the steps, and
     computes each step again in the backward pass: the same gradients, memory of one step, more
-    time. ``learned`` are then the tensors that ``update`` reads and that shall have a gradient.
+    time. ``learned`` are then the tensors that ``update`` reads; those that require a gradient get
+    one.
     """
 
     def learn(weights: Weights, first: int, last: int, *parts: Inputs) -> Weights:
@@ -76,7 +78,7 @@ def descend_tasks(
         whole = map_tasks(lambda *parts: learn(dict(start), 0, steps, *parts), *data, method=method)
         return dict(whole)
     parts = pytree.tree_leaves(data)
-    names, known = list(start), [*learned, *(part for part in parts if part.requires_grad)]
+    names = list(start)
     values = [start[name].expand(len(parts[0]), *start[name].shape) for name in names]
     for step in range(steps):
 
@@ -87,7 +89,7 @@ def descend_tasks(
             )
             return tuple(after[name] for name in names)
 
-        values = recomputed(one_step, values, known)
+        values = recomputed(one_step, values, [*learned, *parts])
     return dict(zip(names, values, strict=True))
 
 
@@ -136,3 +138,13 @@ def fixed_rate(rate: float) -> Update:
 def trainable_weights(network: nn.Module) -> Weights:
     """The network's own parameters by name, not copies."""
     return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+def weights_named(network: nn.Module, names: Iterable[str]) -> Weights:
+    """Those of the network's own parameters, not copies."""
+    return {name: network.get_parameter(name) for name in names}
+
+
+def copies(weights: Mapping[str, Tensor]) -> Weights:
+    """The same weights in a place of their own, with a gradient to where they come from."""
+    return {name: weight.clone() for name, weight in weights.items()}

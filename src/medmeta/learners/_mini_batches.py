@@ -7,7 +7,7 @@ from torch import Tensor
 
 from medmeta.episode import Inputs, LabelledSet, joined_inputs, some_of
 from medmeta.learners._chance import permutations
-from medmeta.learners._inner_loop import LossOfTask, Update, Weights, loss_and_gradients
+from medmeta.learners._inner_loop import LossOfTask, Update, Weights, copies, loss_and_gradients
 
 
 def mini_batches(labelled: LabelledSet, steps: int, size: int | None) -> Tensor:
@@ -32,9 +32,9 @@ def descend_in_batches(
     """Weights of one task after a step on each of the batches that ``order`` ``(steps, n)`` names.
 
     ``loss(weights, inputs, labels)`` is of some of the task's ``inputs`` and ``labels``, which are
-    ``(S, ...)``; gradients count as constants.
+    ``(S, ...)``; gradients count as constants. After no steps they are copies.
     """
-    weights = start
+    weights = start if len(order) else copies(start)
     for chosen in order.unbind():
         shown, answers = some_of(inputs, chosen), labels[chosen]
         _, gradients = loss_and_gradients(
@@ -47,7 +47,13 @@ def descend_in_batches(
 
 
 def together(support: LabelledSet, query: LabelledSet) -> LabelledSet:
-    """All images of each task: those of the support, then those of the query."""
+    """All images of each task: those of the support, then those of the query.
+
+    Groups are kept where both have them, which number them alike.
+    """
     inputs = joined_inputs(support.inputs, query.inputs)
     labels = torch.cat([support.labels, query.labels], dim=1)
-    return LabelledSet(inputs, labels, support.task_ids)
+    groups = None
+    if support.groups is not None and query.groups is not None:
+        groups = torch.cat([support.groups, query.groups], dim=1)
+    return LabelledSet(inputs, labels, support.task_ids, groups)

@@ -60,7 +60,7 @@ def test_one_step_of_descent_by_hand() -> None:
     net = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(net.weight)
     target = Target("values", 1)
-    config = ReptileConfig(inner_optimiser="sgd", inner_steps=1, train_on="support")
+    config = ReptileConfig(inner_optimiser="sgd", inner_rate=0.1, inner_steps=1, train_on="support")
     learner = Reptile(net, config, target=target, max_way=1, input_kind="vector")
     labelled = LabelledSet(torch.tensor([[[2.0]]]), torch.tensor([[[3.0]]]), torch.zeros(1))
     loss = learner.loss(Episode(labelled, labelled, target))

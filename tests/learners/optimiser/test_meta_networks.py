@@ -161,6 +161,19 @@ def test_gradients_of_the_support_count_as_constants() -> None:
     assert not any(part.requires_grad for part in (of_logits, active, of_hidden))
 
 
+def test_images_count_as_constants_in_the_gradients_that_make_fast_weights() -> None:
+    """An encoder learns through queries and keys: the fast weights have no slope to the images."""
+    head, support = small_head(), episode().support
+    shown = normal(2, 6, 4).requires_grad_()
+    fast = head._fast_key(shown, support.with_inputs(shown), 3)
+    fast = fast.square().sum()
+    of_images, of_maker = torch.autograd.grad(
+        fast, [shown, head.of_key.output.weight], allow_unused=True
+    )
+    assert of_images is None
+    assert bool((of_maker != 0).any())
+
+
 def test_the_samples_are_drawn_by_each_task_s_own_id() -> None:
     head, tasks = small_head(), episode(1)
 

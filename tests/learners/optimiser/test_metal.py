@@ -16,7 +16,8 @@ from medmeta.episode import Episode, InputSpec, LabelledSet, Target
 from medmeta.errors import SettingsError, UnsupportedTaskError
 from medmeta.learners import build_learner
 from medmeta.learners.gradient.maml import MAML, MAMLConfig
-from medmeta.learners.optimiser.metal import METAL, METALConfig, normalised, stratified_folds
+from medmeta.learners.optimiser._folds_of_tasks import stratified_folds
+from medmeta.learners.optimiser.metal import METAL, METALConfig, normalised
 from medmeta.learners.optimiser.metal import root_mean_square as root_mean_square_of_layer
 from medmeta.tasks import TaskMap, preferring
 from tests.learners.gradient.tiny_tasks import (

@@ -17,27 +17,28 @@ from medmeta.learners._inner_loop import (
     Update,
     Weights,
     loss_and_gradients,
-    trainable_weights,
 )
 from medmeta.learners._mini_batches import descend_in_batches, mini_batches
 from medmeta.learners.gradient._adapting import (
     AdaptingLearner,
     Fitting,
     FixedLayerConfig,
+    falling_rate,
     whole_network_spec,
 )
 from medmeta.task_loss import task_loss
 from medmeta.tasks import map_tasks
 
 Initial = Literal["learned", "fresh"]
-PROBE_MOMENTUM = 0.9
+DEFAULT_RATE, PROBE_MOMENTUM = 0.01, 0.9
 
 
 class FineTuningConfig(FixedLayerConfig):
     """Options of fine-tuning.
 
-    ``test_steps`` within each task, by descent at ``rate`` with ``momentum``; ``batch``: images in
-    each step, drawn by each task's own id (None: all). ``initial``: where each task starts, at
+    ``test_steps`` within each task, by descent at ``rate`` (None: 0.01, for values on embeddings of
+    more than 64 numbers 0.01 · 64 / size) with ``momentum``; ``batch``: images in each step,
+    drawn by each task's own id (None: all). ``initial``: where each task starts, at
     the network's own weights (``learned``) or at ``fresh`` ones drawn by the task's id: what a
     network trained on the support alone can do. ``probe_steps``: of descent on the output layer
     alone before that, over embeddings as they are, from nothing (Kumar et al. 2022). ``max_way`` is
@@ -45,11 +46,16 @@ class FineTuningConfig(FixedLayerConfig):
     """
 
     test_steps: int | None = Field(50, ge=0, le=100_000)
-    rate: float = Field(0.01, gt=0)
+    rate: float | None = Field(None, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     batch: int | None = Field(None, ge=1)
     initial: Initial = "learned"
     probe_steps: int = Field(0, ge=0, le=100_000)
+
+    def on_embedding(self, size: int, target: Target) -> FineTuningConfig:
+        """With ``rate`` filled in."""
+        falling = falling_rate(size) if target.kind == "values" else 1.0
+        return self.model_copy(update={"rate": self.rate or DEFAULT_RATE * falling})
 
 
 class FineTuning(AdaptingLearner):
@@ -85,13 +91,13 @@ class FineTuning(AdaptingLearner):
         loss = self.loss_of_task(target)
 
         def of_task(start: Weights, images: Inputs, labels: Tensor, order: Tensor) -> Weights:
-            update = with_momentum(self.config.rate, self.config.momentum)
+            update = with_momentum(self.config.rate or DEFAULT_RATE, self.config.momentum)
             if self.config.probe_steps:
                 start = {**start, **self._probed(start, images, labels, target)}
             return descend_in_batches(loss, start, update, images, labels, order)
 
         order = mini_batches(support, self.config.test_steps or 0, self.config.batch)
-        start = starting_weights(self.network, support, self.config.initial)
+        start = starting_weights(self.starting_weights(), support, self.config.initial)
         return dict(
             map_tasks(of_task, start, support.inputs, support.labels, order, method=self.task_map)
         )
@@ -132,9 +138,9 @@ def with_momentum(rate: float | Tensor, momentum: float) -> Update:
     return update
 
 
-def starting_weights(network: nn.Module, support: LabelledSet, initial: Initial) -> Weights:
-    """Where each task starts, with a first axis of tasks: at the network's weights or afresh."""
-    own = {name: weight.detach() for name, weight in trainable_weights(network).items()}
+def starting_weights(learned: Weights, support: LabelledSet, initial: Initial) -> Weights:
+    """Where each task starts, with a first axis of tasks: at the learned weights or afresh."""
+    own = {name: weight.detach() for name, weight in learned.items()}
     if initial == "learned":
         return {name: w.expand(support.n_tasks, *w.shape) for name, w in own.items()}
     drawn = [fresh_weights(own, int(task_id)) for task_id in support.task_ids.tolist()]

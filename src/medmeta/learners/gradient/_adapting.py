@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NotRequired, TypedDict, Unpack, cast
 
 import torch
@@ -28,13 +29,26 @@ from medmeta.learners._inner_loop import (
     Weights,
     descend_tasks,
     trainable_weights,
+    weights_named,
 )
+from medmeta.learners._max_way import outputs_for
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.task_loss import task_loss
 from medmeta.tasks import TaskMap, map_tasks
 
 DEFAULT_RATE = {"classes": 0.4, "masks": 0.1, "values": 0.01}
 FULL_RATE_SIZE = 64  # the embedding of Omniglot's network in the paper on MAML
+
+
+def falling_rate(size: int) -> float:
+    """The share of a rate that is left on embeddings of this size: beyond 64 numbers 64 / size.
+
+    A step moves an output by the rate times the embedding's squared length, which grows with it.
+
+    >>> falling_rate(40), falling_rate(128)
+    (1.0, 0.5)
+    """
+    return min(1.0, FULL_RATE_SIZE / size)
 
 
 class FixedLayerConfig(EncodedConfig):
@@ -64,17 +78,15 @@ class DescentConfig(FixedLayerConfig):
     def on_embedding(self, size: int, target: Target) -> DescentConfig:
         """With ``inner_rate`` filled in for an output layer on embeddings of this size.
 
-        A step moves a class's logit by the rate times the embedding's squared length, which grows
-        with its size; so beyond 64 numbers the rate for classes falls as 64 / size. That is 0.032
-        for the 800 of miniImageNet's network, where the paper on MAML took 0.05.
+        Beyond 64 numbers it falls as 64 / size, except for masks. For classes that is 0.032 for
+        the 800 of miniImageNet's network, where the paper on MAML took 0.05.
 
         >>> DescentConfig().on_embedding(800, Target("classes", 5)).inner_rate
         0.032
         """
-        falling = min(1.0, FULL_RATE_SIZE / size) if target.kind == "classes" else 1.0
-        return self.model_copy(
-            update={"inner_rate": self.inner_rate or self.rate_for(target) * falling}
-        )
+        falling = 1.0 if target.kind == "masks" else falling_rate(size)
+        rate = self.inner_rate or self.rate_for(target) * falling
+        return self.model_copy(update={"inner_rate": rate})
 
 
 class Fitting(TypedDict):
@@ -93,7 +105,8 @@ class AdaptingLearner(AbstractLearner):
     """A network whose weights are adapted to each task.
 
     ``network`` maps ``(N, C, *space)`` to ``(N, outputs)``, for masks to ``(N, outputs, *space)``;
-    a task of ``n_way`` classes uses its first columns. A subclass writes ``adapted``.
+    a task of ``n_way`` classes uses its first columns. Those of its weights are adapted that are
+    trainable when the learner is built, whatever they are later. A subclass writes ``adapted``.
     """
 
     def __init__(
@@ -101,6 +114,7 @@ class AdaptingLearner(AbstractLearner):
     ) -> None:
         super().__init__()
         self.network = network
+        self.adapted_names = tuple(trainable_weights(network))
         self.config = config
         target = fitting["target"]
         # Torch's own layer for batch statistics has a wrong second derivative under vmap.
@@ -117,6 +131,10 @@ class AdaptingLearner(AbstractLearner):
     @abstractmethod
     def adapted(self, support: LabelledSet, target: Target) -> Weights:
         """The network's weights of each task, with a first axis of tasks."""
+
+    def starting_weights(self) -> Weights:
+        """The network's own weights that are adapted, not copies."""
+        return weights_named(self.network, self.adapted_names)
 
     def adapt(self, support: LabelledSet, target: Target) -> Predictor:
         """Take the inner steps; the predictor holds the weights of each task."""
@@ -153,6 +171,13 @@ class DescendingLearner(AdaptingLearner):
 
     config: DescentConfig
 
+    def __init__(
+        self, network: nn.Module, config: DescentConfig, **fitting: Unpack[Fitting]
+    ) -> None:
+        super().__init__(network, config, **fitting)
+        # Of the first order the support's images count as constants, as all gradients do.
+        self.traits = replace(self.traits, differentiable=not config.first_order)
+
     @abstractmethod
     def update(self, target: Target) -> Update:
         """The rule of the inner steps."""
@@ -169,7 +194,7 @@ class DescendingLearner(AdaptingLearner):
             steps = config.test_steps
         return descend_tasks(
             self.loss_of_task(target),
-            trainable_weights(self.network),
+            self.starting_weights(),
             (support.inputs, support.labels),
             self.update(target),
             steps,
@@ -180,9 +205,9 @@ class DescendingLearner(AdaptingLearner):
         )
 
 
-def output_layer(config: FixedLayerConfig, embedding_size: int, target: Target) -> nn.Linear:
+def output_layer(name: str, config: FixedLayerConfig, size: int, target: Target) -> nn.Linear:
     """A fresh last layer for ``max_way`` classes, or for the target's values; its bias is zero."""
-    layer = nn.Linear(embedding_size, max(config.max_way or 0, target.size))
+    layer = nn.Linear(size, outputs_for(name, config.max_way, target))
     torch.nn.init.zeros_(layer.bias)
     return layer
 
@@ -268,7 +293,7 @@ def whole_network(
         )
     if target.kind == "masks":
         every = EveryPixel(encoder)
-        outputs = max(config.max_way or 0, target.size)
+        outputs = outputs_for(name, config.max_way, target)
         last = convolution_of(axes)(every.encoder.dense_size, outputs, 1)
         return nn.Sequential(every, last)
-    return nn.Sequential(encoder, output_layer(config, encoder.embedding_size, target))
+    return nn.Sequential(encoder, output_layer(name, config, encoder.embedding_size, target))

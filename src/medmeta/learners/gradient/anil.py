@@ -48,7 +48,7 @@ def _build(
 ) -> EmbeddingLearner:
     if target.kind == "masks":
         raise UnsupportedTaskError("anil takes classes and values, not masks.", wanted="masks")
-    layer = output_layer(config, encoder.embedding_size, target)
+    layer = output_layer("anil", config, encoder.embedding_size, target)
     fitted = config.on_embedding(encoder.embedding_size, target)
     head: AbstractLearner = ANIL(
         layer, fitted, target=target, max_way=layer.out_features, input_kind="vector"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medmeta.episode import Episode, Inputs, Target
 from medmeta.learner import TrainingDefaults, check_task_fits
-from medmeta.learners._inner_loop import Update, Weights, descend, fixed_rate, trainable_weights
+from medmeta.learners._inner_loop import Update, Weights, descend, fixed_rate
 from medmeta.learners.gradient._adapting import (
     DescendingLearner,
     DescentConfig,
@@ -31,7 +31,8 @@ class MAMLConfig(DescentConfig):
     ``inner_rate`` is on the MEAN cross-entropy of the support. (The paper's 0.4 for Omniglot is on
     a loss summed over the classes, so here it would be 0.4 times the number of ways.) None: 0.4 for
     classes on embeddings of up to 64 numbers, and 0.4 · 64 / size on larger ones (0.032 for the 800
-    of miniImageNet's network, where the paper took 0.05); 0.01 for values, as in the paper.
+    of miniImageNet's network, where the paper took 0.05); 0.01 for values, as in the paper, and
+    0.01 · 64 / size on larger embeddings; 0.1 for masks.
     ``inner_steps`` while training, ``test_steps`` when adapting (None: the same). ``first_order``
     leaves out second derivatives. ``inner_checkpoint`` keeps less memory over several inner steps
     and computes them again in the backward pass. ``max_way`` is the size of the output layer:
@@ -90,7 +91,7 @@ class MAML(DescendingLearner):
         super().__init__(network, config, **fitting)
         self.rates: LearnedRates | None = None
         if config.learn_rates == "per_layer_per_step":
-            weights, rate = trainable_weights(network), config.rate_for(fitting["target"])
+            weights, rate = self.starting_weights(), config.rate_for(fitting["target"])
             self.rates = LearnedRates(weights, rate, steps=config.inner_steps)
         self.step_weights: StepWeights | None = None
         if config.step_weights is not None:
@@ -134,7 +135,7 @@ class MAML(DescendingLearner):
 
             descend(
                 lambda weights: loss(weights, images, labels),
-                trainable_weights(self.network),
+                self.starting_weights(),
                 noted,
                 config.inner_steps,
                 first_order=config.first_order,

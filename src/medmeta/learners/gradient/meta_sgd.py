@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medmeta.episode import Target
 from medmeta.learner import TrainingDefaults
-from medmeta.learners._inner_loop import Update, trainable_weights
+from medmeta.learners._inner_loop import Update
 from medmeta.learners.gradient._adapting import (
     DescendingLearner,
     DescentConfig,
@@ -46,7 +46,7 @@ class MetaSGD(DescendingLearner):
         self, network: nn.Module, config: MetaSGDConfig, **fitting: Unpack[Fitting]
     ) -> None:
         super().__init__(network, config, **fitting)
-        self.rates = LearnedRates(trainable_weights(network), config.rate_for(fitting["target"]))
+        self.rates = LearnedRates(self.starting_weights(), config.rate_for(fitting["target"]))
 
     def update(self, target: Target) -> Update:
         """``w - α ∘ g``."""

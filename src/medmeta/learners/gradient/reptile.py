@@ -21,17 +21,19 @@ from medmeta.episode import (
 )
 from medmeta.learner import TrainingDefaults, check_task_fits
 from medmeta.learners._adam import TaskAdam
-from medmeta.learners._inner_loop import Update, Weights, fixed_rate, trainable_weights
+from medmeta.learners._inner_loop import Update, Weights, fixed_rate
 from medmeta.learners._mini_batches import descend_in_batches, mini_batches, together
 from medmeta.learners.gradient._adapting import (
     AdaptingLearner,
     Fitting,
     FixedLayerConfig,
+    falling_rate,
     whole_network_spec,
 )
 from medmeta.tasks import map_tasks
 
 DEFAULT_RATE = {"adam": 1e-3, "sgd": 0.1}
+RATE_OF_VALUES = {"adam": 1e-3, "sgd": 0.01}  # a squared error is steeper than a cross-entropy
 
 
 class ReptileConfig(FixedLayerConfig):
@@ -40,12 +42,12 @@ class ReptileConfig(FixedLayerConfig):
     ``inner_optimiser`` ``adam`` (without momentum, as in the paper) or ``sgd``. ``inner_moments``:
     each task starts Adam ``fresh``, or with the moments that were ``gathered`` in training; they
     are kept with the weights, and stay as they are after it. ``inner_rate`` None: 0.001 for adam,
-    0.1 for sgd. ``inner_steps`` while training,
-    ``test_steps`` when adapting (the paper: 50). ``inner_batch``: images in each inner step,
-    drawn anew for each task (None: all). ``train_on`` ``all`` the images of a task, support and
-    query together (the paper's train shots), or its ``support`` alone. ``max_way`` is the size of
-    the output layer: tasks of fewer classes use its first columns (None: the ways it is first
-    built for).
+    0.1 for sgd; of values 0.01 for sgd on embeddings of up to 64 numbers, and 0.01 · 64 / size on
+    larger ones. ``inner_steps`` while training, ``test_steps`` when adapting (the paper: 50).
+    ``inner_batch``: images in each inner step, drawn anew for each task (None: all). ``train_on``
+    ``all`` the images of a task, support and query together (the paper's train shots), or its
+    ``support`` alone. ``max_way`` is the size of the output layer: tasks of fewer classes use its
+    first columns (None: the ways it is first built for).
 
     With ``norm=batch``, ``query_statistics`` says which images a query is normalised with while it
     is answered: the ``queries`` together, ``support_and_queries`` (the authors' transductive
@@ -72,6 +74,23 @@ class ReptileConfig(FixedLayerConfig):
             raise ValueError("gathered needs inner_optimiser=adam; plain descent has none")
         return value
 
+    def rate_for(self, target: Target) -> float:
+        """``inner_rate``, or what stands for None where nothing is known of the network."""
+        rates = RATE_OF_VALUES if target.kind == "values" else DEFAULT_RATE
+        return self.inner_rate or rates[self.inner_optimiser]
+
+    def on_embedding(self, size: int, target: Target) -> ReptileConfig:
+        """With ``inner_rate`` filled in for plain descent on values: it falls with the size.
+
+        (Adam's steps have the length of the rate, whatever the gradient.)
+
+        >>> ReptileConfig(inner_optimiser="sgd").on_embedding(640, Target("values", 1)).inner_rate
+        0.001
+        """
+        if self.inner_rate or self.inner_optimiser == "adam" or target.kind != "values":
+            return self
+        return self.model_copy(update={"inner_rate": self.rate_for(target) * falling_rate(size)})
+
 
 class Reptile(AdaptingLearner):
     """Descends within the task; the meta-gradient is how far the weights went, turned around.
@@ -95,7 +114,7 @@ class Reptile(AdaptingLearner):
         self.with_support = fitting.get("coupled", False) and config.query_statistics != "queries"
         self.moments: Moments | None = None
         if config.inner_moments == "gathered":
-            self.moments = Moments(trainable_weights(network))
+            self.moments = Moments(self.starting_weights())
 
     def adapted(self, support: LabelledSet, target: Target) -> Weights:
         """The weights after ``inner_steps``, or after ``test_steps`` in evaluation mode."""
@@ -137,7 +156,7 @@ class Reptile(AdaptingLearner):
             self.moments.gather(squares, self.config.inner_steps)
         ways = [
             (weight - ends[name]).square().flatten(1).sum(1) / 2
-            for name, weight in trainable_weights(self.network).items()
+            for name, weight in self.starting_weights().items()
         ]
         return torch.stack(ways).sum(0)
 
@@ -145,11 +164,11 @@ class Reptile(AdaptingLearner):
         self, labelled: LabelledSet, target: Target, steps: int
     ) -> tuple[Weights, Weights]:
         """Weights of each task, and Adam's second moments where they are gathered."""
-        loss = self.loss_of_task(target)
+        loss, rate = self.loss_of_task(target), self.config.rate_for(target)
 
         def of_task(images: Inputs, labels: Tensor, order: Tensor) -> tuple[Weights, Weights]:
-            adam = None if self.moments is None else self.moments.adam(self._rate)
-            start, update = trainable_weights(self.network), adam or self._fresh_optimiser()
+            adam = None if self.moments is None else self.moments.adam(rate)
+            start, update = self.starting_weights(), adam or self._fresh_optimiser(rate)
             ends = descend_in_batches(loss, start, update, images, labels, order)
             return ends, adam.squares if adam else {}
 
@@ -159,13 +178,8 @@ class Reptile(AdaptingLearner):
         )
         return dict(ends), dict(squares)
 
-    @property
-    def _rate(self) -> float:
-        return self.config.inner_rate or DEFAULT_RATE[self.config.inner_optimiser]
-
-    def _fresh_optimiser(self) -> Update:
-        plain = self.config.inner_optimiser == "sgd"
-        return fixed_rate(self._rate) if plain else TaskAdam(self._rate)
+    def _fresh_optimiser(self, rate: float) -> Update:
+        return fixed_rate(rate) if self.config.inner_optimiser == "sgd" else TaskAdam(rate)
 
 
 class Moments(nn.Module):
@@ -179,10 +193,14 @@ class Moments(nn.Module):
 
     def __init__(self, weights: Weights) -> None:
         super().__init__()
-        self.of_weight = {name: name.replace(".", "_") for name in weights}
-        for name, weight in weights.items():
-            self.register_buffer(self.of_weight[name], torch.zeros_like(weight))
+        self.of_weight: dict[str, str] = {}
         self.register_buffer("taken", torch.zeros(()))
+        for name, weight in weights.items():
+            own = name.replace(".", "_")
+            while hasattr(self, own):  # "a.weight" and "a_weight", or a weight that is "taken"
+                own += "_"
+            self.of_weight[name] = own
+            self.register_buffer(own, torch.zeros_like(weight))
 
     def adam(self, rate: float) -> TaskAdam:
         """An optimiser for one task that begins with them."""

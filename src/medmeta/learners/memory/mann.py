@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medmeta.episode import Episode, Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
 from medmeta.learners._chance import permutations
+from medmeta.learners._max_way import outputs_for
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
 from medmeta.learners.memory._gathered_gradient import with_gradient_of_all_steps
@@ -40,6 +41,15 @@ class MANNConfig(HeadConfig):
     key_strengths: bool = True
     streaming: bool = False
     max_way: int | None = Field(None, ge=2, le=1000)
+
+    @model_validator(mode="after")
+    def _each_head_has_a_slot(self) -> MANNConfig:
+        if self.slots < self.heads:
+            raise ValueError(
+                f"{self.heads} heads write to a slot each, and there are {self.slots} slots; set "
+                f"slots={self.heads} or more, or fewer heads"
+            )
+        return self
 
 
 FIRST_STRENGTH = 10.0  # of a slot that is meant, among 127 empty ones: a weight of 99 %
@@ -270,7 +280,7 @@ def _repeated(state: State, n: int) -> State:
 
 
 def _build_head(config: MANNConfig, embedding: InputSpec, target: Target) -> AbstractLearner:
-    return MANNHead(config, embedding.channels, max(config.max_way or 0, target.size))
+    return MANNHead(config, embedding.channels, outputs_for("mann", config.max_way, target))
 
 
 SPEC = LearnerSpec.of_head(

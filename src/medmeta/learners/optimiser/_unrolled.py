@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from medmeta.episode import Inputs, some_of
-from medmeta.learners._inner_loop import LossOfTask, Weights, loss_and_gradients
+from medmeta.learners._inner_loop import LossOfTask, Weights, copies, loss_and_gradients
 from medmeta.learners._recompute import recomputed
 from medmeta.tasks import TaskMap, map_tasks
 
@@ -22,7 +23,7 @@ def unroll_tasks(
     loss: LossOfTask,
     rule: Rule,
     start: State,
-    data: tuple[Inputs, Tensor],
+    data: tuple[Inputs, ...],
     chosen: Tensor,
     *,
     first_order: bool = False,
@@ -33,25 +34,29 @@ def unroll_tasks(
     """Weights of each task after the steps of a rule, with a first axis of tasks.
 
     ``start`` are the weights and what the rule remembers, the same for all tasks. ``data`` are
-    images ``(T, S, ...)`` and labels ``(T, S, ...)``; a step looks at those that ``chosen``
-    ``(T, steps, n)`` names. ``rule((weights, memory), gradients, loss)`` gives the next weights
-    and memory. ``first_order``: gradients and losses count as constants. ``checkpointed`` keeps
-    only weights and memory between the steps and computes each step again in the backward pass;
-    ``learned`` are then the tensors that the rule reads and that shall have a gradient.
+    inputs, labels and what else ``loss(weights, *parts)`` reads of each image, ``(T, S, ...)``; a
+    step looks at the images that ``chosen`` ``(T, steps, n)`` names. ``rule((weights, memory),
+    gradients, loss)`` gives the next weights and memory. ``first_order``: gradients and losses
+    count as constants. ``checkpointed`` keeps only weights and memory between the steps and
+    computes each step again in the backward pass; ``learned`` are then the tensors that the rule
+    reads, of which those that require a gradient get one. After no steps weights are copies.
     """
 
-    def one_step(state: State, images: Inputs, labels: Tensor, examples: Tensor) -> State:
+    def one_step(state: State, *given: Any) -> State:
+        *parts, examples = given
+        shown = [some_of(part, examples) for part in parts]
         value, gradients = loss_and_gradients(
-            lambda weights: loss(weights, some_of(images, examples), labels[examples]),
+            lambda weights: loss(weights, *shown),
             state[0],
             first_order=first_order,
         )
         return rule(state, gradients, value)
 
-    def all_steps(images: Inputs, labels: Tensor, order: Tensor) -> Weights:
-        state = start
+    def all_steps(*given: Any) -> Weights:
+        *parts, order = given
+        state = start if len(order) else (copies(start[0]), start[1])
         for examples in order.unbind():
-            state = one_step(state, images, labels, examples)
+            state = one_step(state, *parts, examples)
         return state[0]
 
     if checkpointed and torch.is_grad_enabled() and chosen.shape[1] > 1:
@@ -62,7 +67,7 @@ def unroll_tasks(
 def _recomputing(
     one_step: Callable[..., State],
     start: State,
-    data: tuple[Inputs, Tensor],
+    data: tuple[Inputs, ...],
     chosen: Tensor,
     learned: Sequence[Tensor],
     method: TaskMap | None,
@@ -70,7 +75,7 @@ def _recomputing(
     n_tasks = len(chosen)
     first = _for_each_task(start[0], n_tasks), _for_each_task(start[1], n_tasks)
     values, form = pytree.tree_flatten(first)
-    known = [*learned, *(part for part in pytree.tree_leaves(data) if part.requires_grad)]
+    known = [*learned, *pytree.tree_leaves(data)]
     for examples in chosen.unbind(1):
 
         def step(*values: Tensor, examples: Tensor = examples) -> tuple[Tensor, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Unpack
 
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 
 from medmeta.episode import LabelledSet, Target
 from medmeta.learner import TrainingDefaults
-from medmeta.learners._inner_loop import Weights, trainable_weights
+from medmeta.learners._inner_loop import Weights
 from medmeta.learners._mini_batches import mini_batches
 from medmeta.learners.gradient._adapting import (
     AdaptingLearner,
     Fitting,
     FixedLayerConfig,
+    falling_rate,
     whole_network_spec,
 )
 from medmeta.learners.optimiser._signals import log_and_sign
@@ -24,6 +26,7 @@ from medmeta.learners.optimiser._unrolled import Memory, State, unroll_tasks
 
 LOG_RANGE = 10.0  # the p of the paper's appendix: gradients below e^-p count as small
 SPREAD_OF_BIAS = 0.5
+INPUT_BIAS = -4.5  # a rate of 0.011
 FIRST_WEIGHTS = 0.01
 
 
@@ -36,9 +39,11 @@ class MetaLSTMConfig(FixedLayerConfig):
     for 5 shots: the whole support either way, so ``inner_steps`` 12 and 8. ``hidden``: size of
     the first LSTM. ``forget_bias`` and ``input_bias``: where the gates' biases begin, give or take
     a half. The share of a weight that a step keeps begins at the sigmoid of the one, the rate at
-    the sigmoid of the other (0.989 and 0.011). ``inner_checkpoint`` keeps less memory and computes
-    the steps again in the backward pass. ``max_way`` is the size of the output layer: tasks of
-    fewer classes use its first columns (None: the ways it is first built for).
+    the sigmoid of the other (0.989 and 0.011). ``input_bias`` None: -4.5, and for values on
+    embeddings of more than 64 numbers what makes the rate 64 / size of that. ``inner_checkpoint``
+    keeps less memory and computes the steps again in the backward pass. ``max_way`` is the size of
+    the output layer: tasks of fewer classes use its first columns (None: the ways it is first
+    built for).
     """
 
     training_defaults = TrainingDefaults(learning_rate=1e-3, tasks_per_step=1, clip_norm=0.25)
@@ -46,8 +51,26 @@ class MetaLSTMConfig(FixedLayerConfig):
     inner_batch: int | None = Field(None, ge=1)
     hidden: int = Field(20, ge=1, le=1000)
     forget_bias: float = Field(4.5, ge=-20, le=20)
-    input_bias: float = Field(-4.5, ge=-20, le=20)
+    input_bias: float | None = Field(None, ge=-20, le=20)
     inner_checkpoint: bool = False
+
+    @property
+    def first_input_bias(self) -> float:
+        """``input_bias``, or what stands for None where nothing is known of the network."""
+        return INPUT_BIAS if self.input_bias is None else self.input_bias
+
+    def on_embedding(self, size: int, target: Target) -> MetaLSTMConfig:
+        """With ``input_bias`` filled in for an output layer on embeddings of this size.
+
+        >>> filled = MetaLSTMConfig().on_embedding(128, Target("values", 1))
+        >>> round(1 / torch.tensor(filled.input_bias).sigmoid().item())  # and 91 on 64 numbers
+        182
+        """
+        bias = self.first_input_bias
+        if self.input_bias is None and target.kind == "values":
+            rate = falling_rate(size) / (1 + math.exp(-bias))
+            bias = math.log(rate / (1 - rate))
+        return self.model_copy(update={"input_bias": bias})
 
 
 class CoordinateLSTM(nn.Module):
@@ -119,7 +142,7 @@ class MetaLSTM(AdaptingLearner):
     ) -> None:
         super().__init__(network, config, **fitting)
         self.rule = CoordinateLSTM(
-            config.hidden, forget_bias=config.forget_bias, input_bias=config.input_bias
+            config.hidden, forget_bias=config.forget_bias, input_bias=config.first_input_bias
         )
         self.traits = replace(
             self.traits, order_free=config.inner_batch is None, differentiable=False
@@ -131,7 +154,7 @@ class MetaLSTM(AdaptingLearner):
         steps = config.inner_steps
         if not self.training and config.test_steps is not None:
             steps = config.test_steps
-        start = trainable_weights(self.network)
+        start = self.starting_weights()
         return unroll_tasks(
             self.loss_of_task(target),
             self.rule.step,

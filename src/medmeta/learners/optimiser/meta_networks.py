@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medmeta.episode import Inputs, InputSpec, LabelledSet, Predictor, Target, any_tensor
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_task_fits
+from medmeta.learners._max_way import outputs_for
 from medmeta.learners._mini_batches import mini_batches
 from medmeta.learners._precision import at_least_single
 from medmeta.learners._spec import HeadConfig, LearnerSpec
@@ -136,7 +137,7 @@ class MetaNetworksHead(AbstractLearner):
             images, support.labels, self.key.weight, self.key_output[:n_way]
         )
         del of_logits
-        shown, slopes = images[tasks, samples], of_hidden[tasks, samples]
+        shown, slopes = images.detach()[tasks, samples], of_hidden[tasks, samples]
         gradients = slopes.mT @ shown / samples.shape[2]
         fast: Tensor = self.of_key(gradients)
         return fast
@@ -195,7 +196,8 @@ def cosines(queries: Tensor, keys: Tensor) -> Tensor:
 def _build_head(
     config: MetaNetworksConfig, embedding: InputSpec, target: Target
 ) -> AbstractLearner:
-    return MetaNetworksHead(config, embedding.channels, max(config.max_way or 0, target.size))
+    outputs = outputs_for("meta_networks", config.max_way, target)
+    return MetaNetworksHead(config, embedding.channels, outputs)
 
 
 SPEC = LearnerSpec.of_head(

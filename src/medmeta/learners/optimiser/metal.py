@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, Unpack
 
@@ -11,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medmeta.episode import Episode, LabelledSet, Target, some_of
+from medmeta.episode import Episode, Inputs, LabelledSet, Target, some_of
 from medmeta.learner import TrainingDefaults, check_task_fits
-from medmeta.learners._inner_loop import Weights, trainable_weights
+from medmeta.learners._inner_loop import LossOfTask, Weights
 from medmeta.learners._mini_batches import together
 from medmeta.learners.gradient._adapting import (
     AdaptingLearner,
@@ -21,7 +20,9 @@ from medmeta.learners.gradient._adapting import (
     Fitting,
     whole_network_spec,
 )
+from medmeta.learners.optimiser._folds_of_tasks import folds_of_tasks
 from medmeta.learners.optimiser._unrolled import State, all_examples, unroll_tasks
+from medmeta.task_loss import task_loss
 from medmeta.tasks import map_tasks
 
 SMALL = 1e-3  # gradients and weights well below it count as zero: only rounding would be told apart
@@ -36,8 +37,9 @@ class METALConfig(DescentConfig):
     ``proposal_unit``: what a proposal of 1 is, ``one``, or the root mean square of the layer's
     ``gradient``, so that proposals shrink with the gradients they correct.
     ``hidden``: size of the meta-network. ``train_on`` ``folds``: support and query together are
-    split in ``folds`` stratified parts, and the loss is that on each part after adapting to the
-    others; ``query``: the loss on the query after adapting to the support, as of maml.
+    split in ``folds`` stratified parts, a patient's images never apart where groups are known, and
+    the loss is that on each part after adapting to the others; ``query``: the loss on the query
+    after adapting to the support, as of maml.
     ``inner_steps`` while training, ``test_steps`` when adapting (None: the same). ``first_order``
     leaves out second derivatives. ``inner_checkpoint`` keeps less memory over several inner steps
     and computes them again in the backward pass. ``max_way`` is the size of the output layer:
@@ -106,18 +108,15 @@ class METAL(AdaptingLearner):
             return super().loss(episode)
         check_task_fits(self, episode.target)
         both = together(episode.support, episode.query)
-        loss = self.loss_of_task(episode.target)
         parts = []
-        for learned_from, left_out in stratified_folds(both.labels, self.config.folds):
-            losses = map_tasks(
-                lambda w, images, labels, asked: loss(w, some_of(images, asked), labels[asked]),
-                self._adapted_to(both, learned_from, episode.target),
-                both.inputs,
-                both.labels,
-                left_out,
-                method=self.task_map,
-            )
-            parts.append(losses * (left_out.shape[1] / both.n_examples))
+        for fold in folds_of_tasks(both, episode.support.n_examples, self.config.folds):
+            weights = self._adapted_to(both, fold.learned_from, episode.target, fold.learned_shares)
+            loss, data = self._counted(both, fold.left_out_shares, episode.target)
+            losses = map_tasks(_loss_of_some(loss), weights, fold.left_out, *data,
+                               method=self.task_map)  # fmt: skip
+            if fold.left_out_shares is None:
+                losses = losses * (fold.left_out.shape[1] / both.n_examples)
+            parts.append(losses)
         return torch.stack(parts).sum(0)
 
     def step(self, state: State, gradients: Weights, loss: Tensor) -> State:
@@ -135,26 +134,49 @@ class METAL(AdaptingLearner):
             after[name] = weight - rate * (gradient + share * proposal)
         return after, memory
 
-    def _of_the_rule(self) -> tuple[Tensor, ...]:
-        return (*self.meta_network.parameters(), self.log_factors)
+    def _counted(
+        self, labelled: LabelledSet, shares: Tensor | None, target: Target
+    ) -> tuple[LossOfTask, tuple[Inputs, ...]]:
+        """The mean loss of some images, or their sum by ``shares`` ``(T, N)``; what it reads."""
+        if shares is None:
+            return self.loss_of_task(target), (labelled.inputs, labelled.labels)
 
-    def _adapted_to(self, labelled: LabelledSet, chosen: Tensor, target: Target) -> Weights:
-        """To the images that ``chosen`` ``(T, n)`` names."""
+        def loss(weights: Weights, images: Inputs, labels: Tensor, counts: Tensor) -> Tensor:
+            outputs = self._forward(weights, images, target)
+            each = task_loss(outputs[:, None], labels[:, None], target)
+            return (each * counts.to(each.dtype)).sum()
+
+        return loss, (labelled.inputs, labelled.labels, shares)
+
+    def _adapted_to(
+        self, labelled: LabelledSet, chosen: Tensor, target: Target, shares: Tensor | None = None
+    ) -> Weights:
+        """To the images that ``chosen`` ``(T, n)`` names, each of which counts its share."""
         config = self.config
         steps = config.inner_steps
         if not self.training and config.test_steps is not None:
             steps = config.test_steps
+        loss, data = self._counted(labelled, shares, target)
         return unroll_tasks(
-            self.loss_of_task(target),
+            loss,
             self.step,
-            (trainable_weights(self.network), {}),
-            (labelled.inputs, labelled.labels),
+            (self.starting_weights(), {}),
+            data,
             chosen[:, None].expand(-1, steps, -1),
             first_order=config.first_order,
             checkpointed=config.inner_checkpoint,
-            learned=[p for p in self._of_the_rule() if p.requires_grad],
+            learned=(*self.meta_network.parameters(), self.log_factors),
             method=self.task_map,
         )
+
+
+def _loss_of_some(loss: LossOfTask) -> LossOfTask:
+    """Of weights, the numbers of a task's images, and what the loss reads of all of them."""
+
+    def of_some(weights: Weights, asked: Tensor, *parts: Inputs) -> Tensor:
+        return loss(weights, *(some_of(part, asked) for part in parts))
+
+    return of_some
 
 
 def normalised(weight: Tensor, gradient: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,27 +203,6 @@ def root_mean_square(numbers: Tensor) -> Tensor:
     3.0
     """
     return (numbers.square().mean() + torch.finfo(numbers.dtype).tiny).sqrt()
-
-
-def stratified_folds(labels: Tensor, folds: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each fold, which examples are learned from ``(T, N - n)`` and which left out ``(T, n)``.
-
-    Of ``labels`` ``(T, N)`` classes, or ``(T, N, size)`` values. Examples in the order of their
-    labels are dealt out in turn: folds differ by one example at most, and so do their shares of
-    each class, whatever its number of images; values are spread likewise. At most ``N`` folds.
-
-    >>> [left.tolist() for _, left in stratified_folds(torch.tensor([[0, 1, 2, 0, 1, 2]]), 2)]
-    [[[0, 1, 2]], [[3, 4, 5]]]
-    """
-    ranked = labels if labels.ndim == 2 else labels.mean(2)
-    order = ranked.argsort(dim=1, stable=True)
-    count = min(folds, order.shape[1])
-    for fold in range(count):
-        left_out = order[:, fold::count]
-        # The places that are not dealt to this fold, by arithmetic: a mask would wait for a GPU.
-        kept = torch.arange(order.shape[1] - left_out.shape[1], device=labels.device)
-        round_, place = kept // max(1, count - 1), kept % max(1, count - 1)
-        yield order[:, round_ * count + place + (place >= fold)], left_out
 
 
 SPEC = whole_network_spec(

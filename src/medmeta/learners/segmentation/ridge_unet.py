@@ -22,7 +22,7 @@ from medmeta.episode import (
 )
 from medmeta.learner import AbstractLearner, TrainingDefaults, Traits, check_target, check_task_fits
 from medmeta.learners._adam import TaskAdam
-from medmeta.learners._inner_loop import Weights, trainable_weights
+from medmeta.learners._inner_loop import Weights, trainable_weights, weights_named
 from medmeta.learners._mini_batches import descend_in_batches, mini_batches
 from medmeta.learners._spec import EncodedConfig, LearnerSpec
 from medmeta.learners.gradient._adapting import EveryPixel
@@ -70,6 +70,7 @@ class RidgeUNet(AbstractLearner):
     ) -> None:
         super().__init__()
         self.network = EveryPixel(pixel_encoder(encoder))
+        self.adapted_names = tuple(trainable_weights(self.network))
         self.filters = filters.requires_grad_(False)
         self.config = config
         size = self.network.encoder.dense_size + filters.dense_size
@@ -90,7 +91,7 @@ class RidgeUNet(AbstractLearner):
         """Solve the last layer, then descend; the predictor holds each task's weights."""
         check_task_fits(self, target, support)
         steps = 0 if self.training else self.config.test_steps
-        start = trainable_weights(self.network)
+        start = weights_named(self.network, self.adapted_names)
         images = any_tensor(support.inputs)
         fixed = self._filtered(images)
         solved = fit_ridge(

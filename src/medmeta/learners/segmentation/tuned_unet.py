@@ -75,7 +75,7 @@ class TunedUNet(AdaptingLearner):
             return descend_in_batches(loss, start, update, images, labels, order)
 
         order = mini_batches(support, config.test_steps or 0, config.batch)
-        start = starting_weights(self.network, support, config.initial)
+        start = starting_weights(self.starting_weights(), support, config.initial)
         return dict(map_tasks(of_task, start, support.inputs, support.labels, order, method="loop"))
 
     def loss(self, episode: Episode) -> Tensor:
