@@ -287,9 +287,9 @@ def test_stopping_by_ctrl_c_and_going_on(workplace: Path, tmp_path: Path) -> Non
     words = [str(w) for w in training(workplace, out, "--steps", "100000", "--validation", "none")]
     program = Path(sys.executable).with_name("medmeta")
     child = subprocess.Popen([program, *words], stderr=subprocess.PIPE, text=True)
-    limit = time.monotonic() + 60
-    while not (out / "metrics.jsonl").exists() and time.monotonic() < limit:
-        time.sleep(0.05)
+    limit, log = time.monotonic() + 60, out / "metrics.jsonl"
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < limit:
+        time.sleep(0.05)  # until a step is made: a shell's background has it ignored before
     child.send_signal(signal.SIGINT)
     _, told = child.communicate(timeout=60)
     assert child.returncode == 130, told
