@@ -56,7 +56,7 @@ def main_table(rows: Sequence[Row]) -> str:
 
 
 def more_training_table(rows: Sequence[Row]) -> str:
-    """Learners after more steps than the budget: their means there and here, a column a source."""
+    """Learners after more steps than the budget, a column a source; empty where there are none."""
     lines = [
         "| learner | encoder | steps | "
         + " | ".join(TESTED_ON)
@@ -65,6 +65,8 @@ def more_training_table(rows: Sequence[Row]) -> str:
     ]
     whole = _whole(rows)
     longer = {w: c for w, c in whole.items() if c[0].get("steps", STEPS) != STEPS}
+    if not longer:
+        return ""
     for who in sorted(longer, key=lambda w: -_mean(longer[w])):
         cells, steps = longer[who], longer[who][0]["steps"]
         encoder = who[1].removesuffix(called_after("", steps))
