@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from medmeta.app.baselines import encoded_source
+from medmeta.app.baselines import encoded_sources
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.source import Source
 from medmeta.data.sources import open_source
@@ -110,7 +110,7 @@ def measured(path: Path, episodes: int) -> Iterator[dict[str, Any]]:
         torch.manual_seed(0)
         options = {"encoder": {"name": encoder}}
         learner = build_learner(learner_name, options, spec, Target("classes", way)).eval()
-        encoded = encoded_source([learner], source)
+        (encoded,) = encoded_sources([learner], source)
         assert encoded is not None
         for shot in SHOTS:
             found = {}

@@ -38,14 +38,22 @@ def validated(kind: type[AnySettings], values: Mapping[str, Any], *, where: str)
         return kind.model_validate(dict(values))
     except ValidationError as error:
         lines = [_complaint(kind, e["loc"], e["msg"], e["type"]) for e in error.errors()]
-        told = "; ".join(line.removesuffix(".") for line in lines)
-        raise SettingsError(f"{where}: {told}.") from None
+        raise SettingsError(f"{where}: {'; '.join(lines)}.") from None
+
+
+def in_plain_words(message: str) -> str:
+    """What is wrong, as pydantic tells it, without its own words and without a full stop.
+
+    >>> in_plain_words("Value error, give one number.")
+    'give one number'
+    """
+    return message.removeprefix("Value error, ").removesuffix(".")
 
 
 def _complaint(kind: type[Settings], location: tuple[int | str, ...], text: str, code: str) -> str:
     name = ".".join(str(part) for part in location)
     if code != "extra_forbidden":
-        told = text.removeprefix("Value error, ")
+        told = in_plain_words(text)
         return f"{name}: {told[:1].lower()}{told[1:]}" if name else told
     fields = _fields_at(kind, location[:-1])
     near = difflib.get_close_matches(str(location[-1]), fields, n=1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medmeta.app.assembling import input_spec_from, with_head
-from medmeta.app.baselines import encoded_source, encoded_sources
+from medmeta.app.baselines import encoded_sources
 from medmeta.app.evaluate_run import EvaluationRequest, evaluate_model
 from medmeta.app.models import LoadedModel, load_model
 from medmeta.data.sources import open_source
@@ -126,8 +126,6 @@ def test_what_is_shared_by_heads_on_one_encoder_alone(pretrained: Path, workplac
     assert first is second is not None
     assert third is not None
     assert third is not first
-    assert encoded_source([ridge, svm], source) is not None
-    assert encoded_source([ridge, auto], source) is None  # whoever asks makes one for each
 
 
 def test_options_of_one_head_and_of_several(own_run: Path, workplace: Path) -> None:

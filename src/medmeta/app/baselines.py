@@ -37,7 +37,7 @@ def ridge_on_raw_pixels(
     # One learner for all of them, for it takes any number of classes: so one encoding serves all.
     target = Target("classes", max(protocol.n_way[1] for protocol in asked))
     raw = build_learner("ridge", {"encoder": _raw(spec)}, spec, target)
-    encoded = encoded_source([raw], source)
+    (encoded,) = encoded_sources([raw], source)
     return {
         protocol: evaluate(
             raw,
@@ -82,23 +82,6 @@ def encoded_sources(
             made[key] = EncodedSource(headed, source, device=device, progress=told)
         found.append(made[key])
     return found
-
-
-def encoded_source(
-    learners: Sequence[AbstractLearner],
-    source: Source,
-    progress: Told | None = None,
-    *,
-    device: str = "cpu",
-) -> EncodedSource | None:
-    """What heads on one encoder, and protocols on a source, share.
-
-    None where there is none whose encoder looks at each image alone, and where these have several
-    encoders: one that puts other features beside the run's makes other embeddings.
-    """
-    each = encoded_sources(learners, source, progress, device=device)
-    found = {id(encoded): encoded for encoded in each if encoded is not None}
-    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _encoder(learner: AbstractLearner) -> object:

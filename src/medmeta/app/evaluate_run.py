@@ -21,7 +21,6 @@ from medmeta.app.baselines import (
 from medmeta.app.evaluation_plan import EvaluationRequest, PlannedSource, plans
 from medmeta.app.held_out import METRICS
 from medmeta.app.models import EVALUATIONS, LoadedModel
-from medmeta.app.run_folder import fingerprint
 from medmeta.app.run_request import usable_device
 from medmeta.data.left_out import left_out
 from medmeta.data.source import Source
@@ -141,7 +140,7 @@ def _row(
         {} if raw is None else {RAW_RIDGE: raw},
         plan.excluded,
         tuple(_notes(plan, found)),
-        fingerprint(plan.fresh),
+        plan.fingerprint,
         head,
         patients_known=plan.source.index.patients.known,
         model=model.sha256,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydantic import Field, PositiveInt
 
 from medmeta.app.measured import Measured, measured_learners, wanted_way
 from medmeta.app.models import LoadedModel
+from medmeta.app.run_folder import fingerprint
 from medmeta.app.run_request import parse_way
 from medmeta.data.duplicates import unlinked_near_pairs
 from medmeta.data.left_out import remarks
@@ -72,6 +74,11 @@ class PlannedSource:
     def excluded(self) -> int:
         """How many of its images are left out: they, or others of their patients, were seen."""
         return len(self.source) - len(self.fresh)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of what is measured on; worked out once, whatever the learners and shots."""
+        return fingerprint(self.fresh)
 
 
 def plans(

@@ -148,15 +148,18 @@ def _apart(held: Held, sources: Sequence[Source], protocol: Protocol) -> Held:
     for source, part in zip(sources, held.training, strict=True):
         linked = np.isin(source.groups, source.groups[np.isin(source.hashes, validated)])
         twice = np.isin(part.hashes, source.hashes[linked])
+        if not twice.any():
+            training.append(part)
+            continue
         rest = part.take(np.flatnonzero(~twice))
         if protocol.kind == "classes":
             rest = _only(rest, rest.index.class_names)
-        if twice.any() and not _gives_tasks(rest, part, protocol):
+        if _gives_tasks(rest, part, protocol):
+            left_out += int(twice.sum())
+            training.append(rest)
+        else:
             shared += int(np.isin(validated, part.hashes).sum())
             training.append(part)
-            continue
-        left_out += int(twice.sum())
-        training.append(rest if twice.any() else part)
     notes = list(held.notes)
     if left_out:
         notes.append(

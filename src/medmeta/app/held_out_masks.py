@@ -125,13 +125,13 @@ def _structure(
     means = [dice[known & (groups == group)] for group in np.unique(groups[known])]
     if not means:
         return None
-    summary = summarise(np.array([part.mean() for part in means]))
+    summary = summarise(np.array([part.mean() for part in means])).within(0, 1)
     several = len(means) >= FEWEST_FOR_INTERVAL
     return {
         "structure": name,
         "dice": summary.mean,
-        "low": max(0.0, summary.low) if several else None,
-        "high": min(1.0, summary.high) if several else None,
+        "low": summary.low if several else None,
+        "high": summary.high if several else None,
         "agreement": float(agreement[known].mean()),
         "images": int(known.sum()),
         "groups": len(means),

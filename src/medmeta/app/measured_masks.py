@@ -103,13 +103,12 @@ def in_all(
             values = np.array([one[k][figure] for one in figures])
             parts = [values[groups == group] for group in np.unique(groups)]
             means = [float(np.nanmean(v)) if (~np.isnan(v)).any() else np.nan for v in parts]
-            summary = summarise(np.array(means), higher_is_better=figure in HIGHER)
             # No figure is below 0, and no share of what is shared above 1; few images' may be so.
             most = 1.0 if figure in HIGHER else np.inf
-            low, high = (float(np.clip(end, 0.0, most)) for end in (summary.low, summary.high))
+            found = summarise(np.array(means), higher_is_better=figure in HIGHER).within(0, most)
             row[figure] = {
                 key: None if value != value else value
-                for key, value in (("mean", summary.mean), ("low", low), ("high", high))
+                for key, value in (("mean", found.mean), ("low", found.low), ("high", found.high))
             }
         told.append(row)
     return told

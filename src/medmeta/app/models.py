@@ -20,6 +20,7 @@ from medmeta.app.run_folder import SEEN, hashes_from_bytes, load_seen
 from medmeta.data.preprocess import Preprocessing
 from medmeta.errors import CheckpointError, SettingsError
 from medmeta.learner import AbstractLearner
+from medmeta.settings import in_plain_words
 from medmeta.storage import CARD, load_folder, read_json
 from medmeta.training.checkpoint import (
     WEIGHTS,
@@ -226,4 +227,4 @@ def with_reading(preprocessing: Mapping[str, Any], changes: Mapping[str, Any]) -
     except ValidationError as error:
         first = error.errors()[0]
         flag = f"--{str(first['loc'][0]).replace('_', '-')}" if first["loc"] else "the images"
-        raise SettingsError(f"{flag}: {first['msg']}.") from None
+        raise SettingsError(f"{flag}: {in_plain_words(first['msg'])}.") from None

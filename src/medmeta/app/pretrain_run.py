@@ -18,6 +18,7 @@ from medmeta.app.run_request import (
     learner_options,
     opened_sources,
     parse_way,
+    refuse_other_tasks,
     remarks_on,
     remarks_on_precision,
     usable_device,
@@ -81,8 +82,7 @@ def pretrain(
     check_folder(run, resume=resume)
     device = usable_device(request.device)
     keep_freed_memory()
-    if request.training.augment == "tasks":
-        raise SettingsError("--augment tasks makes other tasks of masks; say light or modality.")
+    refuse_other_tasks(request.training)
     if request.record or request.preprocessing.modalities:
         raise SettingsError(
             "pretrain learns from one picture or volume of each patient; a learner of records or "

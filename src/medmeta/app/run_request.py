@@ -106,6 +106,12 @@ def give_weights(
     return (("encoder_file", file.record),)
 
 
+def refuse_other_tasks(training: TrainingSettings) -> None:
+    """Raise ``SettingsError`` where tasks that are not of masks should become other ones."""
+    if training.augment == "tasks":
+        raise SettingsError("--augment tasks makes other tasks of masks; say light or modality.")
+
+
 def parse_way(text: str) -> tuple[int, int]:
     """``--way`` as a range; raises ``SettingsError`` for fewer than two classes."""
     way = parse_range(text, name="--way")

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from medmeta.app.baselines import Told, encoded_source
+from medmeta.app.baselines import Told, encoded_sources
 from medmeta.app.evaluation_plan import EvaluationRequest, PlannedSource, plans
 from medmeta.app.measured import Measured
 from medmeta.app.models import LoadedModel
-from medmeta.app.run_folder import fingerprint
 from medmeta.app.shift_results import QUALITY, ShiftRow, save_shift
 from medmeta.data.distortions import distortions_of
 from medmeta.data.further_columns import WHAT_IS_KEPT
@@ -18,7 +17,6 @@ from medmeta.data.modality_kinds import common_kind
 from medmeta.data.source import Source
 from medmeta.episodes.protocol import Protocol
 from medmeta.errors import SettingsError
-from medmeta.evaluation.encoded import encodes_apart
 from medmeta.evaluation.shift import (
     PARTS,
     QualityShift,
@@ -58,8 +56,8 @@ def evaluate_shift(
         for column in dict.fromkeys(columns):
             modalities = model.preprocessing.modalities
             for one, found in _measured(plan, column, modalities, progress):
-                named = fingerprint(plan.fresh)
-                rows.append(ShiftRow(found, plan.excluded, plan.notes, named, one.head))
+                told = (plan.excluded, plan.notes, plan.fingerprint)
+                rows.append(ShiftRow(found, *told, one.head))
                 if model.run is not None:
                     save_shift(model.run, rows[-1])
     return rows
@@ -113,16 +111,17 @@ def _measured(
             )
         return
     shown = versions_of(source, faults) if quality else source
-    encoded = encoded_source(learners, shown, None if quality else progress)
-    for one, protocol in plan.asked:
+    held = encoded_sources(learners, shown, None if quality else progress)
+    for (one, protocol), encoded in zip(plan.asked, held, strict=True):
         told = _told(one.called(source.name), protocol, progress)
-        held = encoded if encodes_apart(one.learner) else None
         if quality:
             found: Shift | QualityShift = evaluate_quality(
-                one.learner, source, protocol, faults, kind=kind, encoded=held, told=told
+                one.learner, source, protocol, faults, kind=kind, encoded=encoded, told=told
             )
         else:
-            found = evaluate_groups(one.learner, source, protocol, column, encoded=held, told=told)
+            found = evaluate_groups(
+                one.learner, source, protocol, column, encoded=encoded, told=told
+            )
         yield one, found
 
 

@@ -22,6 +22,7 @@ from medmeta.app.run_request import (
     learner_options,
     opened_sources,
     parse_way,
+    refuse_other_tasks,
     remarks_on,
     remarks_on_precision,
     usable_device,
@@ -80,8 +81,8 @@ def train(
     check_folder(run, resume=resume)
     if request.preprocessing.patches and request.target != "masks":
         raise SettingsError("--patches is of masks: say --target masks, or leave it out.")
-    if request.training.augment == "tasks" and request.target != "masks":
-        raise SettingsError("--augment tasks makes other tasks of masks; say light or modality.")
+    if request.target != "masks":
+        refuse_other_tasks(request.training)
     device = usable_device(request.device)
     keep_freed_memory()
     request = with_record(request)

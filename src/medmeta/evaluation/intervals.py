@@ -33,6 +33,11 @@ class Summary:
         """As JSON: what is not defined is null."""
         return {k: None if v != v else v for k, v in asdict(self).items()}
 
+    def within(self, least: float, most: float) -> Summary:
+        """The same with an interval that ends at what is possible."""
+        low, high = (float(np.clip(end, least, most)) for end in (self.low, self.high))
+        return replace(self, low=low, high=high)
+
 
 def within_bounds(summaries: Mapping[str, Summary]) -> dict[str, Summary]:
     """The same by their metrics' names, with intervals of what lies from 0 to 1 cut off there.
@@ -47,12 +52,7 @@ def within_bounds(summaries: Mapping[str, Summary]) -> dict[str, Summary]:
     1.1
     """
     return {
-        name: replace(
-            found, low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1))
-        )
-        if name in SHARES
-        else found
-        for name, found in summaries.items()
+        name: found.within(0, 1) if name in SHARES else found for name, found in summaries.items()
     }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medmeta.app.commands.asked_model import check_no_predictor, in_plain_words
+from medmeta.app.commands.asked_model import check_no_predictor
 from medmeta.app.commands.masks import (
     CLASSIFICATION,
     SEGMENTATION,
@@ -55,7 +55,6 @@ def register(app: typer.Typer) -> None:
     app.command("predict")(predict)
 
 
-@in_plain_words()
 def adapt(
     support: Annotated[
         Path, typer.Argument(help="A folder per class or of images and masks, or a manifest.")

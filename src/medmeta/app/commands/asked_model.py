@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +15,6 @@ NOT_BOTH = (
     "name a RUN (first: medmeta evaluate RUN --source PATH), or --learner for an untrained one, "
     "not both."
 )
-
-
-@contextmanager
-def in_plain_words() -> Iterator[None]:
-    """What is wrong with a flag of how images are read, without the words of the checking."""
-    try:
-        yield
-    except SettingsError as error:
-        told = str(error).replace(": Value error, ", ": ")
-        stops = len(told) - len(told.rstrip("."))
-        raise SettingsError(told[:-1] if stops == 2 else told) from None
 
 
 def check_no_predictor(model: Path | None, flag: str) -> None:

@@ -13,7 +13,6 @@ from medmeta.app.commands.asked_model import (
     check_no_predictor,
     check_nothing_set,
     head_options,
-    in_plain_words,
     untrained,
 )
 from medmeta.app.commands.evaluation_table import show_evaluations
@@ -62,7 +61,6 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate", cls=SpreadCommand)(evaluate)
 
 
-@in_plain_words()
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="A run of 'medmeta train'.")] = None,
     source: Annotated[
