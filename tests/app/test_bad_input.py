@@ -351,6 +351,7 @@ def test_why_there_is_no_r_squared_of_one_query(tmp_path: Path) -> None:
     train = ("train", "--source", learned, "--target", "values", "--learner", "ridge", *SMALL)
     made = medmeta(*train, "--validation", "none", "--steps", "1", "--out", tmp_path / "run")
     assert made.code == 0, made
+    assert "--way is not used" in made.err
     given = ("evaluate", tmp_path / "run", "--source", measured, "--shot", "3", "--episodes", "2")
     one, two = (medmeta(*given, "--no-baselines", "--query", n) for n in ("1", "2"))
     assert (one.code, two.code) == (0, 0), (one, two)
@@ -397,7 +398,7 @@ def test_an_adapted_encoder_is_not_set_anew(
         (["--threads", "0"], "--threads"),
         (["--norm", "bath"], "norm"),
         (["--target", "values"], "values"),
-        (["--tasks-per-step", "0"], "tasks_per_step"),
+        (["--tasks-per-step", "0"], "--tasks-per-step"),
         (["--bogus", "1"], "--bogus"),
     ],
     ids=str,

@@ -39,6 +39,16 @@ def evaluated(run: Path, *words: object) -> list[dict[str, Any]]:
     return rows
 
 
+def test_two_folders_of_one_name(own_run: Path, tmp_path: Path) -> None:
+    sites = [folder(tmp_path / at / "images", ("p", "q", "r", "s", "t", "u"), 5, seed=len(at))
+             for at in ("east", "north")]  # fmt: skip
+    rows = evaluated(own_run, *sites, *FEW)
+    assert [row["source"] for row in rows] == ["images (east)", "images (north)"]
+    kept = {path.name.split("-")[0] for path in (own_run / "evaluations").iterdir()}
+    assert kept == {"images (east)", "images (north)"}
+    refused("evaluate", own_run, "--source", sites[0], sites[0], *FEW, says="given twice")
+
+
 def test_a_row_for_each_source_and_shot(own_run: Path, workplace: Path, tmp_path: Path) -> None:
     other = folder(tmp_path / "other", ("p", "q", "r", "s", "t", "u"), 5, seed=9)
     given = ("--shot", "1", "2", "--query", "2", "--episodes", "6", "--out", tmp_path / "t.json")

@@ -12,6 +12,7 @@ from medmeta.app.commands.train import _learner_defaults
 from medmeta.app.pretrain_run import PretrainRequest
 from medmeta.app.train_run import TrainRequest
 from medmeta.errors import SettingsError
+from medmeta.training.settings import TrainingSettings
 
 
 def trained(**given: Any) -> TrainRequest:
@@ -44,6 +45,32 @@ def test_the_command_and_the_flag_are_named() -> None:
             PretrainRequest, {"learning_rate": -1.0}, None, where="medmeta pretrain",
             defaults=_defaults,
         )  # fmt: skip
+
+
+def test_flags_of_the_run_itself_are_named_too() -> None:
+    with pytest.raises(SettingsError, match=r"^w: --query: .*; --tasks-per-step: "):
+        trained(query=0, tasks_per_step=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"momentum": 0.5}, "--momentum: .*sgd; adam has"),
+        ({"optimiser": "adamw", "momentum": 0.5}, "--momentum: .*sgd; adamw has"),
+        ({"halve_every": 50}, "--halve-every: .*not of constant"),
+        ({"patience": 2, "validate_every": 0}, "--patience: .*validate_every is 0"),
+        ({"patience": 2, "validation": "none"}, "--validation: none leaves --patience 2"),
+    ],
+)
+def test_flags_that_would_change_nothing_are_refused(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError, match=f"^w: {says}"):
+        trained(**given)
+
+
+def test_such_flags_where_they_do_something() -> None:
+    trained(optimiser="sgd", momentum=0.5, patience=2)
+    asked_for = trained(schedule="halving", halve_every=50).training
+    assert TrainingSettings(**asked_for.model_dump()) == asked_for  # as a card keeps them
 
 
 def test_flags_that_were_not_given_are_left_out() -> None:

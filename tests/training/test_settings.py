@@ -33,9 +33,9 @@ def test_the_straight_line_from_the_rate_to_zero():
 
 @pytest.mark.parametrize("schedule", get_args(Schedule))
 def test_it_is_said_which_schedules_look_at_the_last_step(schedule):
+    own = {"halve_every": 2} if schedule == "halving" else {}
     short, long = (
-        TrainingSettings(steps=n, schedule=schedule, halve_every=2, learning_rate=0.3)
-        for n in (8, 9)
+        TrainingSettings(steps=n, schedule=schedule, learning_rate=0.3, **own) for n in (8, 9)
     )
     differ = [short.rate_at(step) for step in range(8)] != [long.rate_at(s) for s in range(8)]
     assert short.rates_depend_on_the_end == differ

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from medmeta.app.brought import EncoderFile, is_encoder_file, open_encoder_file
 from medmeta.app.held_out import Validation
@@ -16,6 +16,7 @@ from medmeta.data.beside import check_modalities, record_texts
 from medmeta.data.listing import scan
 from medmeta.data.manifest import Asked
 from medmeta.data.mask_sources import open_mask_source
+from medmeta.data.naming import check_each_once, told_apart
 from medmeta.data.patients import unknown_patients
 from medmeta.data.preprocess import Preprocessing
 from medmeta.data.records import RecordSchema, refuse_personal
@@ -60,6 +61,14 @@ class RunRequest(Settings):
     skip_bad: bool = False
     allow_external: bool = False
     device: str = "auto"
+
+    @field_validator("validation")
+    @classmethod
+    def _for_patience(cls, validation: Validation, info: ValidationInfo) -> Validation:
+        training = info.data.get("training")
+        if validation == "none" and training is not None and training.patience:
+            raise ValueError(f"none leaves --patience {training.patience} nothing to wait for")
+        return validation
 
     @property
     def input_spec(self) -> InputSpec:
@@ -183,10 +192,7 @@ def opened_sources(
     """
     if not request.sources:
         raise SettingsError("no source to train on: give --source PATH, once or more.")
-    places = [path.resolve() for path in request.sources]
-    for path, place in zip(request.sources, places, strict=True):
-        if places.count(place) > 1:
-            raise SettingsError(f"--source {path} is given twice; name each source once.")
+    check_each_once(request.sources)
 
     def told(path: Path) -> Callable[[int, int], None]:
         return lambda done, total: progress(f"reading {path}", done, total) if progress else None
@@ -202,7 +208,7 @@ def opened_sources(
         for path in request.sources
     ]
     check_modalities(opened, request.preprocessing.modalities)
-    return opened
+    return told_apart(opened, request.sources)
 
 
 def remarks_on_precision(request: RunRequest, device: str) -> list[str]:

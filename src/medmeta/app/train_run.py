@@ -123,6 +123,7 @@ def train(
     notes = [
         *remarks_on(opened, request.preprocessing),
         *remarks_on_precision(request, device),
+        *_way_without_classes(request),
         *ready.notes,
         *groups,
         *_left_out(sampler),
@@ -154,6 +155,11 @@ def _way(request: TrainRequest) -> tuple[int, int]:
     """Classes of a task; of a task of masks, where nothing is said, one structure."""
     untold = request.target == "masks" and "way" not in request.model_fields_set
     return (2, 2) if untold else parse_way(request.way)
+
+
+def _way_without_classes(request: TrainRequest) -> list[str]:
+    told = request.target == "values" and "way" in request.model_fields_set
+    return ["--way is not used: a task of values is of one value."] if told else []
 
 
 def _protocol(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from medmeta.episodes.augmentation import Augment
 from medmeta.learner import OptimiserName
@@ -26,7 +26,8 @@ class TrainingSettings(Settings):
     ``clip_norm`` bounds the gradient's norm (0: no bound). ``patience`` stops after so many
     validations without a better one (0: never). ``validate_every`` 0 means no validation.
     ``task_map``: how the tasks of a step are run; ``auto`` measures and takes the fastest.
-    ``recorded``: on a GPU, a step's operations are recorded once and replayed.
+    ``recorded``: on a GPU, a step's operations are recorded once and replayed. An option that
+    the others leave without effect (``momentum`` of ``adam``) is refused.
     """
 
     steps: int = Field(1000, ge=1)
@@ -46,6 +47,29 @@ class TrainingSettings(Settings):
     checkpoint_every: int = Field(200, ge=1)
     log_every: int = Field(10, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
+
+    @field_validator("momentum")
+    @classmethod
+    def _of_descent(cls, momentum: float, info: ValidationInfo) -> float:
+        optimiser = info.data.get("optimiser", "sgd")
+        if momentum and optimiser != "sgd":
+            raise ValueError(f"this is of the optimiser sgd; {optimiser} has moments of its own")
+        return momentum
+
+    @field_validator("halve_every")
+    @classmethod
+    def _of_halving(cls, steps: int, info: ValidationInfo) -> int:
+        schedule = info.data.get("schedule", "halving")
+        if steps != cls.model_fields["halve_every"].default and schedule != "halving":
+            raise ValueError(f"this is of the schedule halving, not of {schedule}")
+        return steps
+
+    @field_validator("patience")
+    @classmethod
+    def _of_validation(cls, patience: int, info: ValidationInfo) -> int:
+        if patience and info.data.get("validate_every") == 0:
+            raise ValueError("there is nothing to wait for: validate_every is 0")
+        return patience
 
     @property
     def rates_depend_on_the_end(self) -> bool:

@@ -192,10 +192,12 @@ def _opened(
     model: LoadedModel, paths: list[Path], progress: Waiting, *, skip_bad: bool
 ) -> list[Source]:
     from medmeta.data.mask_sources import open_mask_source
+    from medmeta.data.naming import check_each_once, told_apart
     from medmeta.data.sources import open_source
 
     masks = model.card["target"]["kind"] == "masks"
     opened = open_mask_source if masks else open_source
+    check_each_once(paths)
     sources = []
     for path in paths:
         with span("load"):
@@ -206,6 +208,8 @@ def _opened(
                 progress=partial(progress, f"reading {path}"),
             )
         sources.append(source)
+    sources = told_apart(sources, paths)
+    for source in sources:
         for problem in source.index.problems:  # with names of files, which are not kept
             say(f"{source.name}: {problem.where}: {problem.what}")
     return sources

@@ -115,7 +115,9 @@ def request_from(
     try:
         return validated(kind, values, where=where)
     except SettingsError as error:  # in the words of the flags
-        text = re.sub(r"\b(?:training|preprocessing)\.(\w+):", _flag, str(error))
+        own = "|".join(kind.model_fields)
+        name = rf"(?<=[:;] )(?:training\.|preprocessing\.|(?=(?:{own}):))(\w+):"
+        text = re.sub(name, _flag, str(error))
         raise SettingsError(text) from None
 
 
