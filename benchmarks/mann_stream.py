@@ -7,9 +7,11 @@ Each stream holds five classes with ten drawings each, in an order drawn at rand
 answers each image before it is told its label, and labels are bound anew to classes in each
 stream. A class is a character in one of four rotations; each drawing is turned by up to π/16 and
 shifted by up to 10 of 105 pixels, then averaged down to 20×20. Trained on the archive's background
-characters, tested on its evaluation characters (what the archive holds: see ``omniglot.py``). A
-run that was stopped goes on from its newest checkpoint. Figures so far are written at each test to
-``docs/mann_stream.json`` and into the table of ``docs/results.md``.
+characters, tested with the newest weights on its evaluation characters, of other alphabets (what
+the archive holds: see ``omniglot.py``), and on 64 background characters that are kept out, of
+alphabets that are known, as most are in the paper's split. A run that was stopped goes on from its
+newest checkpoint. Figures so far are written at each test to ``docs/mann_stream.json`` and into the
+table of ``docs/results.md``.
 """
 
 from __future__ import annotations
@@ -128,6 +130,7 @@ class Observer:
         device = arguments.device
         self.held_out = Streams(held_out, CURVE_SEED, device)
         self.test = Streams(test, TEST_SEED, device)
+        self.known = Streams(held_out, TEST_SEED, device)
         self.clock = TrainingClock(run / "seconds.json")
         self.curve_file = run / "curve.json"
 
@@ -157,13 +160,11 @@ class Observer:
         write_json(self.curve_file, [*before, [step, accuracies]])
 
     def _write_test(self, report: Report) -> None:
-        found = by_instance(self.learner, self.test, TEST_STREAMS)
         result = {
             "learner": "mann",
             "key_strengths": not self.arguments.without_strengths,
-            "accuracy_by_instance": _rounded(found.mean(0)),
-            "interval": _rounded(1.96 * found.std(0) / len(found) ** 0.5),
-            "streams": len(found),
+            **self._tested(self.test),
+            "known_alphabets": self._tested(self.known),
             "steps": report.step,
             "steps_planned": report.steps,
             **self.clock.write(finished=report.step == report.steps),
@@ -173,6 +174,15 @@ class Observer:
             "held_out_curve": self.curve(),
         }
         write_table(self.arguments.results, self.arguments.page, result)
+
+    def _tested(self, streams: Streams) -> dict[str, Any]:
+        found = by_instance(self.learner, streams, TEST_STREAMS)
+        return {
+            "characters": len(streams.characters),
+            "accuracy_by_instance": _rounded(found.mean(0)),
+            "interval": _rounded(1.96 * found.std(0) / len(found) ** 0.5),
+            "streams": len(found),
+        }
 
 
 def _rounded(numbers: Tensor) -> list[float]:

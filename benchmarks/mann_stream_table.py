@@ -39,11 +39,17 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|---" * (len(numbers) + 3) + "|",
     ]
     for row in rows:
-        found = zip(row["accuracy_by_instance"], row["interval"], strict=True)
         form = "with key strengths" if row["key_strengths"] else "without, as the paper writes it"
         minutes = row.get("processor_seconds", row["seconds"]) / 60
-        figures = " | ".join(f"{a:.1f} ± {i:.1f}" for a, i in found)
         steps = f"{row['steps']:,} of {row['steps_planned']:,}"
-        lines.append(f"| {form} | {steps} | {minutes:.0f} | {figures} |")
+        lines.append(f"| {form} | {steps} | {minutes:.0f} | {_figures(row)} |")
+        if "known_alphabets" in row:
+            known = _figures(row["known_alphabets"])
+            lines.append(f"| {form}; alphabets known | {steps} | {minutes:.0f} | {known} |")
     paper = " | ".join(str(PUBLISHED.get(n, "–")) for n in numbers)
     return "\n".join([*lines, f"| paper | 100,000 | – | {paper} |"])
+
+
+def _figures(row: dict[str, Any]) -> str:
+    found = zip(row["accuracy_by_instance"], row["interval"], strict=True)
+    return " | ".join(f"{a:.1f} ± {i:.1f}" for a, i in found)

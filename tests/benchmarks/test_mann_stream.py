@@ -91,10 +91,15 @@ def test_a_stopped_run_goes_on_and_writes_what_it_has(
         assert result["steps"] == steps
         assert [point[0] for point in result["held_out_curve"]] == list(range(1, steps + 1))
     assert len(result["accuracy_by_instance"]) == 10
+    known = result["known_alphabets"]
+    assert (result["characters"], known["characters"]) == (10, 64)
+    assert len(known["accuracy_by_instance"]) == 10
     plain = [*options, "--run", str(tmp_path / "plain"), "--without-strengths", "--steps", "2"]
     monkeypatch.setattr(sys, "argv", ["mann_stream.py", *plain])
     mann_stream.main()
     rows = json.loads((tmp_path / "r.json").read_text())
     assert [(row["key_strengths"], row["steps"]) for row in rows] == [(True, 3), (False, 2)]
+    lines = page.read_text().splitlines()
+    assert sum("alphabets known" in line for line in lines) == 2
     assert "| paper | 100,000 | – | 36.4 | 82.8 |" in page.read_text()
     assert page.read_text().endswith(" after")

@@ -12,6 +12,7 @@ from medmeta.data.source import Source
 from medmeta.data.sources import open_source
 from medmeta.episodes.protocol import Protocol
 from medmeta.episodes.sampler import TaskSampler
+from medmeta.errors import SamplingError
 from tests.episodes.tables import table
 
 TASKS = 10_000
@@ -71,3 +72,29 @@ def test_no_patient_crosses_where_they_have_many_images_and_several_classes() ->
     by_patient, by_picture = tasks_sharing(source, apart=False, n=300)
     assert by_patient > 250
     assert by_picture == 0
+
+
+def conflicting(*, others: int) -> Source:
+    """Classes 0 and 1 need the same two patients on opposite sides; the others have their own."""
+    labels, patients = [0, 0, 0, 1, 1, 1], [0, 1, 1, 0, 0, 1]
+    for number in range(others):
+        labels += [2 + number] * 4
+        patients += list(range(len(patients), len(patients) + 4))
+    return table(labels, patients=patients)
+
+
+def test_classes_whose_patients_leave_no_task_do_not_end_a_training() -> None:
+    source = conflicting(others=2)
+    asked = Protocol(sources=(source.name,), n_way=(2, 2), n_shot=(1, 1), n_query=2, seed=1)
+    sampler = TaskSampler([source], asked)
+    assert sampler.dropped == {}  # each class alone is large enough
+    drawn = {frozenset(sampler.draw(task).classes) for task in range(300)}
+    pairs = {frozenset({f"class {a}", f"class {b}"}) for b in range(4) for a in range(b)}
+    assert drawn == pairs - {frozenset({"class 0", "class 1"})}
+
+
+def test_where_no_classes_go_together_it_is_said() -> None:
+    source = conflicting(others=0)
+    asked = Protocol(sources=(source.name,), n_way=(2, 2), n_shot=(1, 1), n_query=2, seed=1)
+    with pytest.raises(SamplingError, match="no way was found .* share no patient"):
+        TaskSampler([source], asked).draw(0)

@@ -28,6 +28,7 @@ from medmeta.episodes.structures import (
 from medmeta.errors import SamplingError
 
 ATTEMPTS = 30
+COMBINATIONS = 30  # of classes, where those drawn share too many patients
 
 
 class Stream(IntEnum):
@@ -72,8 +73,9 @@ class TaskSampler:
     """Draws tasks from sources by a protocol.
 
     Support and query of a task share no patient and no identical picture (all classes taken
-    together), where patients are known and unless the protocol says otherwise. Raises
-    ``SamplingError`` that names the source or class for what the data cannot give.
+    together), where patients are known and unless the protocol says otherwise; of classes whose
+    patients leave no such task others are drawn. Raises ``SamplingError`` that names the source or
+    class for what the data cannot give.
     """
 
     def __init__(self, sources: Sequence[Source], protocol: Protocol) -> None:
@@ -123,11 +125,13 @@ class TaskSampler:
             return self._of_structures(task, target.size - 1, shot, random)
         way = target.size
         able = [i for i, pools in enumerate(self.pools) if len(pools) >= way]
-        number = int(able[random.integers(len(able))])
-        pools = self.pools[number]
-        chosen = [pools[i] for i in random.choice(len(pools), way, replace=False)]
-        drawn = self._rows_of(number, chosen, shot, random)
-        return _task(task, number, chosen, drawn, valued=target.kind == "values")
+        for _ in range(COMBINATIONS):
+            number = int(able[random.integers(len(able))])
+            pools = self.pools[number]
+            chosen = [pools[i] for i in random.choice(len(pools), way, replace=False)]
+            if (drawn := self._rows_of(chosen, shot, random)) is not None:
+                return _task(task, number, chosen, drawn, valued=target.kind == "values")
+        raise self._no_way(number, chosen, shot)
 
     def groups_of(self, draws: Sequence[TaskDraw]) -> NDArray[np.int64]:
         """Which images ``(T, S + Q)`` of drawn tasks of one shape are of one patient or picture."""
@@ -138,29 +142,32 @@ class TaskSampler:
     def _of_structures(self, task: int, n: int, shot: int, random: np.random.Generator) -> TaskDraw:
         able = [i for i, pools in enumerate(self.pools) if most_together(pools) >= n]
         weights = np.array([share(self.pools[i]) for i in able])
-        number = int(able[random.choice(len(able), p=weights / weights.sum())])
-        chosen = draw_structures(self.pools[number], n, random)
-        images = [images_of(chosen, shot, self.protocol.n_query)]
-        drawn = _task(
-            task, number, images, self._rows_of(number, images, shot, random), valued=True
-        )
-        names = (BACKGROUND, *(pool.name for pool in chosen))
-        return replace(drawn, classes=names, values=tuple(pool.value for pool in chosen))
+        for _ in range(COMBINATIONS):
+            number = int(able[random.choice(len(able), p=weights / weights.sum())])
+            chosen = draw_structures(self.pools[number], n, random)
+            images = [images_of(chosen, shot, self.protocol.n_query)]
+            if (drawn := self._rows_of(images, shot, random)) is not None:
+                names = (BACKGROUND, *(pool.name for pool in chosen))
+                values = tuple(pool.value for pool in chosen)
+                made = _task(task, number, images, drawn, valued=True)
+                return replace(made, classes=names, values=values)
+        raise self._no_way(number, images, shot)
 
     def _rows_of(
-        self, number: int, chosen: list[ClassPool], shot: int, random: np.random.Generator
-    ) -> Rows:
-        """Support and query rows of some pools; raises ``SamplingError`` where there is no way."""
+        self, chosen: list[ClassPool], shot: int, random: np.random.Generator
+    ) -> Rows | None:
+        """Support and query rows of some pools; None where there is no way."""
         for attempt in range(ATTEMPTS):
             # Patients are first left to chance; where that fails, support takes whole patients.
             drawn = _draw_rows(chosen, shot, self.protocol.n_query, random, whole=attempt >= 5)
             if drawn is not None:
                 return drawn
         parted = part_groups([p.groups for p in chosen], shot, self.protocol.n_query, random)
-        if parted is not None:
-            return _rows(chosen, parted[0]), _rows(chosen, parted[1])
+        return None if parted is None else (_rows(chosen, parted[0]), _rows(chosen, parted[1]))
+
+    def _no_way(self, number: int, chosen: list[ClassPool], shot: int) -> SamplingError:
         names = ", ".join(f"{p.name} ({len(p.rows)} images)" for p in chosen)
-        raise SamplingError(
+        return SamplingError(
             f"{self.sources[number].name}: no way was found to give {names} {shot} support and "
             f"{self.protocol.n_query} query images that share no patient and no picture. "
             "Ask for fewer shots or queries."
