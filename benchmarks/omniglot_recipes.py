@@ -250,6 +250,8 @@ RECIPES: dict[str, Recipe] = {
         variant="maps of 7×7, as in the paper",
     ),
     "ridge": _episodic("ridge", 4000, tests=ALSO_TWENTY),
+    "logistic": _episodic("logistic", 4000),
+    "svm": _episodic("svm", 4000),
     "memory_network": _episodic("memory_network", 4000),
     "meta_memory": _episodic("meta_memory", 4000),
     "anil": _episodic(
