@@ -139,6 +139,22 @@ def test_packed_pixels_equal_what_was_packed(syntax: str, tmp_path: Path) -> Non
     assert np.array_equal(read_stored(tmp_path / "it").values, pixels)
 
 
+@pytest.mark.parametrize(
+    ("words", "signed", "values"),
+    [
+        ([0xC18, 0xE0C, 0x000, 0x1F4], True, [-1000, -500, 0, 500]),  # no sign in the unused bits
+        ([0x1064, 0x0064, 0x8FFF, 0xF000], False, [100, 100, 4095, 0]),  # an overlay in them
+    ],
+)
+def test_bits_that_are_not_the_picture_s(
+    words: list[int], signed: bool, values: list[int], tmp_path: Path
+) -> None:
+    dicom(tmp_path / "it", np.array([words], np.uint16), BitsStored=12, HighBit=11,
+          PixelRepresentation=int(signed), Modality="CT")  # fmt: skip
+    assert read_stored(tmp_path / "it").values.tolist() == [values]
+    assert pydicom.dcmread(tmp_path / "it").pixel_array.tolist() == [values]
+
+
 def test_frames_that_differ_in_scale(tmp_path: Path) -> None:
     """An enhanced file: each frame has a slope of its own."""
     header = dicom(tmp_path / "it", np.ones((2, 4, 4), np.uint16), Modality="MR")

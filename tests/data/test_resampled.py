@@ -45,19 +45,40 @@ def test_another_grid_is_met_as_nibabel_meets_it(tmp_path: Path, plane: str, ord
     first = saved(tmp_path / "first.nii", smooth((18, 20, 12), TURNED), TURNED)
     other = saved(tmp_path / "other.nii", smooth((30, 24, 16), OBLIQUE), OBLIQUE)
     whole = {"linear": 1, "nearest": 0}[order]
-    wanted = processing.resample_from_to(
-        nibabel.load(tmp_path / "other.nii"), nibabel.load(tmp_path / "first.nii"), order=whole
-    )
-    expected = saved(tmp_path / "expected.nii", np.asarray(wanted.dataobj), TURNED)
+    names = ("other.nii", "first.nii")
+    images = [nibabel.load(tmp_path / name) for name in names]
     shape = Preprocessing(
         size=16, window=WINDOW, plane=plane, modalities="a,b", resample=order, channels=1
     )
     numbers = range(slices_of(first, shape))
+    told = {}
+    for mode in ("constant", "nearest"):
+        wanted = processing.resample_from_to(*images, order=whole, mode=mode)
+        expected = saved(tmp_path / f"{mode}.nii", np.asarray(wanted.dataobj), TURNED)
+        told[mode] = np.stack(read_slices(expected, numbers, shape)).astype(float)
     found = np.stack(on_grid_of(first, other, numbers, shape)).astype(float)
-    told = np.stack(read_slices(expected, numbers, shape)).astype(float)
-    assert found.shape == told.shape
-    assert (told > 0).mean() > 0.2
-    assert np.abs(found - told).max() <= 1  # levels of grey are rounded before and after
+    assert found.shape == told["constant"].shape
+    seen = told["constant"] > 0  # between the middles of the outermost voxels
+    assert seen.mean() > 0.2
+    # Levels of grey are rounded before and after.
+    assert np.abs(found - told["constant"])[seen].max() <= 1
+    # Half a voxel further out it is the outermost voxel's, and beyond that black.
+    assert ((np.abs(found - told["nearest"]) <= 1) | (found == 0)).all()
+
+
+@pytest.mark.parametrize("apart", [0.0, 2e-5])
+def test_the_same_grid_changes_nothing(tmp_path: Path, apart: float) -> None:
+    """Rounding, or affines that differ by less than matters, blacken no edge."""
+    values = np.random.default_rng(0).integers(130, 250, (10, 14, 12)).astype(np.int16)
+    moved = OBLIQUE.copy()
+    moved[:3, 3] += apart
+    first = saved(tmp_path / "first.nii", values, OBLIQUE)
+    other = saved(tmp_path / "other.nii", values, moved)
+    shape = Preprocessing(size=16, window=WINDOW, modalities="a,b", resample="linear", channels=1)
+    numbers = range(slices_of(first, shape))
+    found = np.stack(on_grid_of(first, other, numbers, shape)).astype(float)
+    told = np.stack(read_slices(first, numbers, shape)).astype(float)
+    assert np.abs(found - told).max() <= 1
 
 
 def test_modalities_on_other_grids_become_channels_when_told(tmp_path: Path) -> None:

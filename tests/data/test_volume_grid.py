@@ -49,6 +49,16 @@ def test_at_its_own_voxels_nothing_changes() -> None:
     np.testing.assert_array_equal(back(mask == 1, grid), (mask == 1).astype(np.float32))
 
 
+@pytest.mark.parametrize(("n", "depth"), [(40, 25), (25, 16), (17, 16), (33, 16)])
+def test_a_mask_between_two_voxels_takes_each_once(n: int, depth: int) -> None:
+    """At its own spacing but cut: no slice of the mask comes twice, none between is left out."""
+    grid = grid_of(scan_with((1.0, 2.0, 2.0)), (n, 16, 16), Preprocessing(
+        size=16, depth=depth, channels=1, spacing="1"))  # fmt: skip
+    numbered = np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None], (n, 16, 16))
+    slices = mask_on_grid(np.ascontiguousarray(numbered), grid, options())[:, 8, 8].astype(int)
+    assert np.diff(slices).tolist() == [1] * (depth - 1)
+
+
 def test_a_spacing_brings_every_voxel_to_its_size() -> None:
     """Voxels of 4 by 2 by 1 mm at 2 mm: twice the slices, the same rows, half the columns."""
     grid = grid_of(scan_with((4.0, 2.0, 1.0)), (10, 12, 14), options(spacing="2"))

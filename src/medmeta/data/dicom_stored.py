@@ -180,6 +180,9 @@ def _native(
         raise UnreadableImageError("is cut short: its pixels are fewer than its header says.")
     content.seek(start)
     values = np.frombuffer(content.read(size), dtype)
+    unused = allocated - int(header.get("BitsStored") or allocated)
+    if kind in "iu" and 0 < unused < allocated:  # they may hold an overlay, or no sign
+        values = np.right_shift(np.left_shift(values, unused), unused)
     if samples == 1:
         return values.reshape(rows, columns)
     planar = int(header.get("PlanarConfiguration") or 0)

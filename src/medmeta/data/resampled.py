@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from medmeta.errors import UnreadableImageError
 
 Slices = list[NDArray[np.uint8]]
 LEAVE_OUT = "leave out the millimetres of --spacing, or say --spacing any."
+_HAIR = 1e-6  # of a voxel
 _ORDERS = {"nearest": 0, "linear": 1}
 _PLANE_AXES = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
@@ -42,9 +43,9 @@ def on_grid_of(
     for number in numbers:
         at = np.stack([np.full_like(rows, number), rows, columns, np.ones_like(rows)])
         places = np.einsum("ij,jrc->irc", across[:3], at)
-        found.append(_ndimage().map_coordinates(volume, places, order=order, cval=0))
-        edges = np.array(volume.shape).reshape(3, 1, 1)
-        inside = inside or bool(((places >= -0.5) & (places <= edges - 0.5)).all(0).any())
+        sampled, reached = _sampled(volume, places, order)
+        found.append(sampled)
+        inside = inside or reached
     if not inside:
         raise UnreadableImageError(
             f"{scan.where}: lies beside the modality whose grid it is brought to; register them "
@@ -72,9 +73,24 @@ def at_spacing(
         for n, m, factor in zip(volume.shape, size, factors, strict=True)
     ]
     places = np.stack(np.meshgrid(*lines, indexing="ij"))
-    found = _ndimage().map_coordinates(volume, places, order=1, cval=0.0)
+    found, _ = _sampled(volume, places, 1)
     grey = np.rint(np.clip(found, 0, 255)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(grey, (preprocessing.channels, *size)))
+
+
+def _sampled(
+    volume: NDArray[Any], places: NDArray[np.float64], order: int
+) -> tuple[NDArray[Any], bool]:
+    """Values at ``places`` ``(3, …)``, and whether any lies inside.
+
+    A voxel reaches half its length beyond its middle; further out all is black.
+    """
+    last = np.array(volume.shape, dtype=np.float64).reshape(3, *(1,) * (places.ndim - 1)) - 1
+    within = np.clip(places, 0, last)
+    # Rounding puts a place of the volume's own edge a hair beyond it, which SciPy makes black.
+    inside = (np.abs(places - within) <= 0.5 + _HAIR).all(0)
+    found = _ndimage().map_coordinates(volume, within, order=order, mode="nearest")
+    return np.where(inside, found, 0).astype(found.dtype), bool(inside.any())
 
 
 def steps_as_shown(scan: Scan, plane: str) -> tuple[float | None, float | None, float | None]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from medmeta.data.preprocess import Preprocessing
 from medmeta.errors import StorageError
 
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3  # of the pixels too: one more wherever files come to be read otherwise
 _REPORTED = 64
 
 

@@ -21,6 +21,7 @@ from medmeta.data.scan import Scan
 from medmeta.data.slices import spread_slices
 from medmeta.errors import UnreadableImageError
 
+_HAIR = 1e-6  # of a voxel, that rounding may add
 _MOST = 300_000_000  # voxels of a volume at a stated spacing
 Line = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
@@ -84,8 +85,7 @@ def grid_of(
 
 def _reached(places: Line, side: int) -> Line:
     """Places on the grid; within half a place beyond its ends they are its ends."""
-    beyond = (places < -0.5 - 1e-6) | (places > side - 0.5 + 1e-6)
-    return np.where(beyond, np.nan, np.clip(places, 0, side - 1))
+    return np.where(_beyond(places, side), np.nan, np.clip(places, 0, side - 1))
 
 
 def _back_of_whole(
@@ -141,12 +141,12 @@ def mask_on_grid(mask: Pixels, grid: VolumeGrid, preprocessing: Preprocessing) -
     if grid.there is None:
         taken = spread_slices(len(mask), preprocessing.depth)
         return np.stack([prepare_mask(mask[n], preprocessing) for n in taken])
-    places = [np.rint(line).astype(int) for line in grid.there]
-    inside = [(at >= 0) & (at < n) for at, n in zip(places, mask.shape, strict=True)]
-    kept = [np.clip(at, 0, n - 1) for at, n in zip(places, mask.shape, strict=True)]
-    found = mask[np.ix_(*kept)].copy()
-    for axis, there in enumerate(inside):
-        found[(slice(None),) * axis + (~there,)] = 0
+    lines = list(zip(grid.there, mask.shape, strict=True))
+    # Halves all go up: rounded to even, every other voxel would be taken twice, the next never.
+    nearest = [np.clip(np.floor(line + 0.5), 0, n - 1).astype(int) for line, n in lines]
+    found = mask[np.ix_(*nearest)].copy()
+    for axis, (line, n) in enumerate(lines):
+        found[(slice(None),) * axis + (_beyond(line, n),)] = 0
     return found
 
 
@@ -194,6 +194,11 @@ def _within(plane: Probabilities, grid: VolumeGrid) -> Probabilities:
     return found
 
 
+def _beyond(line: Line, side: int) -> NDArray[np.bool_]:
+    """Which places lie more than half a voxel beyond the first and the last."""
+    return (line < -0.5 - _HAIR) | (line > side - 0.5 + _HAIR)
+
+
 def _between(values: NDArray[np.float32], line: Line, axis: int) -> NDArray[np.float32]:
     """Values at places along one axis, linear between neighbours; 0 beyond the ends."""
     side = values.shape[axis]
@@ -201,10 +206,9 @@ def _between(values: NDArray[np.float32], line: Line, axis: int) -> NDArray[np.f
         return values
     low = np.clip(np.floor(line), 0, max(0, side - 2)).astype(int)
     share = np.clip(line - low, 0, 1).astype(np.float32)
-    outside = (line < -0.5) | (line > side - 0.5)
     shape = [1] * values.ndim
     shape[axis] = -1
     upper = np.minimum(low + 1, side - 1)
-    share, there = share.reshape(shape), (~outside).reshape(shape)
+    share, there = share.reshape(shape), (~_beyond(line, side)).reshape(shape)
     found = np.take(values, low, axis) * (1 - share) + np.take(values, upper, axis) * share
     return np.asarray(found * there, dtype=np.float32)
