@@ -92,7 +92,7 @@ def test_real_nifti_files_against_nibabel(shared_data):
         values = values[..., 0] if values.ndim == 4 else values
         for number in {0, scan.n_slices // 2, scan.n_slices - 1}:
             shown = values[:, :, number][::-1, ::-1].T
-            assert np.array_equal(nifti_values(scan, number), shown, equal_nan=True)
+            assert np.array_equal(nifti_values(scan, [number])[0], shown, equal_nan=True)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # KB on Linux
 
 

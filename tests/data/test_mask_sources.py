@@ -12,7 +12,7 @@ from medmeta.data.mask_shape import prepare_mask, restored
 from medmeta.data.mask_sources import open_mask_source
 from medmeta.data.preprocess import Preprocessing
 from medmeta.errors import DataError, ManifestError
-from tests.data.masked_files import write_pairs
+from tests.data.masked_files import pictures, write_pairs
 
 SIZE = Preprocessing(size=32)
 
@@ -24,6 +24,52 @@ def test_a_folder_is_paired_by_name(tmp_path: Path) -> None:
     assert source.index.structures == ("structure",)
     np.testing.assert_array_equal(source.gather_masks(rows), masks)
     np.testing.assert_array_equal(source.gather(rows)[:, 0], images)
+
+
+def test_sub_folders_have_masks_of_their_own(tmp_path: Path) -> None:
+    """Two patients whose files are called alike: each image has the mask of its own folder."""
+    images, masks = pictures(4)
+    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        patient, name = f"P{number // 2}", f"slice{number % 2}.png"
+        for kind, picture in (("images", image), ("masks", mask)):
+            (tmp_path / kind / patient).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / kind / patient / name)
+    source = open_mask_source(tmp_path, preprocessing=Preprocessing(size=32, channels=1))
+    assert source.masks is not None
+    np.testing.assert_array_equal(source.masks, masks)
+    # Where only one is called so, another sub-folder is no hindrance.
+    (tmp_path / "masks" / "P1" / "slice0.png").rename(tmp_path / "masks" / "other.png")
+    (tmp_path / "images" / "P1" / "slice0.png").rename(tmp_path / "images" / "P1" / "other.png")
+    again = open_mask_source(tmp_path, preprocessing=Preprocessing(size=32, channels=1))
+    assert len(again) == 4
+
+
+@pytest.mark.parametrize(
+    ("twice", "says"),
+    [("masks/0_gt.png", "has 2 masks of its name (0_gt.png and 0_mask.png)"),
+     ("images/0.bmp", "has the name of another image")],
+)  # fmt: skip
+def test_a_name_that_is_there_twice(twice: str, says: str, tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    with Image.open(tmp_path / ("masks/0_mask.png" if "gt" in twice else "images/0.png")) as one:
+        one.save(tmp_path / twice)
+    assert says in _refused(tmp_path)
+
+
+def test_255_alone_beside_masks_of_1_is_said(tmp_path: Path) -> None:
+    write_pairs(tmp_path, value=1)
+    with Image.open(tmp_path / "masks" / "0_mask.png") as one:
+        Image.fromarray(np.asarray(one) * np.uint8(255)).save(tmp_path / "masks" / "0_mask.png")
+    source = open_mask_source(tmp_path, preprocessing=Preprocessing(size=32, channels=1))
+    (problem,) = source.index.problems
+    assert "of 1 of its 6 masks the only number is 255" in problem.what
+
+
+def test_no_program_is_started_for_a_mask(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    mask = tmp_path / "masks" / "0_mask.png"
+    mask.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n%%EOF\n")
+    assert "UnidentifiedImageError" in _refused(tmp_path)
 
 
 def test_a_part_keeps_the_masks_of_its_own_images(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from medmeta.data import nifti
 from medmeta.data.mask_sources import open_mask_source
 from medmeta.data.mask_volumes import read_volume_mask
 from medmeta.data.mask_writers import write_nifti_mask, write_segmentation
@@ -136,7 +137,7 @@ def test_a_segmentation_of_other_images_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "none.dcm").exists()
 
 
-def _structures(path: Path, contours: list[list[float]]) -> Path:
+def _structures(path: Path, contours: list[list[float]], **others: list[list[float]]) -> Path:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -144,16 +145,18 @@ def _structures(path: Path, contours: list[list[float]]) -> Path:
     header = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     header.SOPClassUID, header.Modality = meta.MediaStorageSOPClassUID, "RTSTRUCT"
     header.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    named, drawn = Dataset(), Dataset()
-    named.ROINumber, named.ROIName = 5, "heart"
-    drawn.ReferencedROINumber, drawn.ContourSequence = 5, Sequence()
-    for points in contours:
-        one = Dataset()
-        one.ContourGeometricType, one.ContourData = "CLOSED_PLANAR", points
-        one.NumberOfContourPoints = len(points) // 3
-        drawn.ContourSequence.append(one)
-    header.StructureSetROISequence = Sequence([named])
-    header.ROIContourSequence = Sequence([drawn])
+    header.StructureSetROISequence, header.ROIContourSequence = Sequence(), Sequence()
+    for number, (name, lines) in enumerate({"heart": contours, **others}.items(), start=5):
+        named, drawn = Dataset(), Dataset()
+        named.ROINumber, named.ROIName = number, name
+        drawn.ReferencedROINumber, drawn.ContourSequence = number, Sequence()
+        for points in lines:
+            one = Dataset()
+            one.ContourGeometricType, one.ContourData = "CLOSED_PLANAR", points
+            one.NumberOfContourPoints = len(points) // 3
+            drawn.ContourSequence.append(one)
+        header.StructureSetROISequence.append(named)
+        header.ROIContourSequence.append(drawn)
     header.save_as(path, enforce_file_format=True)
     return path
 
@@ -173,6 +176,40 @@ def test_contours_mark_the_pixels_whose_middles_they_hold(tmp_path: Path) -> Non
     wanted[1, 3:5, 3:5] = 0  # the second contour is a hole
     assert found.names == {1: "heart"}
     np.testing.assert_array_equal(found.slices, wanted)
+
+
+def test_the_smaller_of_two_structures_keeps_what_they_share(tmp_path: Path) -> None:
+    scan = _series(tmp_path / "ct")
+    inner, outer = _square(2.5, 2.5, 4.5), _square(2.5, 1.5, 6.5)
+    path = _structures(tmp_path / "rt.dcm", [inner], body=[outer])
+    found = read_volume_mask(path, scan, AS_IS)
+    assert found.names == {1: "heart", 2: "body"}
+    wanted = np.zeros((12, 10), dtype=int)
+    wanted[2:7, 2:7] = 2
+    wanted[3:5, 3:5] = 1
+    np.testing.assert_array_equal(found.slices[1], wanted)
+    assert "structures overlap" in found.note
+    assert "body by 16%" in found.note  # 4 of 25 pixels
+    alike = _structures(tmp_path / "same.dcm", [inner], body=[inner])
+    with pytest.raises(DataError, match="nothing left of 'heart'"):
+        read_volume_mask(alike, scan, AS_IS)
+
+
+def test_a_label_map_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = _volume(tmp_path / "v.nii.gz", np.eye(4))
+    mask = nibabel.load(tmp_path / "v.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(np.ones(mask.shape, np.uint8), np.eye(4)), tmp_path / "m.nii.gz"
+    )
+    passes: list[int] = []
+    plain = nifti.blocks
+    monkeypatch.setattr(nifti, "blocks", lambda *given: passes.append(1) or plain(*given))
+    for plane in ("axial", "sagittal"):
+        found = read_volume_mask(
+            tmp_path / "m.nii.gz", scan, AS_IS.model_copy(update={"plane": plane})
+        )
+        assert (found.slices == 1).all()
+    assert len(passes) == 2
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_values_are_nibabels_whatever_the_axes(tmp_path, axes, suffix):
     scan = scanned(path)
     for plane in PLANES:
         for number in range(slice_count(scan, plane)):
-            got = nifti_values(scan, number, plane=plane)
+            (got,) = nifti_values(scan, [number], plane=plane)
             assert np.array_equal(got, as_shown(path, plane, number))
     canonical = nibabel.as_closest_canonical(nibabel.load(path))
     assert (*scan.shape[::-1], scan.n_slices) == canonical.shape
@@ -107,7 +107,7 @@ def test_every_kind_of_number(tmp_path, dtype, kind):
     values = (values + 100 if dtype[-2] == "u" else values).astype(dtype)
     end = "hdr" if kind is nibabel.Nifti1Pair else "nii"
     path = written(tmp_path / f"a.{end}", values, kind=kind)
-    assert np.array_equal(nifti_values(scanned(path), 1), as_shown(path, "axial", 1))
+    assert np.array_equal(nifti_values(scanned(path), [1])[0], as_shown(path, "axial", 1))
 
 
 def test_a_named_volume_of_four_axes(tmp_path):
@@ -116,10 +116,10 @@ def test_a_named_volume_of_four_axes(tmp_path):
     scan = scanned(path)
     assert "holds 6 volumes" in scan.problems[0].what
     for time_point in (1, 4, 6):
-        got = nifti_values(scan, 2, time_point=time_point)
+        (got,) = nifti_values(scan, [2], time_point=time_point)
         assert np.array_equal(got, as_shown(path, "axial", 2, time_point))
     with pytest.raises(UnreadableImageError, match="no number 7"):
-        nifti_values(scan, 2, time_point=7)
+        nifti_values(scan, [2], time_point=7)
 
 
 def test_a_header_pair_is_one_volume(tmp_path):

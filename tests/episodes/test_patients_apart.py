@@ -96,5 +96,5 @@ def test_classes_whose_patients_leave_no_task_do_not_end_a_training() -> None:
 def test_where_no_classes_go_together_it_is_said() -> None:
     source = conflicting(others=0)
     asked = Protocol(sources=(source.name,), n_way=(2, 2), n_shot=(1, 1), n_query=2, seed=1)
-    with pytest.raises(SamplingError, match="no way was found .* share no patient"):
+    with pytest.raises(SamplingError, match=r"no way was found .* share no patient"):
         TaskSampler([source], asked).draw(0)

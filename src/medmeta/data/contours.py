@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,31 +20,55 @@ _OFF = 0.5  # of the step between slices: a contour further off lies between the
 _FINE = 8  # parts of a pixel that an edge is placed to
 
 
-def rasterised(header: Dataset, scan: Scan) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """Numbers ``(n, H, W)`` and what they stand for; a pixel belongs where its middle lies.
+def rasterised(header: Dataset, scan: Scan) -> tuple[NDArray[np.int64], dict[int, str], str]:
+    """Numbers ``(n, H, W)``, what they stand for, and which structures overlap, in words.
 
-    Raises ``DataError`` where contours lie off the scan's slices or beyond its edges.
+    A pixel belongs where its middle lies, and where structures overlap to the smallest: an organ in
+    the body stays whole. Raises ``DataError`` where contours lie off the scan's slices or beyond
+    its edges, or where nothing is left of a structure.
     """
     planes = [_Plane(file) for file in scan.files]
     names = {int(r.ROINumber): str(r.ROIName) for r in header.get("StructureSetROISequence", [])}
-    masks = np.zeros((len(planes), *scan.shape), dtype=np.int64)
-    found: dict[int, str] = {}
+    inside: dict[str, NDArray[np.bool_]] = {}
     for roi in header.get("ROIContourSequence", []):
         number = int(roi.ReferencedROINumber)
-        inside = np.zeros(masks.shape, dtype=bool)
+        name = names.get(number, f"structure {number}")
+        drawn = np.zeros((len(planes), *scan.shape), dtype=bool)
         for contour in roi.get("ContourSequence", []):
             if str(contour.get("ContourGeometricType")) != "CLOSED_PLANAR":
                 continue
             points = np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
             at = _slice_of(points, planes)
-            inside[at] ^= _filled(planes[at].pixels(points), scan.shape)  # a hole is drawn twice
-        if inside.any():
-            value = len(found) + 1
-            found[value] = names.get(number, f"structure {number}")
-            masks[inside] = value
-    if not found:
+            drawn[at] ^= _filled(planes[at].pixels(points), scan.shape)  # a hole is drawn twice
+        if drawn.any():
+            inside[f"{name} ({number})" if name in inside else name] = drawn
+    if not inside:
         raise DataError("holds no closed contour; there is nothing marked in it.")
-    return masks, found
+    return _together(inside)
+
+
+def _together(
+    inside: Mapping[str, NDArray[np.bool_]],
+) -> tuple[NDArray[np.int64], dict[int, str], str]:
+    """One number for each pixel, the smallest structures last."""
+    sizes = {name: int(drawn.sum()) for name, drawn in inside.items()}
+    found = dict(enumerate(inside, start=1))
+    masks = np.zeros(next(iter(inside.values())).shape, dtype=np.int64)
+    for value in sorted(found, key=lambda value: -sizes[found[value]]):
+        masks[inside[found[value]]] = value
+    cut = {}
+    for value, name in found.items():
+        left = int((masks == value).sum())
+        if not left:
+            raise DataError(
+                f"has nothing left of {name!r}, which smaller structures cover: a pixel belongs "
+                "to one structure. Leave one of them out."
+            )
+        if left < sizes[name]:
+            cut[name] = 1 - left / sizes[name]
+    told = ", ".join(f"{name} by {share:.0%}" for name, share in cut.items())
+    note = f"structures overlap, and the smaller keep what they share: less of {told}."
+    return masks, found, note if cut else ""
 
 
 class _Plane:

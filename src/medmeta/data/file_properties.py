@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmeta.data.index import SourceIndex
+from medmeta.data.readers import FORMATS
 
 _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 
@@ -33,7 +34,7 @@ def _of_header(path: Path) -> tuple[float, float, float, float]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:  # the header only; pixels are not decoded
+        with Image.open(path, formats=FORMATS) as image:  # the header only; pixels are not decoded
             wide, high = image.size
             return (
                 float(np.log1p(wide)),

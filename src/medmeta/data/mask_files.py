@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medmeta.data.mask_shape import UNLABELLED
+from medmeta.data.readers import FORMATS
 from medmeta.errors import DataError
 
 LOSSY = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".webp"))
@@ -27,7 +28,7 @@ def read_mask(path: Path, *, clean: bool = False) -> NDArray[np.int64]:
     1. Raises ``DataError`` that says what to do, without the file's name.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as picture:
             warnings.simplefilter("ignore")
             if picture.width * picture.height > _MAX_PIXELS:
                 raise DataError(f"has more than the {_MAX_PIXELS:,} pixels that are read.")
@@ -99,7 +100,7 @@ def named_values(
 def upright_size(path: Path) -> tuple[int, int]:
     """``(height, width)`` of a picture as it is read, from its header."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             turned = picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
             width, height = picture.size
     except Exception as error:  # decoders of damaged files raise almost anything

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -35,25 +36,65 @@ def read_pairs(root: Path) -> tuple[SourceIndex, list[Path]]:
     images, masks = _folder(resolved, IMAGES), _folder(resolved, MASKS)
     if images is None or masks is None:
         raise DataError(f"{root}: {_LAYOUT}.")
-    partners = {_stem(path): path for path in _files(masks)}
     problems: list[Problem] = []
     files, scans, chosen = [], [], []
     pictures, volumes = _images(images, resolved, problems)
     listed = [(path, None) for path in pictures] + [(scan_place(s), s) for s in volumes]
+    partners = _Partners(masks, [place.relative_to(images) for place, _ in listed])
     for place, scan in sorted(listed, key=lambda item: item[0]):
-        mask = partners.pop(_stem(place), None)
-        where = place.relative_to(resolved).as_posix()
-        if mask is None:
-            what = f"has no mask of its name in {masks.name}/; add it, or take the image away."
-            problems.append(Problem("error", where, what))
+        mask = partners.of(place.relative_to(images))
+        if isinstance(mask, str):
+            problems.append(Problem("error", place.relative_to(resolved).as_posix(), mask))
             continue
         files.append(place if scan is None else scan.files[0])
         scans.append(scan)
         chosen.append(mask)
-    for mask in partners.values():
+    for mask in partners.left():
         what = f"has no image of its name in {images.name}/; add it, or take the mask away."
         problems.append(Problem("error", mask.relative_to(resolved).as_posix(), what))
     return with_scans(table_of_files(resolved, files, None, problems), scans), chosen
+
+
+class _Partners:
+    """The masks of images, by the sub-folder and the name, or by a name that is there only once."""
+
+    def __init__(self, folder: Path, images: Sequence[Path]) -> None:
+        """``images`` are their places within their folder."""
+        self.folder = folder
+        self.masks: dict[tuple[Path, str], list[Path]] = {}
+        for path in _files(folder):
+            if path.suffix.lower() != ".hdr" or not path.with_suffix(".img").exists():
+                self.masks.setdefault(_key(path.relative_to(folder)), []).append(path)
+        self.images = Counter(map(_key, images))
+        self.stems = Counter(stem for _, stem in self.images.elements())
+        self.taken: set[tuple[Path, str]] = set()
+
+    def of(self, image: Path) -> Path | str:
+        """An image's mask, or why it has none."""
+        key = _key(image)
+        if key not in self.masks and self.stems[key[1]] == 1:
+            alike = [other for other in self.masks if other[1] == key[1]]
+            key = alike[0] if len(alike) == 1 else key
+        masks = self.masks.get(key, [])
+        self.taken.add(key)
+        if not masks:
+            return f"has no mask of its name in {self.folder.name}/; add it, or take it away."
+        if len(masks) > 1:
+            names = " and ".join(path.name for path in masks[:2])
+            return f"has {len(masks)} masks of its name ({names}); leave one of them."
+        if self.images[_key(image)] > 1:
+            return "has the name of another image, and a mask is of one; give them other names."
+        return masks[0]
+
+    def left(self) -> list[Path]:
+        """Masks that no image has."""
+        return [
+            path for key, paths in self.masks.items() if key not in self.taken for path in paths
+        ]
+
+
+def _key(place: Path) -> tuple[Path, str]:
+    return place.parent, _stem(place)
 
 
 def holds_pairs(path: Path) -> bool:

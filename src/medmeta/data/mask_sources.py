@@ -54,13 +54,35 @@ class _Pairs:
         files = tuple(self.files[row] for row in rows)
         return _Pairs(replace(self.found, index=part), files, self.declared)
 
+    def with_notes(self, masks: Sequence[_Mask]) -> _Pairs:
+        """With a warning for each mask of which something should be known."""
+        index = self.found.index
+        notes = [
+            (row_name(index, row), f"its mask: {mask.note}")
+            for row, mask in enumerate(masks)
+            if mask.note
+        ]
+        numbers = [set(np.unique(mask.numbers).tolist()) for mask in masks if mask.names is None]
+        alone = sum(one - {0} == {UNLABELLED} for one in numbers)
+        if self.declared is None and alone and any(one - {0, UNLABELLED} for one in numbers):
+            what = (
+                f"of {alone} of its {len(masks)} masks the only number is 255, which means not "
+                "labelled where other masks have smaller ones. If it is the structure there, save "
+                "all masks with one number."
+            )
+            notes.append((self.found.path.name, what))
+        warnings = tuple(Problem("warning", where, what) for where, what in notes)
+        part = replace(index, problems=(*index.problems, *warnings))
+        return replace(self, found=replace(self.found, index=part))
+
 
 @dataclass(frozen=True)
 class _Mask:
-    """A mask's numbers ``(H, W)``, or of the slices of a scan, and what they stand for."""
+    """A mask's numbers ``(H, W)``, or of the slices of a scan, what they stand for, and a note."""
 
     numbers: NDArray[Any]
     names: Mapping[int, str] | None
+    note: str = ""
 
     def of(self, own: Mapping[int, str], structures: Sequence[str]) -> NDArray[np.uint8]:
         """The numbers as those of a source."""
@@ -97,7 +119,7 @@ def open_mask_source(
         read, bad = _read(pairs, preprocessing, clean=clean)
         if bad and not skip_bad:
             raise DataError(_listed(pairs, bad))
-        pairs = pairs.without(bad)
+        pairs = pairs.without(bad).with_notes(read)
         own, structures = _structures(pairs, read)
         if preprocessing.depth:
             index = replace(pairs.found.index, structures=tuple(structures))
@@ -214,7 +236,7 @@ def _one(pairs: _Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) 
         raise DataError(f"is of no volume: its image {NO_VOLUME}")
     if scan is not None:
         volume = read_volume_mask(path, scan, preprocessing)
-        return _Mask(volume.small(), volume.names)
+        return _Mask(volume.small(), volume.names, volume.note)
     mask = read_mask(path, clean=clean)
     size = upright_size(index.paths[row])
     if mask.shape != size:

@@ -25,10 +25,14 @@ _AFFINE = 1e-2  # mm
 
 @dataclass(frozen=True)
 class VolumeMask:
-    """Numbers of each slice of a scan, ``(n, H, W)``, and what they stand for (None: not said)."""
+    """Numbers of each slice of a scan, ``(n, H, W)``, and what they stand for (None: not said).
 
-    slices: NDArray[np.int64]
+    ``note``: what should be known of it, empty where nothing.
+    """
+
+    slices: NDArray[np.integer[Any]]
     names: dict[int, str] | None
+    note: str = ""
 
     def small(self) -> NDArray[Any]:
         """The numbers in bytes where they fit: those of all volumes are held at once."""
@@ -59,21 +63,28 @@ def read_volume_mask(path: Path, scan: Scan, preprocessing: Preprocessing) -> Vo
         raise DataError(f"cannot be read as a mask ({type(error).__name__}).") from error
 
 
-def _label_map(path: Path, scan: Scan, preprocessing: Preprocessing) -> NDArray[np.int64]:
+def _label_map(path: Path, scan: Scan, preprocessing: Preprocessing) -> NDArray[np.int32]:
     ours, theirs = read_header(path), read_header(scan.files[0])
     if tuple(ours.shape) != tuple(theirs.shape):
         raise DataError(f"has {ours.shape} voxels, but its image {theirs.shape}.")
+    if ours.times > 1:
+        raise DataError(f"holds {ours.times} volumes, and a mask is one; save it by itself.")
     if not np.allclose(ours.affine, theirs.affine, atol=_AFFINE):
         raise DataError("lies elsewhere than its image (its affine differs); resample it.")
     mask = scan_nifti(path, root=path.parent)
     if not isinstance(mask, Scan):
         raise DataError(mask.what)
     plane = preprocessing.plane
-    found = np.stack([nifti_values(mask, n, plane=plane) for n in range(slice_count(scan, plane))])
-    whole = np.rint(found)
-    if not np.isfinite(found).all() or np.abs(whole - found).max(initial=0) > 1e-3:
+    return np.stack(nifti_values(mask, range(slice_count(mask, plane)), plane=plane, show=_whole))
+
+
+def _whole(values: NDArray[Any]) -> NDArray[np.int32]:
+    measured = values.astype(np.float64)
+    whole = np.rint(measured)
+    fits = np.isfinite(measured).all() and np.abs(whole).max(initial=0) < 2**31
+    if not fits or np.abs(whole - measured).max(initial=0) > 1e-3:
         raise DataError("holds numbers that are not whole; it is an image, or was interpolated.")
-    return np.asarray(whole, dtype=np.int64)
+    return whole.astype(np.int32)
 
 
 def _of_dicom(path: Path, scan: Scan) -> VolumeMask:

@@ -160,13 +160,21 @@ def _as_shown(
 
 
 def nifti_values(
-    scan: Scan, number: int, *, plane: Plane = "axial", time_point: int = 1
-) -> NDArray[Any]:
-    """One slice ``(H, W)`` as it was measured: scaled by the header's slope and intercept."""
+    scan: Scan,
+    numbers: Sequence[int],
+    *,
+    plane: Plane = "axial",
+    time_point: int = 1,
+    show: Callable[[NDArray[Any]], NDArray[Any]] = np.array,
+) -> list[NDArray[Any]]:
+    """Slices ``(H, W)`` as they were measured: scaled by the header's slope and intercept.
+
+    One pass over the file; ``show`` may make something smaller of the values at once.
+    """
     try:
         header = read_header(scan.files[0])
         check_time(header, time_point)
-        return _gathered(header, (number,), plane=plane, time_point=time_point)[0]
+        return _gathered(header, numbers, plane=plane, time_point=time_point, show=show)
     except UnreadableImageError as error:
         raise UnreadableImageError(f"{scan.where}: {error}") from error.__cause__
 

@@ -25,7 +25,7 @@ from medmeta.data.bit_depth import (
 from medmeta.errors import UnreadableImageError
 
 # Named, so that no decoder of Pillow that starts another program (EPS) is ever reached.
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp",
@@ -141,13 +141,13 @@ def _too_many_pixels(limits: ReadLimits) -> str:
 
 def _read(path: Path, limits: ReadLimits) -> ReadImage:
     # A file, not a path: Pillow would map a plain TIFF, and garble one that lies on its side.
-    with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+    with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
         _check_header(image, limits)
         mode, deep = image.mode, deep_rawmode(image)
         values: NDArray[Any]
         inverted = _is_white_zero(image) and mode.startswith("I")
         if deep:
-            with path.open("rb") as twin, Image.open(twin, formats=_FORMATS) as again:
+            with path.open("rb") as twin, Image.open(twin, formats=FORMATS) as again:
                 values = deep_values(image, again, deep)
         else:
             keep_byte_order(image)
