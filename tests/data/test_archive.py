@@ -43,11 +43,25 @@ def test_own_layout(tmp_path):
         (np.array([3, -1, 12, 3]), ["3", None, "12", "3"]),
         (np.array([3, np.nan, 12, 3]), ["3", None, "12", "3"]),
         (np.array([b"a", b"", b"b", b"a"]), ["a", None, "b", "a"]),
+        (10**16 + np.arange(4), [str(10**16 + i) for i in range(4)]),
+        (2.0**53 - np.arange(4), [str(2**53 - i) for i in range(4)]),
     ],
 )
 def test_patients_as_numbers_or_bytes(tmp_path, ids, texts):
     path = save(tmp_path, images=IMAGES, labels=LABELS, patient_ids=ids)
     assert read_archive(path).index.patients.texts() == texts
+
+
+def test_patients_that_a_float_does_not_tell_apart(tmp_path):
+    ids = np.array([2**24 + 1, 2**24 + 2, 3, 4], np.float32)
+    with pytest.raises(DataError, match="patient_ids holds numbers above 16777216"):
+        read_archive(save(tmp_path, images=IMAGES, labels=LABELS, patient_ids=ids))
+
+
+def test_names_of_classes_as_bytes(tmp_path):
+    names = np.array([b"pear", "äpfel".encode(), b"quince"])
+    read = read_archive(save(tmp_path, images=IMAGES, labels=[0, 1, 1, 2], class_names=names))
+    assert read.index.class_names == ("pear", "quince", "äpfel")
 
 
 def test_values(tmp_path):
@@ -78,6 +92,8 @@ def test_medmnist_layout(tmp_path):
     [
         ({"images": IMAGES.astype(float)}, "uint8"),
         ({"images": np.zeros((4, 5, 6, 7, 8), np.uint8)}, "n, D, H, W"),
+        ({"images": np.zeros((4, 8, 8, 4), np.uint8)}, "alpha channel"),
+        ({"images": np.zeros((4, 3, 8, 8), np.uint8)}, "channels come first"),
         ({"labels": LABELS[:3]}, "4 images"),
         ({"labels": np.eye(4, dtype=int)}, "4 labels for each image"),
         ({"labels": LABELS - 1}, "row 1, is below zero"),

@@ -130,6 +130,22 @@ def test_one_file_with_two_labels_is_left_out(folder):
     assert "row 2 too, with another label" in index.problems[0].what
 
 
+@pytest.mark.parametrize("name", ["patient", "site", "split"])
+def test_one_file_that_is_said_to_be_of_two_is_left_out(folder, name):
+    rows = f"path,label,{name}\nimages/a.png,x,one\nimages/b.png,x,one\nimages/a.png,x,two\n"
+    index = read_manifest(write(folder, rows))
+    assert [p.name for p in index.paths] == ["b.png"]
+    assert f"row 2 too, with another {name}" in index.problems[0].what
+
+
+def test_who_is_not_known_is_no_patient(folder):
+    rows = "path,label,patient,site\nimages/a.png,NA,nan,NA\nimages/b.png,y,N/A,north\n"
+    index = read_manifest(write(folder, rows))
+    assert index.patients.texts() == [None, None]
+    assert index.sites.texts() == [None, "north"]
+    assert index.class_names == ("NA", "y")  # of a class it may be the name
+
+
 def test_one_file_said_twice_is_counted_once(folder):
     index = read_manifest(write(folder, "path,label\nimages/a.png,x\nimages/a.png,x\n"))
     assert len(index) == 1
@@ -155,6 +171,7 @@ def test_parquet_reads_like_csv(folder):
             "Path": ["images/a.png", "images/b.png", "images/c.png"],
             "label": [1.0, None, 2.0],
             "patient": [7, 7, None],
+            "site": [2.0230101e16 + 4, 2.0230101e16 + 8, 2.5],
             "heavy": [[0] * 3] * 3,
         }
     )
@@ -162,6 +179,7 @@ def test_parquet_reads_like_csv(folder):
     index = read_manifest(folder / "list.parquet")
     assert index.class_names == ("1", "2")
     assert index.patients.texts() == ["7", None]
+    assert index.sites.texts() == ["20230101000000004", "2.5"]
     assert [p.where for p in index.problems] == ["row 3"]
 
 

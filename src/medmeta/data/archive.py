@@ -143,10 +143,24 @@ def pictures_of(arrays: Arrays, names: Sequence[str]) -> Pictures:
                 f"{arrays.path}: {name} must be uint8 (n, H, W), (n, H, W, 3) or (n, D, H, W), "
                 f"not {header.dtype} {shape}."
             )
+        if len(shape) == 4 and (wrong := _no_layout(shape)):
+            raise DataError(
+                f"{arrays.path}: {name} of {shape} looks like pictures {wrong}: pictures are "
+                "(n, H, W), (n, H, W, 1) or (n, H, W, 3), volumes (n, D, H, W)."
+            )
     shapes = (header.shape for _, header in parts)
     if len({shape[1:3] if shape[3:] == (1,) else shape[1:] for shape in shapes}) > 1:
         raise DataError(f"{arrays.path}: its parts hold pictures of different shapes.")
     return Pictures(arrays.path, parts)
+
+
+def _no_layout(shape: Sequence[int]) -> str:
+    """What pictures that would be taken for volumes have; empty for volumes."""
+    if shape[3] in (2, 4):
+        return "with an alpha channel; leave that out"
+    if shape[1] in (1, 3) and shape[3] > 3:
+        return "whose channels come first; move them behind rows and columns"
+    return ""
 
 
 def _volumes(pictures: Pictures) -> int:
@@ -178,6 +192,8 @@ def _named(
     if class_names is None:
         names = {int(c): str(c) for c in present}
     else:
+        if class_names.dtype.kind == "S":
+            class_names = np.char.decode(class_names, "utf-8", "replace")
         listed = [str(c) for c in class_names.reshape(-1)]
         if len(set(listed)) < len(listed):
             raise DataError(f"{path}: class_names has one name twice.")
@@ -225,5 +241,15 @@ def column_of(path: Path, name: str, held: NDArray[Any] | None, n: int) -> Colum
         held = np.char.decode(held, "utf-8", "replace")
     if held.dtype.kind == "U":
         return Column.from_texts([str(t).strip() or None for t in held])
-    numbers = [float(v) for v in held]
-    return Column.from_texts([f"{v:.15g}" if v >= 0 else None for v in numbers])
+    if held.dtype.kind in "iu":
+        return Column.from_texts([str(int(v)) if v >= 0 else None for v in held])
+    most = 2 ** (np.finfo(held.dtype).nmant + 1)
+    if np.any(held[np.isfinite(held)] > most):
+        raise DataError(
+            f"{path}: {name} holds numbers above {most}, which {held.dtype} does not tell apart; "
+            "save them as whole numbers or as texts."
+        )
+    numbers = [float(v) if v >= 0 else None for v in held]
+    return Column.from_texts(
+        [None if v is None else str(int(v)) if v.is_integer() else f"{v:.15g}" for v in numbers]
+    )

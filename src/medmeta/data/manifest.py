@@ -195,9 +195,16 @@ def _without_repeats(rows: list[_Row], target: str, problems: list[Problem]) -> 
         if earlier is row:
             continue
         both = f"its file stands in row {earlier.number} too"
-        if (earlier.cells[target], earlier.value) != (row.cells[target], row.value):
+        differ = [
+            name
+            for name in (target, *OPTIONAL)
+            if _entry(earlier.cells.get(name)) != _entry(row.cells.get(name))
+        ]
+        if target == "value" and earlier.value == row.value:
+            differ = [name for name in differ if name != target]  # 1.50 is 1.5
+        if differ:
             torn.add(row.path)
-            what = f"{both}, with another {target}; keep the one that is right."
+            what = f"{both}, with another {differ[0]}; keep the one that is right."
             problems.append(Problem("error", f"row {row.number}", what))
         else:
             what = f"{both}; it is counted once."
@@ -255,16 +262,16 @@ def _of_scan(row: _Row, scan: Scan) -> _Row:
 
 def _table(path: Path, rows: list[_Row], target: str, problems: list[Problem]) -> SourceIndex:
     columns = {
-        name: Column.from_texts([row.cells.get(name) or None for row in rows])
-        for name in ("label", *OPTIONAL)
+        name: Column.from_texts([_entry(row.cells.get(name)) for row in rows]) for name in OPTIONAL
     }
+    labels = [row.cells.get("label") or None for row in rows]  # NA may be a class
     root = path.parent.resolve()
     return SourceIndex(
         name=root.name,
         root=root,
         paths=tuple(row.path for row in rows),
         array_rows=np.arange(len(rows), dtype=np.int64),
-        labels=columns["label"] if target != "value" else None,
+        labels=Column.from_texts(labels) if target != "value" else None,
         values=np.array([r.value for r in rows], np.float32) if target == "value" else None,
         patients=columns["patient"],
         sites=columns["site"],

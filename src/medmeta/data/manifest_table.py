@@ -109,4 +109,7 @@ def _cell(value: Any) -> str:
     """A Parquet cell as a CSV would have it: 12.0 is 12, null and NaN are blank."""
     if value is None or value != value:
         return ""
-    return f"{value:.15g}" if isinstance(value, float) else str(value).strip()
+    if not isinstance(value, float):
+        return str(value).strip()
+    # Every whole number that a float can hold is written in full: it may be a patient.
+    return str(int(value)) if value.is_integer() and abs(value) < 1e22 else repr(value)

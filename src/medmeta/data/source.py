@@ -30,7 +30,7 @@ class Source:
     ``(n, D)`` by name: ``record`` (NaN where it is not known), and which modalities are
     ``present``. ``pixels`` have no channels where there are no pictures. ``masks`` uint8
     ``(N, *space)`` lie as ``pixels`` do: 0 is background, 1 and on are ``index.structures``, and
-    255 is not labelled.
+    255 is not labelled. ``part_of``: the source whose rows these are.
     """
 
     index: SourceIndex
@@ -41,6 +41,7 @@ class Source:
     table_rows: NDArray[np.int64] | None = None
     beside: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     masks: NDArray[np.uint8] | None = None
+    part_of: tuple[Source, NDArray[np.intp]] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_arrays(
@@ -94,8 +95,12 @@ class Source:
     def groups(self) -> NDArray[np.int64]:
         """``(n,)``: rows that share a patient, a volume or a picture have the same number.
 
-        Support and query never share one.
+        Support and query never share one. Rows of a part that only an image outside it links (two
+        patients with one picture at another site) stay linked.
         """
+        if self.part_of is not None:
+            whole, rows = self.part_of
+            return np.unique(whole.groups[rows], return_inverse=True)[1].astype(np.int64)
         return linked_groups(self.index.patients.codes, self.hashes, self.volumes)
 
     @property
@@ -121,6 +126,7 @@ class Source:
             None if self.table_rows is None else self.table_rows[rows],
             {name: values[rows] for name, values in self.beside.items()},
             self.masks,
+            part_of=(self, rows),
         )
 
     def with_classes(self, names: Sequence[str]) -> Source:
