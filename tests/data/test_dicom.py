@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medmeta.data.dicom import age_band, dicom_values, looks_like_dicom, scan_dicom
@@ -69,6 +70,32 @@ def test_pictures_without_a_place_stand_alone(tmp_path: Path) -> None:
     scans, _ = scans_of(tmp_path)
     assert [scan.n_slices for scan in scans] == [1, 1]
     assert scans[0].series == scans[1].series
+
+
+@pytest.mark.parametrize("told", ["positions", "offsets"])
+def test_frames_are_ordered_by_where_they_lie(told: str, tmp_path: Path) -> None:
+    """A thickness of 5 mm says nothing of slices that lie 2.5 mm apart."""
+    heights = [5.0, 0.0, 7.5, 2.5]
+    frames = np.stack([GREY + int(height * 10) for height in heights])
+    header = dicom(tmp_path / "it.dcm", frames, Modality="MR", SliceThickness=5)
+    if told == "offsets":
+        header.GridFrameOffsetVector = heights
+    else:
+        oriented, shared = Dataset(), Dataset()
+        oriented.ImageOrientationPatient = FACING_UP
+        shared.PlaneOrientationSequence = [oriented]
+        header.SharedFunctionalGroupsSequence = [shared]
+        each = [Dataset() for _ in heights]
+        for groups, height in zip(each, heights, strict=True):
+            position = Dataset()
+            position.ImagePositionPatient = [1, 2, height]
+            groups.PlanePositionSequence = [position]
+        header.PerFrameFunctionalGroupsSequence = each
+    header.save_as(tmp_path / "it.dcm")
+    (scan,), _ = scans_of(tmp_path)
+    assert (scan.n_slices, scan.spacing[0]) == (4, 2.5)
+    assert [int(dicom_values(scan, i)[0, 0]) for i in range(4)] == [0, 25, 50, 75]
+    assert scan.problems == ()
 
 
 def test_frames_of_one_file_are_its_slices(tmp_path: Path) -> None:

@@ -161,17 +161,20 @@ def _volume(members: Sequence[DicomFile], step: float | None, said: Sequence[str
     """One scan of one file, or of several in order."""
     first = members[0]
     several = len(members) > 1
+    order = None if several else first.place.frames
     between = step if several else first.place.step
     where = first.where
     if several:
         folder = where.rpartition("/")[0]
         where = f"{folder or '.'} (series of {len(members)} files from {where.rpartition('/')[2]})"
-    texts = list(dict.fromkeys([*said, *(text for member in members for text in member.said)]))
+    own = () if order is None else order.said
+    texts = list(dict.fromkeys([*said, *own, *(text for member in members for text in member.said)]))
     return Scan(
         kind="dicom",
         where=where,
         files=tuple(member.path for member in members),
         n_slices=len(members) if several else first.frames,
+        frames=() if order is None else order.members,
         shape=first.shape,
         spacing=(between, *first.place.pixel_spacing),
         modality=first.modality,

@@ -26,7 +26,8 @@ class Place:
 
     ``normal`` ``(3,)`` is the slice's direction, ``height`` in mm where it lies along it;
     ``pixel_spacing`` between rows and between columns, ``step`` between a multi-frame file's
-    frames, in mm; ``number`` is the instance number.
+    frames, in mm; ``number`` is the instance number. ``frames``: the order of a multi-frame file's
+    frames, where it says where each lies.
     """
 
     normal: Vector | None
@@ -34,6 +35,7 @@ class Place:
     pixel_spacing: tuple[float | None, float | None]
     step: float | None
     number: int
+    frames: Order | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,38 @@ def place_of(header: Dataset, frames: int) -> Place:
     if step is None:
         step = _number(header.get("SliceThickness") or measures.get("SliceThickness"))
     number = _number(header.get("InstanceNumber"))
-    return Place(normal, height, (rows, columns), step, int(number or 0))
+    order = _order_of_frames(header, frames) if frames > 1 else None
+    if order is not None:
+        step = order.step
+    return Place(normal, height, (rows, columns), step, int(number or 0), order)
+
+
+def _order_of_frames(header: Dataset, frames: int) -> Order | None:
+    """Frames of one file by where each lies; None where the file does not say."""
+    heights = _heights_of_frames(header, frames)
+    if heights is None:
+        return None
+    places = [Place(None, float(h), (None, None), None, n) for n, h in enumerate(heights)]
+    return _ordered(places, range(frames))
+
+
+def _heights_of_frames(header: Dataset, frames: int) -> Vector | None:
+    """Mm along the slices' direction: of an enhanced file, or of a dose by its offsets."""
+    offsets = _numbers(header.get("GridFrameOffsetVector"), frames)
+    if offsets is not None:
+        return offsets
+    oriented = _shared(header, "PlaneOrientationSequence") or header
+    along = _numbers(oriented.get("ImageOrientationPatient"), 6)
+    each = list(header.get("PerFrameFunctionalGroupsSequence") or [])
+    if along is None or len(each) != frames:
+        return None
+    placed = [(groups.get("PlanePositionSequence") or [{}])[0] for groups in each]
+    positions = [_numbers(one.get("ImagePositionPatient"), 3) for one in placed]
+    known = [at for at in positions if at is not None]
+    if len(known) < frames:
+        return None
+    heights: Vector = np.stack(known) @ np.cross(along[:3], along[3:])
+    return heights
 
 
 def volumes(places: Sequence[Place]) -> tuple[list[Order], list[int], list[str]]:

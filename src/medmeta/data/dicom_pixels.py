@@ -57,8 +57,11 @@ def read_dicom_slice(scan: Scan, number: int, *, window: str | None = None) -> N
 
 
 def _stored(scan: Scan, number: int) -> Stored:
-    one_file = len(scan.files) == 1
-    path, frame = scan.files[0 if one_file else number], number if one_file else 0
+    path, frame = scan.files[0], number
+    if len(scan.files) > 1:
+        path, frame = scan.files[number], 0
+    elif scan.frames and 0 <= number < len(scan.frames):
+        frame = scan.frames[number]
     try:
         return read_stored(path, frame)
     except UnreadableImageError as error:

@@ -85,6 +85,8 @@ def write_segmentation(
         for place, number in enumerate(present, start=1)
     ]
     planes = np.stack([mask == number for number in present], axis=-1).astype(np.uint8)
+    if scan.frames:  # as they stand in the file
+        planes = planes[np.argsort(scan.frames)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sources: list[Any] = [pydicom.dcmread(file) for file in scan.files]

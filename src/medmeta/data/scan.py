@@ -15,7 +15,8 @@ class Scan:
     """What DICOM, NIfTI or WFDB files hold, as far as it is known before any pixel is decoded.
 
     ``where`` names it in messages, from its source's folder. ``files`` has one file for each slice,
-    in order along the volume, or one file that holds all ``n_slices``. ``shape`` is ``(H, W)`` of a
+    in order along the volume, or one file that holds all ``n_slices``; then ``frames`` has theirs
+    in order along the volume, where that is known. ``shape`` is ``(H, W)`` of a
     slice, or of a signal its leads and samples (0: not known yet); ``spacing`` is in mm, between
     slices, rows and columns, None where it is not known. ``modality`` is as DICOM abbreviates it
     (CT, MR, US); ``transfer_syntax`` how DICOM packs the pixels, in words. ``patient``, ``study``
@@ -37,6 +38,7 @@ class Scan:
     series: str | None = None
     others: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    frames: tuple[int, ...] = ()
 
 
 def where_from(path: Path, root: Path) -> str:
