@@ -54,6 +54,13 @@ def test_a_wave_keeps_its_frequency_at_another_rate(rate: int) -> None:
     assert np.abs(found).max() == pytest.approx(1, abs=0.05)
 
 
+def test_a_far_slower_rate() -> None:
+    wanted = Preprocessing(samples=16, rate=1.0, leads="II", scaling="mv")
+    ramp = np.linspace(0, 9, 60_000).tolist()
+    told = prepare_signal(recording([ramp], 4000, "II"), wanted)[0]
+    assert int((told != 0).sum()) in (14, 15)  # seconds; the middle one may be 0
+
+
 def test_what_the_new_rate_cannot_show_is_filtered_out_first() -> None:
     at = np.arange(5000) / 1000
     wave = np.sin(2 * np.pi * 140 * at)  # at 100 a second it would look like 40
@@ -171,6 +178,9 @@ def test_pictures_and_signals_are_not_taken_for_each_other(tmp_path: Path) -> No
         open_source(folder, preprocessing=Preprocessing(), cache=tmp_path / "c")
     Image.new("L", (32, 32)).save(folder / "sinus-rhythm" / "x.png")
     with pytest.raises(UnreadableImageError, match=r"x\.png: is no signal"):
+        open_source(folder, preprocessing=Preprocessing(samples=500), cache=tmp_path / "c")
+    (folder / "sinus-rhythm" / "x.png").rename(folder / "sinus-rhythm" / "000.png")
+    with pytest.raises(UnreadableImageError, match=r"000\.png: is no signal"):  # no part of 000.hea
         open_source(folder, preprocessing=Preprocessing(samples=500), cache=tmp_path / "c")
     np.savez(tmp_path / "a.npz", images=np.zeros((4, 32, 32), np.uint8), labels=np.arange(4) % 2)
     with pytest.raises(UnreadableImageError, match="is no signal"):

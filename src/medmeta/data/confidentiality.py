@@ -36,6 +36,8 @@ _WRITTEN = {
     "AS": re.compile(r"[0-9]*[DWMY]?[ \0]*"),
 }
 _BIRTH = (0x0010, 0x0030)
+# Dates of birth and death in another calendar, and which; comments on the scheduled step.
+_LEFT_BY_THE_TABLE = ((0x0010, 0x0033), (0x0010, 0x0034), (0x0010, 0x0035), (0x0040, 0x0400))
 _MAX_DAYS = 3650
 _DELETE, _EMPTY, _DUMMY, _UID = "X", "Z", "D", "U"
 # Where the table leaves a choice: what the file's kind always allows.
@@ -218,9 +220,10 @@ def _profile() -> dict[tuple[int, int], str]:
             "dicom-anonymizer", "deidentify", "making clean copies of DICOM files"
         ) from None
     table = dicom_anonymization_database_selector(f"dicomfields_{EDITION}")
-    return {
+    found = {
         (tag[0], tag[1]): action
         for name, action in _TAKEN.items()
         for tag in table[name]
         if len(tag) == 2  # of four: curves and overlays, which are never kept
     }
+    return {**dict.fromkeys(_LEFT_BY_THE_TABLE, _DELETE), **found}

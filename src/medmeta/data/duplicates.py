@@ -97,7 +97,7 @@ def nearly_in_both(
     sides = np.repeat(np.arange(2), [len(first[1]), len(second[1])])
     found: NearPairs = near_pairs(thumbnails, np.concatenate([first[1], second[1]]), sides=sides)
     known[found.rows[:, 1] - len(first[1])] = True
-    return int(known.sum())
+    return int(np.isin(second[1], second[1][known]).sum())  # of equal ones a pair names one
 
 
 def unlinked_near_pairs(source: Source, thumbnails: Thumbnails) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -90,8 +91,9 @@ def _bridged(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
 
 def _resampled(values: NDArray[np.float64], rate: float, wanted: float) -> NDArray[np.float64]:
     """``(C, L)`` at another rate, with what it cannot show filtered out first."""
-    ratio = Fraction(wanted / rate).limit_denominator(1000)
-    if ratio == 1 or ratio == 0:
+    # Fine enough for the ratio itself: of one below a thousandth nothing would be left.
+    ratio = Fraction(wanted / rate).limit_denominator(max(1000, math.ceil(100 * rate / wanted)))
+    if ratio == 1:
         return values
     from scipy.signal import resample_poly  # here: it takes long to import
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medmeta.data.index import Problem
 from medmeta.data.preprocess import Preprocessing, content_hash
+from medmeta.data.readers import IMAGE_SUFFIXES
 from medmeta.data.recording import Recording, modality_of
 from medmeta.data.scan import Scan, where_from
 from medmeta.data.signal_shape import prepare_signal
@@ -34,9 +35,14 @@ def is_signal(path: Path) -> bool:
 
 
 def is_part_of_record(path: Path) -> bool:
-    """Whether a file belongs to a WFDB record whose header lies beside it: samples, notes."""
+    """Whether a file belongs to a WFDB record whose header lies beside it: samples, notes.
+
+    A picture does not.
+    """
     suffix = path.suffix.lower()
-    return bool(suffix) and suffix != HEADER_SUFFIX and path.with_suffix(HEADER_SUFFIX).is_file()
+    if not suffix or suffix == HEADER_SUFFIX or suffix in IMAGE_SUFFIXES:
+        return False
+    return path.with_suffix(HEADER_SUFFIX).is_file()
 
 
 def scan_signal(path: Path, *, root: Path) -> Scan | Problem:
