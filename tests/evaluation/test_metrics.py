@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 from sklearn.metrics import (
     balanced_accuracy_score,
     log_loss,
@@ -15,6 +16,7 @@ from medmeta.evaluation.metrics import (
     area_under_roc,
     calibration_error,
     class_metrics,
+    log_odds,
     softmax,
     value_metrics,
 )
@@ -86,6 +88,26 @@ def test_the_area_by_hand():
     # Positives score 3 and 2, negatives 2 and 1: three pairs are won and one is tied.
     truth = np.array([[[1.0], [1.0], [0.0], [0.0]]])
     assert area_under_roc(np.array([[[3.0], [2.0], [2.0], [1.0]]]), truth) == [3.5 / 4]
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0, 1e3])
+@pytest.mark.parametrize("n_way", [2, 3, 7])
+def test_log_odds_are_scipys_and_rank_where_probabilities_no_longer_do(scale, n_way):
+    logits = scale * np.random.default_rng(n_way).normal(size=(4, 20, n_way))
+    found = log_odds(logits)
+    for k in range(n_way):
+        others = logsumexp(np.delete(logits, k, -1), axis=-1)
+        np.testing.assert_allclose(found[..., k], logits[..., k] - others, rtol=1e-9, atol=1e-9)
+
+
+def test_the_area_of_certain_answers():
+    """Gaps of logits of 50 and 60 are one probability to the last digit, and still an order."""
+    gaps, labels = np.array([50.0, 60.0, 40.0, 45.0]), np.array([[0, 0, 1, 1]])
+    logits = np.stack([gaps, np.zeros(4)], -1)[None]
+    found = class_metrics(softmax(logits), labels, odds=log_odds(logits))
+    assert found["auroc"] == [1.0]
+    assert np.isnan(log_odds(np.array([np.nan, 1.0]))).any()
+    assert log_odds(np.array([3.0, -np.inf])).tolist() == [np.inf, -np.inf]
 
 
 def test_softmax_is_stable_and_says_what_is_no_number():

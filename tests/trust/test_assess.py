@@ -47,6 +47,22 @@ def test_all_is_said_and_kept_as_json() -> None:
         trust_from_dict(kept, where="card")
 
 
+def test_its_figures_are_of_the_answers_that_are_given() -> None:
+    """Of few images of a rare class the calibrated answer is another than the plain one."""
+    random = np.random.default_rng(3)
+    labels = np.repeat([0, 1], [40, 10])
+    points, side = random.standard_normal((50, 64)), np.tile(["left", "right"], 25)
+    about = About(("common", "rare"), np.arange(50), columns={"side": side.tolist()})
+    trust = assess(adapted(points, labels), about, repeats=3)
+    assert trust.decisions is not None
+    rows = trust.decisions.subgroups
+    told = sum((row.accuracy.value or 0) * row.images for row in rows) / 50
+    assert told == pytest.approx(trust.estimate.cross_validated, abs=1e-12)
+    common, rare = (row.sensitivity.value or 0 for row in trust.estimate.by_class)
+    assert common > rare + 0.3  # plain answers of noise: alike
+    assert (40 * common + 10 * rare) / 50 == pytest.approx(told, abs=1e-12)
+
+
 def test_the_same_every_time() -> None:
     assert replace(found_of(), seconds=0) == replace(found_of(), seconds=0)
 

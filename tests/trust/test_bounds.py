@@ -48,6 +48,32 @@ def test_few_patients_count_as_so_many_images() -> None:
     assert how == "exact binomial, 5 patients"
 
 
+@pytest.mark.parametrize(
+    ("counts", "alike"),
+    [
+        ([5] * 12, 12.0),
+        ([1] * 11 + [40], 51**2 / 1611),
+        ([1] * 30 + [10, 20, 30, 40], 130**2 / 3030),
+    ],
+)
+def test_unequal_patients_count_as_fewer_equal_ones(counts: list[int], alike: float) -> None:
+    """Kish 1965; so one patient with most of the images leaves little to conclude from."""
+    groups = np.repeat(np.arange(len(counts)), counts)
+    right = (groups % 4 != 0).astype(np.float64)
+    figure, how = share_interval(right, groups)
+    wanted = exact_share(float(right.mean()) * alike, alike)
+    assert (figure.low, figure.high) == pytest.approx((wanted.low, wanted.high))
+    assert how == f"exact binomial, {len(counts)} patients"
+
+
+def test_precision_counts_where_all_agree_too() -> None:
+    few, many = (
+        share_interval(np.ones(2 * n), np.repeat(np.arange(n), 2), precision=0.4)[0]
+        for n in (29, 31)
+    )
+    assert (many.low or 0) - (few.low or 0) < 0.02
+
+
 def test_by_patient_the_truth_is_held_and_by_image_it_is_not() -> None:
     """40 patients with 8 images each; a patient's images are all right or all wrong, by 0.7."""
     random, truth, runs = np.random.default_rng(1), 0.7, 200

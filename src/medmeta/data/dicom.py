@@ -167,8 +167,8 @@ def _volume(members: Sequence[DicomFile], step: float | None, said: Sequence[str
     if several:
         folder = where.rpartition("/")[0]
         where = f"{folder or '.'} (series of {len(members)} files from {where.rpartition('/')[2]})"
-    own = () if order is None else order.said
-    texts = list(dict.fromkeys([*said, *own, *(text for member in members for text in member.said)]))
+    own = [text for member in members for text in member.said]
+    texts = list(dict.fromkeys([*said, *(() if order is None else order.said), *own]))
     return Scan(
         kind="dicom",
         where=where,

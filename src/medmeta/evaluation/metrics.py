@@ -49,10 +49,34 @@ def softmax(logits: Array) -> Array:
         return np.asarray(shifted / shifted.sum(-1, keepdims=True))
 
 
-def class_metrics(probabilities: Array, labels: NDArray[np.int64]) -> dict[str, Array]:
+def log_odds(logits: Array) -> Array:
+    """Of each class against the others together, along the last axis.
+
+    They rank as probabilities do, and go on where these are 0 or 1 to the last digit.
+
+    >>> log_odds(np.array([60.0, 10.0])).tolist()
+    [50.0, -50.0]
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        largest = logits.max(-1, keepdims=True)
+        top = np.arange(logits.shape[-1]) == logits.argmax(-1)[..., None]
+        shares = np.exp(logits - largest)
+        # Beside the likeliest class: from it, of which nothing is lost; without it, the others'.
+        rest = np.where(top, -np.inf, logits)
+        second = rest.max(-1, keepdims=True)
+        second = np.where(second == -np.inf, 0.0, second)
+        without = second + np.log(np.exp(rest - second).sum(-1, keepdims=True))
+        others = largest + np.log(np.maximum(shares.sum(-1, keepdims=True) - shares, FLOOR))
+        return np.asarray(logits - np.where(top, without, others))
+
+
+def class_metrics(
+    probabilities: Array, labels: NDArray[np.int64], *, odds: Array | None = None
+) -> dict[str, Array]:
     """Metrics of ``T`` classification tasks, each ``(T,)``.
 
-    ``probabilities`` ``(T, Q, N)``, ``labels`` ``(T, Q)``. AUROC is the unweighted mean over
+    ``probabilities`` ``(T, Q, N)``, ``labels`` ``(T, Q)``; ``odds`` (None: the probabilities) are
+    what images are ranked by. AUROC is the unweighted mean over
     classes of one class against the rest; Brier is the sum over classes (Brier 1950). An answer
     that is not a number is a wrong one, and what is measured of such a task's probabilities NaN.
     """
@@ -66,7 +90,7 @@ def class_metrics(probabilities: Array, labels: NDArray[np.int64]) -> dict[str, 
     return {
         "accuracy": right.mean(1),
         "balanced_accuracy": (recall * present).sum(1) / present.sum(1),
-        "auroc": area_under_roc(probabilities, truth),
+        "auroc": area_under_roc(probabilities if odds is None else odds, truth),
         "log_loss": -np.log(np.maximum(own, FLOOR)).mean(1),
         "brier": np.square(probabilities - truth).sum(-1).mean(1),
     }

@@ -15,6 +15,7 @@ from medmeta.evaluation.metrics import (
     answered_right,
     calibration_gaps,
     class_metrics,
+    log_odds,
     softmax,
     value_metrics,
 )
@@ -60,7 +61,7 @@ class Tally:
             self._count_structures(draws, given, wanted, outputs.shape[2])
         elif self._code:
             probabilities = softmax(given)
-            columns |= class_metrics(probabilities, wanted)
+            columns |= class_metrics(probabilities, wanted, odds=log_odds(given))
             self._count(draws, probabilities, wanted)
         else:
             columns |= value_metrics(given, wanted.astype(np.float64))

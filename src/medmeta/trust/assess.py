@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from medmeta.episode import any_tensor
 from medmeta.errors import UnsupportedTaskError
+from medmeta.evaluation.metrics import softmax
 from medmeta.learner import AdaptedTask
 from medmeta.trust.agreement import agreement, codes_of, vote_shares
-from medmeta.trust.calibration import calibrate, calibrated
+from medmeta.trust.calibration import calibrate, crossed
 from medmeta.trust.decisions import decision_curve, more_labels, operating_point, subgroups
 from medmeta.trust.estimate import estimate, no_estimate
 from medmeta.trust.fewer_labels import measured_labels, support_exponent
@@ -95,14 +96,15 @@ def _assessed(
         )
         return Trust(none, agreement=read, seconds=round(time.perf_counter() - started, 3))
     folds, logits = found
-    measured = measured_labels(task, labels, about.groups, seed=seed)
+    answers = crossed(logits, labels, folds, prior)  # as ``predict`` gives them
+    measured = measured_labels(task, labels, about.groups, precision=prior.precision, seed=seed)
     exponent = _exponent(measured, logits, labels, folds, prior)
     figure = estimate(
-        logits, labels, about.groups, folds, names=about.names, prior=prior, exponent=exponent,
+        answers, labels, about.groups, folds, names=about.names, prior=prior, exponent=exponent,
         patients_known=about.patients_known, shares=_shares(about),
     )  # fmt: skip
     calibration = calibrate(logits, labels, folds, prior)
-    probabilities = calibrated(logits, calibration.temperature, calibration.bias)
+    probabilities = softmax(answers)
     pixels = support_pixels(task)
     accuracy = figure.figures["accuracy"]
     labelled = more_labels(
@@ -110,7 +112,7 @@ def _assessed(
         spread=prior.exponent_spread, added=MORE_LABELS,
     )  # fmt: skip
     short = None if pixels is None else shortcuts(
-        pixels, labels, about.groups, folds, accuracy=accuracy.value, chance=figure.chance,
+        pixels, labels, about.groups, folds, accuracy=figure.cross_validated, chance=figure.chance,
         files=about.files,
     )  # fmt: skip
     return Trust(
@@ -120,7 +122,9 @@ def _assessed(
         novelty=_novelty(task, labels, folds, logits, pixels, calibration),
         suspects=suspects(probabilities, labels),
         shortcuts=short,
-        decisions=_decisions(about, labels, folds, probabilities, (*measured, *labelled)),
+        decisions=_decisions(
+            about, labels, folds, probabilities, (*measured, *labelled), prior.precision
+        ),
         agreement=read,
         notes=_notes(figure, prior),
         seconds=round(time.perf_counter() - started, 3),
@@ -202,6 +206,7 @@ def _decisions(
     folds: Numbers,
     probabilities: Array,
     curve: tuple[LabelPoint, ...],
+    precision: float,
 ) -> Decisions:
     names, first = about.names, probabilities[0]
     asked = [1] if len(names) == 2 else list(range(len(names)))
@@ -214,6 +219,7 @@ def _decisions(
             positive=k,
             name=names[k],
             sensitivity=TARGET_SENSITIVITY,
+            precision=precision,
         )
         for k in asked
     ]
@@ -222,7 +228,7 @@ def _decisions(
         tuple(points),
         tuple(decision_curve(first, labels, names)),
         curve,
-        tuple(subgroups(right, about.groups, about.columns)),
+        tuple(subgroups(right, about.groups, about.columns, precision=precision)),
     )
 
 

@@ -45,23 +45,23 @@ def share_interval(
     """The mean of ``right`` ``(n,)`` (0 to 1, of each image), and how its interval was made.
 
     Images of one group (patient) are not independent: from 30 patients on these are resampled,
-    with fewer the exact binomial interval is that of as many images as there are patients.
-    ``precision`` is how many independent images one is worth, as learned on source tasks.
+    with fewer the exact binomial interval is that of as many images as there are patients. Patients
+    with very different numbers of images count as fewer equal ones would that leave as much to
+    chance (Kish 1965: ``(Σ n)² / Σ n²``). ``precision`` is how many independent images one is
+    worth, as learned on source tasks.
     """
     n = len(right)
     if not n:
         return Figure(), ""
     sums, counts = group_means(right, groups)
-    mean = float(right.mean())
-    if len(sums) == n or len(sums) < FEWEST_PATIENTS:
-        independent = len(sums) * precision
-        found = exact_share(mean * independent, independent)
-        unit = "images" if len(sums) == n else "patients"
-        return Figure(mean, found.low, found.high), f"exact binomial, {len(sums)} {unit}"
-    found = bootstrap_share(sums, counts, seed=seed)
+    mean, alike = float(right.mean()), float(n**2 / np.square(counts).sum())
+    found = Figure()
+    if len(sums) < n and alike >= FEWEST_PATIENTS:
+        found = bootstrap_share(sums, counts, seed=seed)
     if found.low is None or found.high is None:
-        exact = exact_share(mean * len(sums), len(sums))
-        return Figure(mean, exact.low, exact.high), f"exact binomial, {len(sums)} patients"
+        exact = exact_share(mean * alike * precision, alike * precision)
+        unit = "images" if len(sums) == n else "patients"
+        return Figure(mean, exact.low, exact.high), f"exact binomial, {len(sums)} {unit}"
     wider = max(1.0, 1 / math.sqrt(precision))
     low, high = mean - wider * (mean - found.low), mean + wider * (found.high - mean)
     return Figure(mean, max(0.0, low), min(1.0, high)), f"bootstrap of {len(sums)} patients"

@@ -63,7 +63,8 @@ def fit_calibration(
 
 def _scale(logits: Array) -> float:
     """How far logits lie apart, so that the search starts near; 1 where they do not."""
-    apart = float(np.median(logits.max(-1) - np.median(logits, axis=-1)))
+    middle = logits.min(-1) if logits.shape[-1] == 2 else np.median(logits, axis=-1)
+    apart = float(np.median(logits.max(-1) - middle))
     return apart if np.isfinite(apart) and apart > 1e-9 else 1.0
 
 
@@ -74,18 +75,27 @@ def calibrate(logits: Array, labels: Numbers, folds: Numbers, prior: TrustPrior)
     others, in the first repeat; the calibration that is kept is by all.
     """
     temperature, bias = fit_calibration(logits, labels, prior)
-    plain, after = softmax(logits[0]), np.empty_like(logits[0])
-    for fold in np.unique(folds[0]):
-        held = folds[0] == fold
-        t, b = fit_calibration(logits[:1, ~held], labels[~held], prior)
-        after[held] = calibrated(logits[0, held], t, b)
     return Calibration(
         temperature=temperature,
         bias=tuple(float(b) for b in bias),
         images=len(labels),
-        before=reliability(plain, labels),
-        after=reliability(after, labels),
+        before=reliability(softmax(logits[0]), labels),
+        after=reliability(softmax(crossed(logits[:1], labels, folds[:1], prior)[0]), labels),
     )
+
+
+def crossed(logits: Array, labels: Numbers, folds: Numbers, prior: TrustPrior) -> Array:
+    """Held-out logits ``(R, n, K)``, those of each fold calibrated by the others' of its repeat.
+
+    The answers as they are given to images that neither the predictor nor its calibration has seen.
+    """
+    found = np.empty_like(logits)
+    for repeat, mine in enumerate(folds):
+        for fold in np.unique(mine):
+            held = mine == fold
+            t, b = fit_calibration(logits[repeat][~held][None], labels[~held], prior)
+            found[repeat, held] = logits[repeat, held] / t + b
+    return found
 
 
 def reliability(probabilities: Array, labels: Numbers, n_bins: int = BINS) -> Reliability:

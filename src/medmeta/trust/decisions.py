@@ -54,12 +54,13 @@ def operating_point(
     name: str,
     sensitivity: float | None = None,
     costs: tuple[float, float] | None = None,
+    precision: float = 1.0,
 ) -> OperatingPoint:
     """A threshold on the probability of class ``positive``, and what it gives on held-out folds.
 
     ``probabilities`` ``(n, K)`` and ``folds`` ``(n,)`` of one repeat. For a target
     ``sensitivity`` the threshold used on each fold is chosen by the others, so that the figures
-    are not of the images it was chosen by.
+    are not of the images it was chosen by. ``precision`` as of ``share_interval``.
     """
     scores, mine = probabilities[:, positive], labels == positive
     if costs is not None:
@@ -76,8 +77,8 @@ def operating_point(
     else:
         raise SettingsError("say a target sensitivity (above 0, at most 1) or two costs.")
     acted = (scores >= used - 1e-12).astype(np.float64)
-    found, _ = share_interval(acted[mine], groups[mine])
-    spared, _ = share_interval(1 - acted[~mine], groups[~mine])
+    found, _ = share_interval(acted[mine], groups[mine], precision=precision)
+    spared, _ = share_interval(1 - acted[~mine], groups[~mine], precision=precision)
     return OperatingPoint(name, aim, chosen, found, spared)
 
 
@@ -134,11 +135,16 @@ def more_labels(
 
 
 def subgroups(
-    right: Array, groups: Numbers, columns: Mapping[str, Sequence[str | None]]
+    right: Array,
+    groups: Numbers,
+    columns: Mapping[str, Sequence[str | None]],
+    *,
+    precision: float = 1.0,
 ) -> list[Subgroup]:
     """Accuracy on held-out images of each group of each column that has two or more.
 
-    ``right`` ``(n,)`` is each image's share of right answers over repeats.
+    ``right`` ``(n,)`` is each image's share of right answers over repeats; ``precision`` as of
+    ``share_interval``.
     """
     found = []
     for column, texts in columns.items():
@@ -147,7 +153,7 @@ def subgroups(
             continue
         for name in sorted(set(named.tolist())):
             inside = named == name
-            figure, _ = share_interval(right[inside], groups[inside])
+            figure, _ = share_interval(right[inside], groups[inside], precision=precision)
             n = len(np.unique(groups[inside]))
             small = f"{n} are too few to compare" if n < SMALL_GROUP else ""
             found.append(Subgroup(column, name, int(inside.sum()), figure, small))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from medmeta.evaluation.metrics import area_under_roc, softmax
+from medmeta.evaluation.metrics import area_under_roc, log_odds
 from medmeta.trust.bounds import (
     area_interval,
     mean_of_shares,
@@ -61,6 +61,7 @@ def estimate(
 ) -> Estimate:
     """Figures of the predictor that learned from all, by held-out logits ``(R, n, K)``.
 
+    Of the answers as they are given: where these are calibrated, so are the logits (``crossed``).
     ``folds`` ``(R, n)``. The predictors of the folds learned from fewer images; the wrong answers
     that this costs are taken off by the power ``exponent`` (None: the prior's, which is 0 where
     nothing was learned). ``shares`` ``(n, K)`` are the readers' votes.
@@ -72,12 +73,14 @@ def estimate(
     gain = float(learned_from ** (prior.exponent if exponent is None else exponent))
     raw, how = share_interval(each, groups, precision=precision)
     accuracy = _gained(raw, gain)
-    by_class = [_one_class(k, name, logits, labels, groups) for k, name in enumerate(names)]
+    by_class = [
+        _one_class(k, name, logits, labels, groups, precision) for k, name in enumerate(names)
+    ]
     balanced = _gained(mean_of_shares([c.sensitivity for c in by_class]), gain)
     figures = {
         "accuracy": accuracy,
         "balanced_accuracy": balanced,
-        "auroc": _area(logits, labels, groups),
+        "auroc": _area(logits, labels, groups, precision),
     }
     width = (accuracy.high or 0) - (accuracy.low or 0)
     value = accuracy.value if accuracy.value is not None else 0.5
@@ -109,17 +112,19 @@ def _gained(figure: Figure, gain: float) -> Figure:
     return Figure(up(figure.value), up(figure.low), up(figure.high))
 
 
-def _one_class(k: int, name: str, logits: Array, labels: Numbers, groups: Numbers) -> ClassFigures:
+def _one_class(
+    k: int, name: str, logits: Array, labels: Numbers, groups: Numbers, precision: float
+) -> ClassFigures:
     """Sensitivity and specificity of one class against the rest."""
     mine = labels == k
     named = (logits.argmax(-1) == k).mean(0)
-    sensitivity, _ = share_interval(named[mine], groups[mine])
-    specificity, _ = share_interval(1 - named[~mine], groups[~mine])
+    sensitivity, _ = share_interval(named[mine], groups[mine], precision=precision)
+    specificity, _ = share_interval(1 - named[~mine], groups[~mine], precision=precision)
     counts = class_groups(labels, groups)
     return ClassFigures(name, int(mine.sum()), int(counts[k]), sensitivity, specificity)
 
 
-def _area(logits: Array, labels: Numbers, groups: Numbers) -> Figure:
+def _area(logits: Array, labels: Numbers, groups: Numbers, precision: float) -> Figure:
     """The area in the mean of repeats and classes; its interval is that of a mean class's counts.
 
     Classes' areas are of the same images, so they are taken as fully correlated: the interval of
@@ -127,8 +132,8 @@ def _area(logits: Array, labels: Numbers, groups: Numbers) -> Figure:
     """
     k = logits.shape[-1]
     truth = np.broadcast_to(np.eye(k)[labels], logits.shape)
-    areas = area_under_roc(softmax(logits), np.ascontiguousarray(truth))
-    counts = class_groups(labels, groups).astype(np.float64)
+    areas = area_under_roc(log_odds(logits), np.ascontiguousarray(truth))
+    counts = class_groups(labels, groups) * precision
     total = counts.sum()
     positive = float(counts.mean())
     return area_interval(float(np.mean(areas)), positive, float(total - positive))

@@ -18,12 +18,13 @@ LEAST_WRONG = 0.02
 
 
 def measured_labels(
-    task: AdaptedTask, labels: Numbers, groups: Numbers, *, seed: int = 0
+    task: AdaptedTask, labels: Numbers, groups: Numbers, *, precision: float = 1.0, seed: int = 0
 ) -> list[LabelPoint]:
     """Accuracy with 1, 2, 5, … images per class, fewer than the smallest class has.
 
     Each point is the mean over 20 draws of what is learned from; all other images are asked.
-    Empty where patients have several images, or where adapting is dear.
+    ``precision`` as of ``share_interval``. Empty where patients have several images, or where
+    adapting is dear.
     """
     if len(np.unique(groups)) < len(groups) or not is_cheap(task):
         return []
@@ -37,7 +38,7 @@ def measured_labels(
         sums = np.bincount(ask.reshape(-1), right.reshape(-1), minlength=len(labels))
         times = np.bincount(ask.reshape(-1), minlength=len(labels))
         each = sums[times > 0] / times[times > 0]
-        figure, _ = share_interval(each, groups[times > 0])
+        figure, _ = share_interval(each, groups[times > 0], precision=precision)
         found.append(LabelPoint(shot, figure, measured=True))
     return found
 
