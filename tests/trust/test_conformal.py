@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -13,6 +15,7 @@ from medmeta.trust.conformal import (
     exact_coverage,
     fewest_images,
     guarantee,
+    least_coverage,
     margins,
     own_scores,
     prediction_sets,
@@ -107,12 +110,36 @@ def test_cross_conformal_sets_cover(per_class: bool) -> None:
         assert (rates.mean(0) > 0.9 - 3 * error).all()
 
 
+@pytest.mark.parametrize(
+    ("n", "folds", "least"), [(25, 5, 0.667), (20, 10, 0.755), (50, 5, 0.655), (100, 10, 0.718)]
+)
+def test_the_bound_is_that_of_the_theorem(n: int, folds: int, least: float) -> None:
+    """Theorem 4 of Barber et al. 2021 by hand; with one image to a fold that of the jackknife+."""
+    assert least_coverage(n, folds, 0.9) == pytest.approx(least, abs=5e-4)
+    assert least_coverage(n, n, 0.9) == pytest.approx(0.8)
+
+
+def test_images_of_one_patient_promise_no_more_than_the_patient() -> None:
+    """40 images of 4 patients: of new patients four can vouch for nothing at 90 %."""
+    labels, groups = np.repeat([0, 1], 20), np.repeat(np.arange(4), 10)
+    logits = np.random.default_rng(0).normal(size=(40, 2))
+    rule = set_rule(logits, labels, groups % 2, groups=groups)
+    assert all("no guarantee possible with" in row.guarantee for row in rule.coverage)
+    assert "4 patients at level 90 %: sets need 9" in rule.coverage[0].guarantee
+    assert "2 patients per class" in rule.coverage[1].guarantee
+    alone = set_rule(logits, labels, np.arange(40) % 5, groups=np.arange(40))
+    assert "with 40 images a set holds" in alone.coverage[0].guarantee
+
+
 def test_what_cannot_be_promised_is_said() -> None:
     assert fewest_images(0.9) == 9
-    assert guarantee([9, 20], 0.9, per_class=True).startswith("with 9 images per class")
-    assert guarantee([8, 20], 0.9, per_class=True).startswith("no guarantee possible with 8 images")
-    assert "92.3 %" in guarantee([12, 13], 0.9, per_class=False)
-    assert guarantee([4, 4], 0.95, per_class=False).startswith("no guarantee possible")
+    within, over = partial(guarantee, folds=5, per_class=True), partial(guarantee, per_class=False)
+    assert within([9, 20], 0.9).startswith("with 9 images per class")
+    assert within([8, 20], 0.9).startswith("no guarantee possible with 8 images")
+    assert "92.3 %" in over([12, 13], 0.9, folds=5)
+    assert "at least 66 %" in over([12, 13], 0.9, folds=5)
+    assert "at least 80 %" in over([12, 13], 0.9, folds=25)
+    assert over([4, 4], 0.95, folds=5).startswith("no guarantee possible")
     for level in (0.2, 1.0, 7.0):
         with pytest.raises(SettingsError, match="--sets"):
             check_level(level)

@@ -25,7 +25,7 @@ from medmeta.trust.assess import About, assess
 from medmeta.trust.conformal import guarantee
 from medmeta.trust.prior import TrustPrior
 from medmeta.trust.results import Agreement
-from medmeta.trust.set_rules import check_level
+from medmeta.trust.set_rules import check_level, units
 from medmeta.trust.source_tasks import learn_prior
 
 PRIOR = "trust-prior.json"
@@ -138,10 +138,16 @@ def with_sets(
 
 def set_promise(predictor: SavedPredictor) -> str | None:
     """What the sets of a predictor promise, in words; None where it makes none."""
-    if predictor.set_level is None:
+    level, trust = predictor.set_level, predictor.trust
+    if level is None or trust is None or trust.sets is None:
         return None
-    counts = np.bincount(predictor.support_labels, minlength=len(predictor.class_names))
-    return guarantee(counts.tolist(), predictor.set_level, per_class=predictor.set_by_class)
+    n, per_class = len(predictor.class_names), predictor.set_by_class
+    counts, unit = units(predictor.support_labels, None, n, per_class=per_class)
+    if trust.estimate.groups < trust.estimate.images:
+        by_class = [row.groups for row in trust.estimate.by_class]
+        counts, unit = (by_class if per_class else [trust.estimate.groups]), "patients"
+    folds = len(set(trust.sets.folds))
+    return guarantee(counts, level, folds=folds, per_class=per_class, unit=unit)
 
 
 def prior_of(model: LoadedModel) -> TrustPrior | None:

@@ -118,7 +118,7 @@ def _assessed(
     return Trust(
         estimate=figure,
         calibration=calibration,
-        sets=set_rule(logits[0], labels, folds[0]),
+        sets=set_rule(logits[0], labels, folds[0], groups=about.groups),
         novelty=_novelty(task, labels, folds, logits, pixels, calibration),
         suspects=suspects(probabilities, labels),
         shortcuts=short,

@@ -117,26 +117,44 @@ def fewest_images(level: float) -> int:
     return math.ceil(level / (1 - level) - _ROUNDING)
 
 
-def guarantee(counts: Sequence[int], level: float, *, per_class: bool) -> str:
+def least_coverage(n: int, folds: int, level: float) -> float:
+    """What crossed sets hold the true class in at least, whatever the predictor.
+
+    Barber, Candès, Ramdas and Tibshirani 2021, theorem 4, of ``n`` images in so many equal folds:
+    twice the error that is asked for, and a term that is small for few folds of many images and
+    for one image to a fold.
+
+    >>> round(least_coverage(25, 25, 0.9), 12), round(least_coverage(25, 5, 0.9), 3)
+    (0.8, 0.667)
+    """
+    lost = min(2 * (1 - 1 / folds) / (n / folds + 1), (1 - folds / n) / (folds + 1))
+    return max(0.0, 1 - 2 * (1 - level) - lost)
+
+
+def guarantee(
+    counts: Sequence[int], level: float, *, folds: int, per_class: bool, unit: str = "images"
+) -> str:
     """What crossed sets at this level promise with so many images of each class, in words.
 
-    Of these theory knows the lower bound alone (Vovk 2015; Barber et al. 2021, theorem 4). In
-    practice coverage is the mean that is exact for split sets, or up to three points above it: a
-    crossed p-value is a mean over predictors, which is seldom extreme.
+    ``folds`` they were held out in. Where patients have several images, ``counts`` are of patients
+    and ``unit`` says so: images of one are not like images of another. Of these theory knows the
+    lower bound alone. In practice coverage is the mean that is exact for split sets, or up to three
+    points above it: a crossed p-value is a mean over predictors, which is seldom extreme.
 
-    >>> guarantee([5, 5], 0.9, per_class=True)
+    >>> guarantee([5, 5], 0.9, folds=5, per_class=True)
     'no guarantee possible with 5 images per class at level 90 %: sets within each class need 9'
     """
     percent = f"{100 * level:g} %"
     n = min(counts) if per_class else sum(counts)
     needed = fewest_images(level)
-    what = f"{n} images per class" if per_class else f"{n} images"
+    what = f"{n} {unit} per class" if per_class else f"{n} {unit}"
     where = "sets within each class need" if per_class else "sets need"
     if n < needed:
         return f"no guarantee possible with {what} at level {percent}: {where} {needed}"
-    mean, twice = 100 * exact_coverage(n, level), 100 * (2 * level - 1)
+    mean, least = 100 * exact_coverage(n, level), 100 * least_coverage(n, min(folds, n), level)
+    least = math.floor(least + _ROUNDING)
     inside = ", within each class" if per_class else ""
     return (
         f"with {what} a set holds the true class in about {mean:.1f} % of images{inside} "
-        f"(at least {twice:g} % whatever the predictor), if they are like the support's"
+        f"(at least {least} % whatever the predictor), if they are like the support's"
     )

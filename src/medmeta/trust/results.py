@@ -108,14 +108,13 @@ class Calibration:
 
 @dataclass(frozen=True)
 class SetCoverage:
-    """Sets of one kind for the support's own images, each by the others.
+    """Sets of one kind: what theory expects of them, and their size on the support's own images.
 
-    ``expected`` is the coverage that theory gives for as many images, as bounds.
+    ``expected`` is the coverage with as many images: at least, and in the mean of split sets.
     """
 
     kind: str
     level: float
-    coverage: Figure
     expected: tuple[float, float]
     mean_size: float | None
     guarantee: str

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from medmeta.episode import Inputs
 from medmeta.errors import SettingsError
 from medmeta.learner import AdaptedTask
-from medmeta.trust.bounds import exact_share
 from medmeta.trust.conformal import (
     by_class,
     cross_p_values,
     exact_coverage,
     guarantee,
+    least_coverage,
     margins,
     own_scores,
     prediction_sets,
@@ -28,31 +28,53 @@ Numbers = NDArray[np.int64]
 LEVEL = 0.9
 
 
-def set_rule(logits: Array, labels: Numbers, folds: Numbers, *, level: float = LEVEL) -> SetRule:
+def set_rule(
+    logits: Array,
+    labels: Numbers,
+    folds: Numbers,
+    *,
+    groups: Numbers | None = None,
+    level: float = LEVEL,
+) -> SetRule:
     """What sets are made by: held-out logits ``(n, K)`` of one repeat, and its folds ``(n,)``.
 
-    How they cover is found on the support itself, each image by the others of its fold's scores
-    left out, so that it is of ``n − 1`` images.
+    ``groups`` ``(n,)``: images of one patient share a number. How large sets are is found on the
+    support itself, each image by the others' scores. How often they hold its class cannot be: of
+    any predictor whatsoever an image's score lies among the others' as ranks do.
     """
     scores = margins(logits)
     own = own_scores(scores, labels)
-    counts = np.bincount(labels, minlength=logits.shape[1]).tolist()
     coverage = []
     for kind in ("marginal", "class-conditional"):
+        per_class = kind == "class-conditional"
+        counts, unit = units(labels, groups, logits.shape[1], per_class=per_class)
+        n, within = min(counts), len(np.unique(folds))
         inside = np.array([_left_out(scores, own, labels, i, kind, level) for i in range(len(own))])
-        holds = inside[np.arange(len(own)), labels]
-        n = min(counts) if kind == "class-conditional" else len(labels)
         coverage.append(
             SetCoverage(
                 kind,
                 level,
-                exact_share(float(holds.sum()), len(holds)),
-                (max(0.0, 2 * level - 1), exact_coverage(n, level)),
+                (least_coverage(n, min(within, n), level), exact_coverage(n, level)),
                 float(inside.sum(1).mean()),
-                guarantee(counts, level, per_class=kind == "class-conditional"),
+                guarantee(counts, level, folds=within, per_class=per_class, unit=unit),
             )
         )
     return SetRule(tuple(folds.tolist()), tuple(own.tolist()), tuple(coverage))
+
+
+def units(
+    labels: Numbers, groups: Numbers | None, n_classes: int, *, per_class: bool
+) -> tuple[list[int], str]:
+    """How many images, or patients where these have several, and which of the two.
+
+    Of each class with ``per_class``, else one number of all.
+    """
+    if groups is None or len(np.unique(groups)) == len(groups):
+        counts, unit = np.bincount(labels, minlength=n_classes), "images"
+        return (counts.tolist() if per_class else [len(labels)]), unit
+    if per_class:
+        return [len(np.unique(groups[labels == k])) for k in range(n_classes)], "patients"
+    return [len(np.unique(groups))], "patients"
 
 
 def _left_out(

@@ -63,11 +63,10 @@ def example_trust(names: tuple[str, ...], *, enough: bool = True, alarm: bool = 
             (0,) * 20,
             (0.0,) * 20,
             (
-                SetCoverage("marginal", 0.9, Figure(0.95, 0.75, 1.0), (0.8, 0.92), 1.6, "held"),
+                SetCoverage("marginal", 0.9, (0.8, 0.92), 1.6, "held"),
                 SetCoverage(
                     "class-conditional",
                     0.9,
-                    Figure(1.0, 0.8, 1.0),
                     (0.8, 1.0),
                     float(len(names)),
                     "no guarantee possible with 5 images per class at level 90 %: sets within each "

@@ -78,3 +78,14 @@ def test_a_row_that_does_not_sum_to_one_is_no_answer(tmp_path: Path) -> None:
         "path,predicted,probability_a,probability_b\nx.png,a,0.9,0.9\ny.png,a,1.5,-0.5\n"
     )
     assert np.isnan(read_answers(tmp_path / "a.csv").probabilities).all()
+
+
+def test_the_answer_is_what_the_table_says_it_is(tmp_path: Path) -> None:
+    """Of 0.49999996 and 0.50000004 six digits make a tie, and the answer is told beside them."""
+    rows = "x.png,b,0.500000,0.500000\ny.png,a,0.500000,0.500000\nz.png,b,0.4,0.6\n"
+    path = tmp_path / "answers.csv"
+    path.write_text("path,predicted,probability_a,probability_b\n" + rows)
+    assert read_answers(path).probabilities.argmax(1).tolist() == [1, 0, 1]
+    path.write_text("path,predicted,probability_a,probability_b\nx.png,a,0.3,0.7\n")
+    with pytest.raises(ManifestError, match=r"row 2: predicted is a, but b has the larger"):
+        read_answers(path)

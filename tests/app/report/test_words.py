@@ -59,9 +59,11 @@ def test_sentences_of_other_parts_are_known_in_chinese() -> None:
     for reason in ALL_REASONS[1:]:
         assert words.said(reason) != reason
     for counts, per_class in (([5, 5], True), ([2, 2], False), ([30, 30], True), ([30, 30], False)):
-        told = words.said(guarantee(counts, 0.9, per_class=per_class))
-        assert not re.search("[a-z]{3}", told)
-        assert "90" in told
+        for unit in ("images", "patients"):
+            text = guarantee(counts, 0.9, folds=5, per_class=per_class, unit=unit)
+            told = words.said(text)
+            assert not re.search("[a-z]{3}", told)
+            assert "90" in told
     assert words.said("exact binomial, 12 patients") == "精确二项\uff0c12 名患者"
     for labels, groups in (([0, 0, 1], [0, 1, 2]), ([0, 0, 1, 1], [0, 1, 2, 2])):
         why = cannot_fold(np.array(labels), np.array(groups), ("甲", "乙"))

@@ -96,7 +96,7 @@ def _show_rest(trust: Trust) -> None:
             facts[f"from {tried.name} alone, %"] = interval(tried.accuracy)
     if trust.novelty is not None:
         facts["novelty"] = (
-            f"flags about {percent(trust.novelty.alarm_rate)} % of ordinary images, at most"
+            f"flags about {percent(trust.novelty.alarm_rate)} % of ordinary images"
         )
     if facts:
         show_facts("Trust", facts)

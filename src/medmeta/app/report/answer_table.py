@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from medmeta.version import __version__
 PROBABILITY = "probability_"
 MOST_ROWS = 5_000
 SIDE = 96
+_ROUNDED = 2e-6  # probabilities are written with six digits
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def read_answers(path: Path) -> AnswerTable:
     if len(rows) > MOST_ROWS + 1:
         raise ManifestError(f"{path} has {len(rows) - 1:,} rows; a report takes {MOST_ROWS:,}.")
     problem = header.index("problem") if "problem" in header else None
-    paths, probabilities, unread = [], [], 0
+    paths, probabilities, answers, unread = [], [], [], 0
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise ManifestError(
@@ -69,12 +71,15 @@ def read_answers(path: Path) -> AnswerTable:
             continue
         paths.append(Path(row[header.index("path")]))
         probabilities.append([_probability(row[i]) for i in columns])
+        answers.append((number, row[header.index("predicted")]))
     if not paths:
         raise ManifestError(f"{path} has no row with an answer; ask about images first.")
     names = tuple(header[i].removeprefix(PROBABILITY) for i in columns)
     found = np.array(probabilities, dtype=np.float64)
     found[np.abs(found.sum(1) - 1) > 1e-3] = np.nan  # a NaN makes the whole row one
     found[~np.isfinite(found).all(1)] = np.nan
+    for place, (number, answer) in enumerate(answers):
+        _check_likeliest(found[place], names, answer, where=f"{path}, row {number}")
     return AnswerTable(names, tuple(paths), found, unread, hashlib.sha256(data).hexdigest())
 
 
@@ -115,6 +120,25 @@ def table_report(table: AnswerTable, asking: Asking) -> ReportContent:
         kind="table",
         language=asking.language,
     )
+
+
+def _check_likeliest(
+    told: NDArray[np.float64], names: Sequence[str], answer: str, *, where: str
+) -> None:
+    """See that the answer is the likeliest class; rounded probabilities may have made it a tie.
+
+    The tie is then broken in ``told`` ``(K,)`` itself. Raises ``ManifestError``.
+    """
+    if answer not in names or not np.isfinite(told).all():
+        return
+    place, likeliest = names.index(answer), int(told.argmax())
+    if told[likeliest] - told[place] > _ROUNDED:
+        raise ManifestError(
+            f"{where}: predicted is {answer}, but {names[likeliest]} has the larger probability; "
+            "write the table again with 'medmeta predict --out'."
+        )
+    if place != likeliest:
+        told[place] = np.nextafter(told[likeliest], 2.0)
 
 
 def _probability(cell: str) -> float:
