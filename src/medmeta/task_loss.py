@@ -27,7 +27,8 @@ def task_loss(predictions: Tensor, labels: Tensor, target: Target, *, focal: flo
     logits = predictions.to(torch.promote_types(predictions.dtype, torch.float32)).flatten(0, 1)
     losses = F.cross_entropy(logits, labels.flatten(0, 1), ignore_index=-1, reduction="none")
     if focal:
-        losses = (1 - (-losses).exp()) ** focal * losses
+        # A hair of doubt is left: a power below 1 has no slope at an answer that is certain.
+        losses = (1 - (-losses).exp()).clamp(min=1e-6) ** focal * losses
     losses = losses.reshape(labels.shape[0], -1)
     counted = (labels.flatten(1) >= 0).sum(1).clamp(min=1)
     mean = losses.sum(1) / counted

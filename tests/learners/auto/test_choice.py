@@ -22,6 +22,7 @@ from medmeta.learners.auto.comparing import compare, draw_rounds, scored
 from medmeta.learners.auto.fitting import Prepared, fit
 from medmeta.learners.auto.head import AutoConfig, AutoHead
 from medmeta.learners.auto.past import PastTasks
+from medmeta.learners.auto.preparing import Scale
 from medmeta.learners.auto.searching import parts_of
 
 SIZES = {"learned": 6, "hand_made": 4}
@@ -209,6 +210,29 @@ def test_many_images_are_solved_by_the_numbers_of_an_embedding() -> None:
         patch.setattr(fitting, "MANY", 10)
         by_numbers = fit(choice, embeddings, support.labels[0], TWO, {})(embeddings)
     torch.testing.assert_close(by_numbers, by_images, atol=1e-4, rtol=1e-4)
+
+
+def test_a_bounded_choice_among_many_images_is_of_those_that_can_be_solved() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching, "MANY", 10)
+        for tried in (1, 3):
+            found = head(tried=tried).settled(planted(shot=20), TWO)
+            assert all("/ridge/" in name for name in found.learner.config.choice.members)
+
+
+@pytest.mark.parametrize("preparation", ["plain", "standardised"])
+def test_a_part_that_all_embeddings_share_changes_nothing(preparation: str) -> None:
+    """Nearly parallel embeddings, as after a ReLU: in single as in double precision."""
+    random = torch.Generator().manual_seed(0)
+    spread = torch.rand(6, generator=random, dtype=torch.float64)
+    numbers = 1e4 + spread * torch.randn(1, 30, 6, generator=random, dtype=torch.float64)
+    mask = torch.ones(1, 2, 30, dtype=torch.float64)
+    mask[0, 1, :7] = 0
+    single, double = (
+        Scale.of(numbers.to(kind), mask.to(kind), preparation).factor.double()
+        for kind in (torch.float32, torch.float64)
+    )
+    torch.testing.assert_close(single, double, rtol=1e-3, atol=1e-6)
 
 
 def test_a_committee_is_the_mean_of_the_probabilities_of_its_members() -> None:

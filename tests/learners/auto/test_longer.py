@@ -22,6 +22,17 @@ def test_the_best_penalty_stands_for_its_kind_and_what_is_known_is_left_out() ->
     assert _best(losses, [ridge(0.1)]) == (ridge(0.21), ridge(0.3, ("shape",)))
 
 
+def test_of_many_images_it_tries_what_can_be_solved() -> None:
+    chance = torch.Generator().manual_seed(0)
+    labels = torch.arange(2).repeat(8)
+    support = LabelledSet(torch.randn(1, 16, 6, generator=chance), labels[None], torch.tensor([4]))
+    search = Search(
+        (ridge(0.1),), {"learned": 3, "shape": 3}, Target("classes", 2), PastTasks(), {}
+    )
+    found, _ = further_candidates(search, support, until=float("inf"), most=12)
+    assert {candidate.head for candidate in found} == {"ridge"}
+
+
 def test_a_search_finds_candidates_that_are_not_in_the_table() -> None:
     chance = torch.Generator().manual_seed(0)
     labels = torch.arange(2).repeat(8)

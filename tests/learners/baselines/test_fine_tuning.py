@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from medmeta.encoders import EncoderConfig, build_encoder
-from medmeta.episode import InputSpec, LabelledSet
+from medmeta.episode import InputSpec, LabelledSet, Target
 from medmeta.errors import SettingsError
-from medmeta.learners import LEARNERS
+from medmeta.learners import LEARNERS, build_learner
 from medmeta.learners.baselines.fine_tuning import FineTuning, FineTuningConfig, fresh_weights
 from medmeta.learners.gradient.reptile import mini_batches
 from tests.learners.gradient.tiny_tasks import TARGET, episode, network, task
@@ -42,6 +42,18 @@ def test_torch_s_optimiser_ends_there_too(initial: str, batch: int | None) -> No
             F.cross_entropy(net(images[chosen]), labels[chosen]).backward()
             optimiser.step()
         torch.testing.assert_close(found[t], net(task(tasks.query, t)[0]).detach())
+
+
+def test_fresh_weights_are_refused_where_statistics_are_those_of_a_training() -> None:
+    options = {"initial": "fresh", "test_steps": 1, "encoder": {"norm": "running"}}
+    made = build_learner("fine_tuning", options, SPEC, Target("classes", 2)).eval()
+    support = LabelledSet(torch.randn(1, 4, 1, 16, 16), torch.tensor([[0, 1, 0, 1]]), torch.ones(1))
+    made.adapt(support, Target("classes", 2))  # as they begin
+    for name, held in made.named_buffers():
+        if name.endswith("running_mean"):
+            held += 0.5
+    with pytest.raises(SettingsError, match="initial=fresh begins at nothing"):
+        made.adapt(support, Target("classes", 2))
 
 
 def test_fresh_weights_do_not_know_the_network_s_own() -> None:

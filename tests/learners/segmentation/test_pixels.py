@@ -48,6 +48,21 @@ def test_an_image_with_few_labels_weighs_as_much_as_another() -> None:
     torch.testing.assert_close(scores, torch.tensor([0.5, 0.5]), atol=1e-3, rtol=0)
 
 
+def test_a_task_is_solved_alike_whatever_stands_beside_it() -> None:
+    """One pixel that is not labelled in one task changes neither another task nor that one."""
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 2, 3, 96, 96, generator=random, dtype=torch.float64)
+    labels = (features[:, :, 0] > 0.8).long()
+    labels[1, 0, 10, 10] = -1
+    labels[2, 1, :50] = -1
+    none = torch.zeros(0, 4, dtype=torch.float64)
+    together = fit_ridge(features, labels, 2, none, penalty=1e-3).scores(features)
+    for t in range(3):
+        own = fit_ridge(features[t, None], labels[t, None], 2, none, penalty=1e-3)
+        alone = own.scores(features[t, None])
+        torch.testing.assert_close(together[t, None], alone, atol=1e-5, rtol=1e-5)
+
+
 def test_filters_answer_edges_and_ridges() -> None:
     spec = InputSpec(1, (32, 32))
     encoder = build_encoder(EncoderConfig(name="filters"), spec, norm="group")

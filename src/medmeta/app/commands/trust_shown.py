@@ -95,8 +95,6 @@ def _show_rest(trust: Trust) -> None:
         for tried in trust.shortcuts.tried:
             facts[f"from {tried.name} alone, %"] = interval(tried.accuracy)
     if trust.novelty is not None:
-        facts["novelty"] = (
-            f"flags about {percent(trust.novelty.alarm_rate)} % of ordinary images"
-        )
+        facts["novelty"] = f"flags about {percent(trust.novelty.alarm_rate)} % of ordinary images"
     if facts:
         show_facts("Trust", facts)

@@ -133,8 +133,8 @@ class AutoHead(AbstractLearner):
         return other.to(self.variances).train(self.training)
 
     def _search(self, target: Target, support: LabelledSet) -> Search:
-        every = candidates_of(tuple(self.sizes), target.kind)[: self.config.tried]
-        candidates = candidates_for(every, support.n_examples)
+        every = candidates_of(tuple(self.sizes), target.kind)
+        candidates = candidates_for(every, support.n_examples)[: self.config.tried]
         table = past_tasks()
         return Search(candidates, self.sizes, target, table, self.known_variances())
 

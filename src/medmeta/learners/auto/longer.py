@@ -57,9 +57,9 @@ def _best(losses: dict[Candidate, float], known: Sequence[Candidate]) -> tuple[C
 
 
 def _drawn(trial: Any, subsets: Sequence[str], search: Search) -> Candidate:
-    head = trial.suggest_categorical(
-        "head", [h for h in HEADS[search.target.kind] if h != COMMITTEE]
-    )
+    solved = {candidate.head for candidate in search.candidates}  # of many images ridge alone
+    heads = [h for h in HEADS[search.target.kind] if h != COMMITTEE and h in solved]
+    head = trial.suggest_categorical("head", heads)
     parts = trial.suggest_categorical("parts", list(subsets))
     preparation = trial.suggest_categorical("preparation", list(PREPARATIONS))
     penalty = 0.0 if head == "centroid" else trial.suggest_float("penalty", *PENALTIES, log=True)

@@ -41,8 +41,10 @@ class Scale:
         as ``SHRINKAGE`` images and are brought to the task's own total.
         """
         count = mask.sum(-1, keepdim=True).clamp(min=1)
-        mean = mask @ embeddings / count
-        spread = (mask @ embeddings.square() / count - mean.square()).clamp(min=0)
+        middle = embeddings.mean(1, keepdim=True)  # or squares of a large part that all share drown
+        about = embeddings - middle  # what they differ by
+        away = mask @ about / count
+        mean, spread = middle + away, (mask @ about.square() / count - away.square()).clamp(min=0)
         total = spread.sum(-1, keepdim=True).clamp(min=LEAST)
         if preparation == "plain":
             return cls(mean, total.rsqrt().expand_as(spread))

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from medmeta.encoders import keeps_running_statistics
 from medmeta.episode import Inputs, LabelledSet, Target
+from medmeta.errors import SettingsError
 from medmeta.learners._inner_loop import (
     Update,
     Weights,
@@ -96,6 +97,8 @@ class FineTuning(AdaptingLearner):
                 start = {**start, **self._probed(start, images, labels, target)}
             return descend_in_batches(loss, start, update, images, labels, order)
 
+        if self.config.initial == "fresh":
+            _check_nothing_learned(self.network)
         order = mini_batches(support, self.config.test_steps or 0, self.config.batch)
         start = starting_weights(self.starting_weights(), support, self.config.initial)
         return dict(
@@ -119,6 +122,18 @@ class FineTuning(AdaptingLearner):
             _, slopes = loss_and_gradients(loss, weights, first_order=True)
             weights = update(weights, slopes, step)
         return {f"{place}.{name}": weight for name, weight in weights.items()}
+
+
+def _check_nothing_learned(network: nn.Module) -> None:
+    """Raise ``SettingsError`` where a network keeps statistics of what it was trained on."""
+    for name, held in network.named_buffers():
+        usual = {"running_mean": 0.0, "running_var": 1.0}.get(name.rpartition(".")[2])
+        if usual is not None and not bool((held == usual).all()):
+            raise SettingsError(
+                "fine_tuning with initial=fresh begins at nothing, but this network normalises by "
+                "the statistics of what it was trained on; take one with --norm group, or "
+                "initial=learned."
+            )
 
 
 def _below(weights: Weights, place: int) -> Weights:

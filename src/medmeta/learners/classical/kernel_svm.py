@@ -30,7 +30,8 @@ class KernelSVMHead(EstimatorHead):
     """
 
     def __init__(self, config: KernelSVMConfig) -> None:
-        super().__init__(targets=CLASSES_AND_VALUES, steady=True)
+        # The sigmoid is no kernel proper: which solution is found depends on the classes' names.
+        super().__init__(targets=CLASSES_AND_VALUES, steady=config.kernel != "sigmoid")
         self.config = config
 
     def classifier(self, seed: int) -> Any:

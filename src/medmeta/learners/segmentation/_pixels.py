@@ -83,14 +83,16 @@ def _examples(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]
     if step > 1 and whole:
         every: Any = (..., *grid_of)
         features, labels, each = features[every], labels[every], each[every]
-    elif step > 1 and len(labels) == 1:
+    elif step > 1:
         grid = torch.zeros(space, dtype=torch.bool, device=labels.device)
         grid[grid_of] = True
-        marked = known.flatten(2).all(2)[0].reshape(-1, *[1] * axes)  # (S, 1, 1): all of an image
-        chosen = torch.where(marked, grid, known[0])
-        flat = features[0].transpose(0, 1)[:, chosen][None]
-        lighter = torch.where(marked, 1.0, 1 / step**axes).to(each) * each[0]
-        return flat, labels[:, chosen], lighter[chosen][None]
+        marked = known.flatten(2).all(2).reshape(*count.shape, *[1] * axes)  # all of an image
+        chosen = torch.where(marked, grid, known)
+        each = torch.where(marked, 1.0, 1 / step**axes).to(each) * each
+        if len(labels) == 1:
+            flat = features[0].transpose(0, 1)[:, chosen[0]][None]
+            return flat, labels[:, chosen[0]], each[:, chosen[0]]
+        labels = torch.where(chosen, labels, -1)  # tasks of other numbers of pixels
     return features.transpose(1, 2).flatten(2), labels.flatten(1), each.flatten(1)
 
 

@@ -85,14 +85,14 @@ class PrototypeMasks(AbstractLearner):
         support, query, target = episode.support, episode.query, episode.target
         known = self._features(any_tensor(support.inputs))
         asked = self._features(any_tensor(query.inputs))
-        answers = self._nearest(asked, *self._prototypes(known, support.labels, target))
-        focal = self.config.focal
-        loss = task_loss(answers, query.labels, target, focal=focal)
+        made = self._prototypes(known, support.labels, target)
+        answers, focal = self._nearest(asked, *made), self.config.focal
+        loss = task_loss(answers, _of_those(query.labels, made[1]), target, focal=focal)
         if not self.config.alignment:
             return loss
         back = self._prototypes(asked, answers.argmax(2).detach(), target)
         return loss + self.config.alignment * task_loss(
-            self._nearest(known, *back), support.labels, target, focal=focal
+            self._nearest(known, *back), _of_those(support.labels, back[1]), target, focal=focal
         )
 
     def _features(self, images: Tensor) -> Tensor:
@@ -131,6 +131,12 @@ class PrototypeMasks(AbstractLearner):
             weights = logits.softmax(2)
             scores.append((weights * logits).sum(2))
         return torch.stack(scores, dim=2)
+
+
+def _of_those(labels: Tensor, there: Tensor) -> Tensor:
+    """Labels ``(T, S, *space)`` of the classes that have a prototype; no other can be answered."""
+    known = there.any(2).gather(1, labels.clamp(min=0).flatten(1)).reshape(labels.shape)
+    return torch.where(known, labels, -1)
 
 
 def _pooled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
