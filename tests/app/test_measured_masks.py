@@ -82,13 +82,22 @@ def test_an_interval_over_few_images_stays_where_figures_can_be() -> None:
     assert row["size_error"]["high"] > 1.0
 
 
+def test_figures_are_of_the_images_in_which_they_are_defined() -> None:
+    """Missed structures have no distance, which must not look as if it were of all images."""
+    found = dict.fromkeys(FIGURES, 0.9) | {"hd95": 2.0}
+    missed = dict.fromkeys(FIGURES, 0.0) | {"hd95": float("nan")}
+    (row,) = in_all([[found], [missed], [missed]], ["lesion"], np.arange(3))
+    assert (row["images"], row["dice"]["images"], row["hd95"]["images"]) == (3, 3, 1)
+    assert row["hd95"]["mean"] == 2.0
+
+
 def test_means_are_of_patients() -> None:
     figures = [[dict.fromkeys(FIGURES, value)] for value in (0.2, 0.4, 0.9)]
     (row,) = in_all(figures, ["lesion"], np.array([0, 0, 1]))
     assert row["dice"]["mean"] == pytest.approx((0.3 + 0.9) / 2)
     undefined = [[dict.fromkeys(FIGURES, np.nan)]]
     (row,) = in_all(undefined, ["lesion"], np.array([0]))
-    assert row["hd95"] == {"mean": None, "low": None, "high": None}
+    assert row["hd95"] == {"mean": None, "low": None, "high": None, "images": 0}
 
 
 @pytest.fixture(scope="module")

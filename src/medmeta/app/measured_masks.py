@@ -95,7 +95,10 @@ def in_all(
     structures: Sequence[str],
     groups: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
-    """Means by structure with 95 % intervals over groups: patients, or images of nobody known."""
+    """Means by structure with 95 % intervals over groups: patients, or images of nobody known.
+
+    Each is of the ``images`` in which it is defined: a distance is not where a structure is missed.
+    """
     told = []
     for k, name in enumerate(structures):
         row: dict[str, Any] = {"structure": name, "images": len(figures)}
@@ -110,6 +113,7 @@ def in_all(
                 key: None if value != value else value
                 for key, value in (("mean", found.mean), ("low", found.low), ("high", found.high))
             }
+            row[figure]["images"] = int((~np.isnan(values)).sum())
         told.append(row)
     return told
 

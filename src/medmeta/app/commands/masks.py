@@ -214,7 +214,7 @@ COLUMNS = {
 def _show_measured(found: list[dict[str, Any]]) -> None:
     """Against the truth, by structure; lengths in mm where the size of pixels is known."""
     table = [
-        [row["structure"], row["images"], COLUMNS[name], _interval(**row[name])]
+        [row["structure"], row[name]["images"], COLUMNS[name], _interval(**row[name])]
         for row in found
         for name in COLUMNS
         if name in row
@@ -237,7 +237,7 @@ def show_structures(evaluations: list[Evaluation]) -> None:
         show_table("By structure", header, table)
 
 
-def _interval(mean: float | None, low: float | None, high: float | None) -> str:
+def _interval(mean: float | None, low: float | None, high: float | None, **_: object) -> str:
     if mean is None or mean != mean:
         return "–"
     between = "" if low is None or high is None or low != low else f" [{low:.2f}, {high:.2f}]"
