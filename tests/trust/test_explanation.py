@@ -11,6 +11,7 @@ from torch import Tensor
 
 from medmeta.episode import InputSpec, LabelledSet, Target
 from medmeta.errors import DataError, SettingsError, UnsupportedTaskError
+from medmeta.evaluation.metrics import softmax
 from medmeta.learner import AbstractLearner, AdaptedTask, adapt_task
 from medmeta.learners import build_learner
 from medmeta.trust.explanation import (
@@ -140,6 +141,11 @@ def test_areas_by_hand() -> None:
     np.testing.assert_allclose(curves.deletion[0], [with_it, *[without] * 4])
     assert curves.deletion_area[0] == pytest.approx(without + (with_it - without) / 8)
     assert curves.insertion_area[0] == pytest.approx(with_it - (with_it - without) / 8)
+    cooler = deletion_and_insertion(
+        task, images, maps, classes=torch.tensor([0]), steps=4,
+        probabilities=lambda logits: softmax(logits / 2),
+    )  # fmt: skip
+    np.testing.assert_allclose(cooler.deletion[0], [1 / (1 + np.exp(-0.5)), *[without] * 4])
 
 
 def test_maps_change_with_the_weights() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medmeta.errors import DataError, SettingsError
+from medmeta.evaluation.metrics import softmax
 from medmeta.learner import AdaptedTask
 from medmeta.trust.explanation import (
     BATCH,
@@ -23,6 +24,7 @@ from medmeta.trust.explanation import (
 )
 
 STEPS = 16
+Probabilities = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,13 @@ def deletion_and_insertion(
     classes: Tensor | None = None,
     steps: int = STEPS,
     batch: int = BATCH,
+    probabilities: Probabilities = softmax,
 ) -> Curves:
     """Delete and insert pixels in the order that maps ``(Q, *space)`` give (Petsiuk et al. 2018).
 
-    ``images`` ``(Q, C, *space)``; ``classes`` ``(Q,)``, by default each image's answer. Deleted
-    pixels become the support's mean colour. Raises ``DataError`` for maps that are not finite or
-    do not fit.
+    ``images`` ``(Q, C, *space)``; ``classes`` ``(Q,)``, by default each image's answer;
+    ``probabilities`` of logits ``(n, K)``, as the answers are given. Deleted pixels become the
+    support's mean colour. Raises ``DataError`` for maps that are not finite or do not fit.
     """
     if maps.shape != (len(images), *images.shape[2:]) or not np.isfinite(maps).all():
         raise DataError(
@@ -86,10 +89,11 @@ def deletion_and_insertion(
         for group in groups
     ]
     first, *told = answers_in_pieces(task, pieces)
-    whole = _probability(first[: len(images)], classes)
-    empty = _probability(first[len(images) :].expand(len(images), -1), classes)
+    told_of = partial(_probability, classes=classes, probabilities=probabilities)
+    whole = told_of(first[: len(images)])
+    empty = told_of(first[len(images) :].expand(len(images), -1))
     every = torch.cat([first[:0], *told]).reshape(2 * len(inner), len(images), first.shape[1])
-    steps_told = [_probability(raw, classes) for raw in every]
+    steps_told = [told_of(raw) for raw in every]
     deleted, inserted = steps_told[: len(inner)], steps_told[len(inner) :]
     return Curves(
         share,
@@ -137,9 +141,9 @@ def mass_within(maps: NDArray[np.float32], marked: NDArray[np.bool_]) -> NDArray
     return np.asarray(np.divide(inside, whole, out=np.zeros_like(whole), where=whole > 0))
 
 
-def _probability(raw: Tensor, classes: Tensor) -> NDArray[np.float64]:
+def _probability(raw: Tensor, classes: Tensor, probabilities: Probabilities) -> NDArray[np.float64]:
     """Of each image's class ``(Q,)``, by logits or values ``(Q, K)``."""
-    raw = raw.double()
-    if raw.shape[1] > 1:
-        raw = raw.softmax(1)
-    return np.asarray(raw.gather(1, classes[:, None])[:, 0].cpu().numpy())
+    told = raw.double().cpu().numpy()
+    if told.shape[1] > 1:
+        told = probabilities(told)
+    return np.asarray(np.take_along_axis(told, classes.cpu().numpy()[:, None], 1)[:, 0])

@@ -160,7 +160,8 @@ def novelty_rule(scores: Mapping[str, Array]) -> NoveltyRule | None:
     """Limits by support images left out: of each kind its middle and spread, and of all the limit.
 
     The limit is a conformal one: of ``n`` images left out and one more, it is passed by that one
-    with probability ``alarm_rate`` at most. None for fewer than four images.
+    with probability ``alarm_rate``, or somewhat more where images are few: by the same ones it is
+    known what is usual. None for fewer than four images.
     """
     n = len(next(iter(scores.values())))
     if n < LEAST_IMAGES:

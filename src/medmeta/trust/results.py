@@ -136,7 +136,7 @@ class SetRule:
 class NoveltyRule:
     """Limits beyond which an image is unlike the support, each from support images left out.
 
-    ``alarm_rate`` is the share of ordinary images that is flagged, by theory at most.
+    ``alarm_rate`` is the share of ordinary images that is flagged, about.
     """
 
     limits: Mapping[str, float]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -80,9 +81,16 @@ def _explain(
         return None
     kept = torch.from_numpy(np.flatnonzero(whole))
     images, classes, maps = images[kept], classes[kept], maps[whole]
-    told = deletion_and_insertion(task, images, maps, classes=classes, steps=STEPS)
-    chance = random_maps(len(maps), maps.shape[1:], seed=0)
-    other = deletion_and_insertion(task, images, chance, classes=classes, steps=STEPS)
+    measured = partial(
+        deletion_and_insertion,
+        task,
+        images,
+        classes=classes,
+        steps=STEPS,
+        probabilities=predictor.probabilities,
+    )
+    told = measured(maps)
+    other = measured(random_maps(len(maps), maps.shape[1:], seed=0))
     return ExplanationContent(
         rows=rows[whole],
         classes=answers[whole],
