@@ -98,6 +98,7 @@ def test_what_was_chosen_is_kept_where_networks_are_no_better(
     first, taken = chosen(load_model(run), workplace / "mine")
     assert taken.task is first.task
     assert "Held against one way to tune" in taken.card["choice"]["how"]
+    assert "is a little too high" in taken.card["choice"]["how"]
     assert "none did so much better" in taken.card["choice"]["how"]
     assert taken.card["choice"]["chosen"] == first.card["choice"]["chosen"]
 

@@ -103,7 +103,11 @@ def tuned_if_better(
         "why": f"{name} is right on more of the images held out, by more than chance would give.",
     }
     taken = replace(tuned, card={**tuned.card, "choice": {**choice, **chosen}})
-    return _recorded(taken, told, f"{held}{name} did better than {choice['in_words']}.")
+    better = (
+        f"{name} did better than {choice['in_words']}, so what is said of how good it is, by the "
+        "same images, is a little too high."
+    )
+    return _recorded(taken, told, held + better)
 
 
 def _folds(predictor: SavedPredictor, task: AdaptedTask, seed: int) -> NDArray[np.int64] | None:
