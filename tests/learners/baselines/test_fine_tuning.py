@@ -44,16 +44,17 @@ def test_torch_s_optimiser_ends_there_too(initial: str, batch: int | None) -> No
         torch.testing.assert_close(found[t], net(task(tasks.query, t)[0]).detach())
 
 
-def test_fresh_weights_are_refused_where_statistics_are_those_of_a_training() -> None:
+def test_fresh_weights_are_not_normalised_by_the_statistics_of_a_training() -> None:
     options = {"initial": "fresh", "test_steps": 1, "encoder": {"norm": "running"}}
     made = build_learner("fine_tuning", options, SPEC, Target("classes", 2)).eval()
-    support = LabelledSet(torch.randn(1, 4, 1, 16, 16), torch.tensor([[0, 1, 0, 1]]), torch.ones(1))
-    made.adapt(support, Target("classes", 2))  # as they begin
+    images, asked = torch.randn(2, 1, 4, 1, 16, 16)
+    support = LabelledSet(images, torch.tensor([[0, 1, 0, 1]]), torch.ones(1))
+    before = made.adapt(support, Target("classes", 2))(asked)
     for name, held in made.named_buffers():
         if name.endswith("running_mean"):
             held += 0.5
-    with pytest.raises(SettingsError, match="initial=fresh begins at nothing"):
-        made.adapt(support, Target("classes", 2))
+    torch.testing.assert_close(made.adapt(support, Target("classes", 2))(asked), before)
+    assert all((b == 0.5).all() for n, b in made.named_buffers() if n.endswith("running_mean"))
 
 
 def test_fresh_weights_do_not_know_the_network_s_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from typing import Literal, Self, Unpack
@@ -12,8 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from medmeta.encoders import keeps_running_statistics
-from medmeta.episode import Inputs, LabelledSet, Target
-from medmeta.errors import SettingsError
+from medmeta.episode import Inputs, LabelledSet, Predictor, Target
 from medmeta.learners._inner_loop import (
     Update,
     Weights,
@@ -82,9 +82,19 @@ class FineTuning(AdaptingLearner):
         """Set the mode of all but layers that keep running statistics: these stay as they are."""
         super().train(mode)
         for module in self.modules():
-            if keeps_running_statistics(module) and not list(module.children()):
+            if _has_statistics(module):
                 module.eval()
         return self
+
+    def adapt(self, support: LabelledSet, target: Target) -> Predictor:
+        """Train within each task; what begins at nothing has no statistics of a training either."""
+        if self.config.initial == "learned" or not any(map(_has_statistics, self.modules())):
+            return super().adapt(support, target)
+        other = copy.deepcopy(self)
+        for module in filter(_has_statistics, other.modules()):
+            if callable(reset := getattr(module, "reset_running_stats", None)):
+                reset()
+        return super(FineTuning, other).adapt(support, target)
 
     @torch.no_grad()
     def adapted(self, support: LabelledSet, target: Target) -> Weights:
@@ -97,8 +107,6 @@ class FineTuning(AdaptingLearner):
                 start = {**start, **self._probed(start, images, labels, target)}
             return descend_in_batches(loss, start, update, images, labels, order)
 
-        if self.config.initial == "fresh":
-            _check_nothing_learned(self.network)
         order = mini_batches(support, self.config.test_steps or 0, self.config.batch)
         start = starting_weights(self.starting_weights(), support, self.config.initial)
         return dict(
@@ -124,16 +132,8 @@ class FineTuning(AdaptingLearner):
         return {f"{place}.{name}": weight for name, weight in weights.items()}
 
 
-def _check_nothing_learned(network: nn.Module) -> None:
-    """Raise ``SettingsError`` where a network keeps statistics of what it was trained on."""
-    for name, held in network.named_buffers():
-        usual = {"running_mean": 0.0, "running_var": 1.0}.get(name.rpartition(".")[2])
-        if usual is not None and not bool((held == usual).all()):
-            raise SettingsError(
-                "fine_tuning with initial=fresh begins at nothing, but this network normalises by "
-                "the statistics of what it was trained on; take one with --norm group, or "
-                "initial=learned."
-            )
+def _has_statistics(module: nn.Module) -> bool:
+    return keeps_running_statistics(module) and not list(module.children())
 
 
 def _below(weights: Weights, place: int) -> Weights:
