@@ -152,7 +152,7 @@ def test_a_meta_training_is_no_pre_training(run: Path, workplace: Path, copied: 
         (["--head", "prototipical"], "Did you mean 'prototypical'"),
         (["--classifier", "round"], "classifier"),
         (["--draw", "lots"], "draw"),
-        (["--batch-size", "0"], "batch_size"),
+        (["--batch-size", "0"], "--batch-size"),
         (["--steps", "0"], "--steps"),
         (["--way", "1"], "--way"),
         (["--shot", "x"], "--shot"),

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medmeta.data.index import Problem, SourceIndex
+from medmeta.data.index import SourceIndex
 from medmeta.data.listing import ScannedSource
-from medmeta.data.manifest import Asked, read_manifest, row_errors
-from medmeta.data.manifest_table import MANIFEST_SUFFIXES
 from medmeta.data.mask_archive import read_masked_archive
 from medmeta.data.mask_files import named_values, numbered, read_mask, upright_size
-from medmeta.data.mask_pairs import declared_structures, read_pairs
+from medmeta.data.mask_listing import Pairs, survey_pairs
 from medmeta.data.mask_shape import UNLABELLED, prepare_mask
 from medmeta.data.mask_volumes import read_volume_mask
 from medmeta.data.masked_volumes import masked_volumes
@@ -31,49 +29,6 @@ from medmeta.data.whole_volumes import NO_VOLUME
 from medmeta.errors import DataError
 
 _SHOWN = 10
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """Pictures and scans that were listed, the mask's file of each, and what is declared."""
-
-    found: ScannedSource
-    files: tuple[Path, ...]
-    declared: Mapping[int, str] | None
-
-    def without(self, bad: Mapping[int, str]) -> _Pairs:
-        """Those whose masks can be used, with a warning for each of the others."""
-        index = self.found.index
-        rows = np.array([row for row in range(len(index)) if row not in bad], dtype=np.int64)
-        if not len(rows):
-            raise DataError(f"{self.found.path}: no image with a mask is left.")
-        lost = tuple(
-            Problem("warning", row_name(index, r), f"its mask {bad[r]}", left_out=True) for r in bad
-        )
-        part = replace(index.take(rows), problems=(*index.problems, *lost))
-        files = tuple(self.files[row] for row in rows)
-        return _Pairs(replace(self.found, index=part), files, self.declared)
-
-    def with_notes(self, masks: Sequence[_Mask]) -> _Pairs:
-        """With a warning for each mask of which something should be known."""
-        index = self.found.index
-        notes = [
-            (row_name(index, row), f"its mask: {mask.note}")
-            for row, mask in enumerate(masks)
-            if mask.note
-        ]
-        numbers = [set(np.unique(mask.numbers).tolist()) for mask in masks if mask.names is None]
-        alone = sum(one - {0} == {UNLABELLED} for one in numbers)
-        if self.declared is None and alone and any(one - {0, UNLABELLED} for one in numbers):
-            what = (
-                f"of {alone} of its {len(masks)} masks the only number is 255, which means not "
-                "labelled where other masks have smaller ones. If it is the structure there, save "
-                "all masks with one number."
-            )
-            notes.append((self.found.path.name, what))
-        warnings = tuple(Problem("warning", where, what) for where, what in notes)
-        part = replace(index, problems=(*index.problems, *warnings))
-        return replace(self, found=replace(self.found, index=part))
 
 
 @dataclass(frozen=True)
@@ -115,11 +70,13 @@ def open_mask_source(
         found = ScannedSource(archive.index, archive.images, "npz", path)
         masks = _of_archive(archive.masks, preprocessing)
     else:
-        pairs = _surveyed(path, skip_bad=skip_bad)
+        pairs = survey_pairs(path, skip_bad=skip_bad)
         read, bad = _read(pairs, preprocessing, clean=clean)
         if bad and not skip_bad:
             raise DataError(_listed(pairs, bad))
-        pairs = pairs.without(bad).with_notes(read)
+        pairs = pairs.without(bad).with_notes(
+            [m.numbers for m in read if m.names is None], [m.note for m in read]
+        )
         own, structures = _structures(pairs, read)
         if preprocessing.depth:
             index = replace(pairs.found.index, structures=tuple(structures))
@@ -159,7 +116,7 @@ def read_true_masks(
     """
     if path.suffix.lower() == ".npz":
         raise DataError(f"{path}: an npz has no files to mark; name images and masks as files.")
-    pairs = _surveyed(path, skip_bad=False)
+    pairs = survey_pairs(path, skip_bad=False)
     read, bad = _read(pairs, preprocessing, clean=False)
     if bad:
         raise DataError(_listed(pairs, bad))
@@ -185,35 +142,8 @@ def _of_archive(masks: Pictures, preprocessing: Preprocessing) -> NDArray[np.uin
     return np.stack([prepare_mask(mask, preprocessing) for mask in masks])
 
 
-def _surveyed(path: Path, *, skip_bad: bool) -> _Pairs:
-    """What is there; problems are warnings where they may be skipped."""
-    kind: Literal["folder", "manifest"]
-    if path.suffix.lower() in MANIFEST_SUFFIXES:
-        index, kind = read_manifest(path, Asked(masks=True)), "manifest"
-        files = [Path(str(text)) for text in index.others["mask"].texts()]
-        others = {name: column for name, column in index.others.items() if name != "mask"}
-        index = replace(index, others=others)
-    elif path.is_dir():
-        (index, files), kind = read_pairs(path), "folder"
-    else:
-        raise DataError(
-            f"{path}: is no source of images with masks; name a folder with 'images' and 'masks', "
-            "a manifest with the columns path and mask, or an npz with images and masks."
-        )
-    errors = [p for p in index.problems if p.severity == "error"]
-    if skip_bad:
-        softened = (
-            replace(p, severity="warning", left_out=p.severity == "error") for p in index.problems
-        )
-        index = replace(index, problems=tuple(softened))
-    elif errors and kind == "manifest":
-        raise row_errors(path, errors)
-    declared = declared_structures(path if path.is_dir() else path.parent)
-    return _Pairs(ScannedSource(index, None, kind, path), tuple(files), declared)
-
-
 def _read(
-    pairs: _Pairs, preprocessing: Preprocessing, *, clean: bool
+    pairs: Pairs, preprocessing: Preprocessing, *, clean: bool
 ) -> tuple[list[_Mask], dict[int, str]]:
     """The masks that can be used, in order, and what is wrong with the others by row."""
     found, bad = [], {}
@@ -228,7 +158,7 @@ def _read(
     return found, bad
 
 
-def _one(pairs: _Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) -> _Mask:
+def _one(pairs: Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) -> _Mask:
     """One mask of its image's size."""
     index, path = pairs.found.index, pairs.files[row]
     scan = index.scans[row] if index.scans else None
@@ -247,7 +177,7 @@ def _one(pairs: _Pairs, row: int, preprocessing: Preprocessing, *, clean: bool) 
     return _Mask(mask, None)
 
 
-def _listed(pairs: _Pairs, bad: Mapping[int, str]) -> str:
+def _listed(pairs: Pairs, bad: Mapping[int, str]) -> str:
     index = pairs.found.index
     lines = [f"{row_name(index, r)}: mask {pairs.files[r].name} {bad[r]}" for r in bad]
     shown = "".join(f"\n  {line}" for line in lines[:_SHOWN])
@@ -258,7 +188,7 @@ def _listed(pairs: _Pairs, bad: Mapping[int, str]) -> str:
     )
 
 
-def _structures(pairs: _Pairs, masks: list[_Mask]) -> tuple[dict[int, str], list[str]]:
+def _structures(pairs: Pairs, masks: list[_Mask]) -> tuple[dict[int, str], list[str]]:
     """What numbers without names stand for, and all structures in order."""
     values: set[int] = set()
     told: list[str] = []
