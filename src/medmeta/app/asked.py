@@ -100,6 +100,7 @@ def find_asked(paths: Sequence[Path], *, signals: bool = False, tiled: bool = Fa
     problems: list[tuple[Path, str]] = []
     seen: set[Path] = set()
     for path in paths:
+        _refuse_table(path, signals=signals)
         root = unpacked(path) if is_zip(path) else path if path.is_dir() else path.parent
         inside = _files(path, root, signals=signals)
         fresh = [file for file in inside if file not in seen]
@@ -110,6 +111,16 @@ def find_asked(paths: Sequence[Path], *, signals: bool = False, tiled: bool = Fa
     if not found and not problems:
         raise DataError(f"{', '.join(map(str, paths))}: there is no image in it.")
     return Found(tuple(found.values()), tuple(problems))
+
+
+def _refuse_table(path: Path, *, signals: bool) -> None:
+    """Raise ``DataError`` for a table of images, which ``adapt`` takes and this does not."""
+    tables = (".npz",) if signals else (".npz", *MANIFEST_SUFFIXES)
+    if path.suffix.lower() in tables and path.is_file():
+        raise DataError(
+            f"{path}: is a table of images; name images themselves, or folders of them, to ask "
+            "about."
+        )
 
 
 def _asked(

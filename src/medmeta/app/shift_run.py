@@ -69,6 +69,11 @@ def _check_column(source: Source, column: str) -> None:
             f"--shift {QUALITY}: {source.name} holds signals, and the faults are those of "
             "pictures; name a column, such as device."
         )
+    if column == QUALITY and source.masks is not None:
+        raise SettingsError(
+            f"--shift {QUALITY} is of classes and values, and {source.name} has masks; name a "
+            "column, such as device."
+        )
     if column in (QUALITY, PARTS):
         return
     if column in _PERSONS:

@@ -269,7 +269,8 @@ def _table(path: Path, rows: list[_Row], target: str, problems: list[Problem]) -
     return SourceIndex(
         name=root.name,
         root=root,
-        paths=tuple(row.path for row in rows),
+        # A row without a file of its own (a record alone) goes by its number.
+        paths=tuple(root / f"row {r.number}" if r.path == Path() else r.path for r in rows),
         array_rows=np.arange(len(rows), dtype=np.int64),
         labels=Column.from_texts(labels) if target != "value" else None,
         values=np.array([r.value for r in rows], np.float32) if target == "value" else None,

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from medmeta.data.source import Source
 
 DEFAULT_MODEL = "medmeta-base"  # in the box
+NOT_OF_VALUES = (
+    "How good it is is not estimated for values: ask it about images whose values are known."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -112,7 +115,7 @@ def adapt(
     otherwise; the predictor then reads what it is asked about likewise. With --standardise site the
     site's grey levels are brought to one range, and predict must be told the --group of its images.
 
-    How good the predictor is, is estimated on its own images, each held out in turn.
+    How good a predictor of classes or masks is, is estimated on its own images, held out in turn.
 
     With --task segmentation structures are marked: with a run of 'medmeta train --target masks', or
     without --model by a learner that needs no training, chosen by marked images that are left out.
@@ -201,6 +204,8 @@ def adapt(
         predictor = tuned_if_better(predictor, learned, until=started + seconds, seed=seed)
     if not no_estimate:
         predictor = trusted(predictor, opened.source, loaded, seed=seed)
+        if not predictor.class_names:
+            opened = replace(opened, notes=(*opened.notes, NOT_OF_VALUES))
     digest = predictor.save(out)
     head = (predictor.card["head"] or {}).get("name")
     seconds = time.perf_counter() - started

@@ -175,7 +175,7 @@ def evaluate(
             _shifted(model, source or [], request, shift, out, skip_bad=skip_bad, as_json=as_json)
             return
         rows = _measured(model, source or [], request, skip_bad=skip_bad)
-        _tell(rows, run, out, as_json=as_json)
+        _tell(rows, model.run, out, as_json=as_json)
 
 
 def _measured(
@@ -253,6 +253,8 @@ def _tell(
         show_evaluations(rows)
         if run is not None:
             say(f"Per-task records: {run}/evaluations")
+        elif out is None:
+            say("There is no run to keep this in; to keep it, say --out FILE.")
     if out is not None:
         write_json(out, table)
     if as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medmeta.app.commands.asked_model import check_no_predictor
 from medmeta.app.commands.options import AllowExternal, AsJson
 from medmeta.app.terminal import check_new, command_line, emit_json, say, show_facts
 from medmeta.errors import SettingsError
@@ -48,6 +49,7 @@ def pack(
         raise SettingsError(f"--most-mb {most_mb:g}: give a size above 0.")
     check_new(out)
     words = None if about is None else read_about(about)
+    check_no_predictor(run, "models pack")
     model = load_model(run, allow_external=allow_external)
     packed = make(model, out, about=words, half=not full, most_bytes=round(most_mb * 1e6))
     show_packed(packed, as_json=as_json)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medmeta.app.commands.asked_model import check_no_predictor
 from medmeta.app.commands.options import AllowExternal, AsJson, ExpectSha256
 from medmeta.app.terminal import (
     check_out,
@@ -15,6 +16,7 @@ from medmeta.app.terminal import (
     say,
     show_facts,
     show_table,
+    shown,
 )
 from medmeta.errors import SettingsError
 
@@ -84,7 +86,7 @@ def describe(name: Name, allow_external: AllowExternal = False, as_json: AsJson 
     for heading, lines in about(told.card).items():
         out.print(f"\n[bold]{heading.capitalize()}[/bold]")
         for line in lines:
-            out.print(f"  {line}", markup=False)
+            out.print(f"  {shown(line)}")
     show_evaluations(told.evaluations)
 
 
@@ -149,6 +151,7 @@ def export(
         saved = load_predictor(name, expected_sha256=expect_sha256, allow_external=allow_external)
         done = export_predictor(saved, onnx)
     else:
+        check_no_predictor(name, "models export")
         model = load_model(name, expected_sha256=expect_sha256, allow_external=allow_external)
         options = options_from_texts(set_ or [])
         check_no_encoder(options)

@@ -65,6 +65,10 @@ def predict(
             raise SettingsError("--group is for predictors of classes.")
         if sets is not None or sets_by_class:
             raise SettingsError("--sets and --sets-by-class are for predictors of classes.")
+        if skip_bad:
+            raise SettingsError(
+                "--skip-bad is for predictors of classes and values; take away what cannot be read."
+            )
         mark(
             predictor, images, out, form=form, overlays=overlays, uncertainty=uncertainty,
             tiles=tiles, in_mm=in_mm, measure=measure, allow_external=allow_external,
@@ -111,7 +115,7 @@ def predict(
         show_table("Answers", ["class", "images"], list(counts.items()))
     if names and known.any():
         share = percent(right / int(known.sum()))
-        say(f"Of {known.sum()} images in folders named by class, {right} are right ({share} %).")
+        say(f"Of {known.sum()} images whose class is given, {right} are right ({share} %).")
     if learned:
         say(
             f"warning: the predictor learned from {learned} of these images; its answers to them "

@@ -67,8 +67,9 @@ def report(
     command = _without_paths(query=query, run=run)
     asking = Asking(title, command, check_language(lang), explain)
     if is_mask_predictor(path):
-        if run is not None or group is not None or model_card is not None:
-            raise SettingsError("--run, --group and --model-card are of predictors of classes.")
+        if run is not None or group is not None or model_card is not None or skip_bad:
+            words = "--run, --group, --model-card and --skip-bad"
+            raise SettingsError(f"{words} are of predictors of classes.")
         _of_masks(path, out, asking, query=query, allow_external=allow_external)
         _tell(out, None, as_json=as_json)
         return
@@ -159,7 +160,7 @@ def _of_folder(
     from medmeta.app.workbench import is_predictor, load_predictor
 
     if not is_predictor(path):
-        if query is not None:
+        if query is not None and path.exists():
             raise SettingsError(
                 f"{path} is a run, and --query goes with a predictor; adapt one to your images "
                 "first (medmeta adapt)."

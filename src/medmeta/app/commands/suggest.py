@@ -10,6 +10,7 @@ import typer
 
 from medmeta.app.commands.options import AllowExternal, AsJson, ExpectSha256, Group, SkipBad
 from medmeta.app.terminal import emit_json, percent, say, show_table, waiting
+from medmeta.errors import SettingsError
 
 
 def register(app: typer.Typer) -> None:
@@ -33,9 +34,12 @@ def suggest(
 
     Example: medmeta suggest my_predictor unlabelled -n 10
     """
+    from medmeta.app.mask_workbench import is_mask_predictor
     from medmeta.app.suggesting import suggest_images
     from medmeta.app.workbench import load_predictor
 
+    if is_mask_predictor(predictor):
+        raise SettingsError(f"{predictor} marks structures; suggest is for predictors of classes.")
     loaded = load_predictor(predictor, expected_sha256=expect_sha256, allow_external=allow_external)
     with waiting() as progress:
         found = suggest_images(

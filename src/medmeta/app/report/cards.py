@@ -39,6 +39,9 @@ class Picture:
     uri: str
 
 
+_EMPTY = 236  # light grey
+
+
 class Thumbnails:
     """Embeds each distinct image once and hands out the key of it."""
 
@@ -47,6 +50,8 @@ class Thumbnails:
 
     def add(self, pixels: NDArray[np.uint8]) -> str:
         """Key of the thumbnail of ``(C, H, W)``: colour for 3 channels, else the first as grey."""
+        if not pixels.size:  # of a record alone there is no picture
+            pixels = np.full((1, 8, 8), _EMPTY, dtype=np.uint8)
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         if digest not in self._by_hash:
             shown = pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[0]
