@@ -12,6 +12,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from medmeta.trust.calibration import (
     calibrate,
     calibrated,
+    crossed,
     debiased_error,
     fit_calibration,
     reliability,
@@ -96,7 +97,7 @@ def test_logits_that_are_all_equal_do_not_stop_it() -> None:
 def test_calibration_is_judged_on_folds_it_has_not_seen() -> None:
     logits, labels = drawn(300, 5.0, seed=3)
     folds = draw_folds(labels, np.arange(300), n_folds=5, repeats=1)
-    found = calibrate(logits, labels, folds, WIDE)
+    found = calibrate(logits, labels, crossed(logits, labels, folds, WIDE), WIDE)
     assert found.before is not None
     assert found.after is not None
     assert (found.before.ece_debiased or 0) > 0.1

@@ -18,6 +18,8 @@ from medmeta.data.sources import open_source, row_name
 from medmeta.errors import DataError, SettingsError
 from medmeta.input_parts import RECORD
 
+NO_GROUP = "--group goes with a predictor of single pictures."
+
 
 def needs_table(preprocessing: Preprocessing) -> bool:
     """Whether inputs are more than a picture, so that only a table can name them."""
@@ -34,7 +36,7 @@ def answer_table(
 ) -> tuple[AskedImages, Answers]:
     """Read the patients of a manifest and answer them; raises as ``read_table`` does."""
     if group is not None:
-        raise SettingsError("--group goes with a predictor of single pictures.")
+        raise SettingsError(NO_GROUP)
     asked = read_table(
         paths,
         predictor.preprocessing,
@@ -98,18 +100,20 @@ def read_table(
 
 def read_asked(
     predictor: SavedPredictor,
-    path: Path,
+    paths: Sequence[Path],
     *,
     group: str | None = None,
     skip_bad: bool = False,
     progress: Progressed | None = None,
 ) -> AskedImages:
-    """What is asked about: images of a file or folder, or the patients of a manifest."""
+    """What is asked about: images of files or folders, or the patients of a manifest."""
     names, prepared = predictor.class_names, predictor.preprocessing
     if needs_table(prepared):
-        return read_table([path], prepared, names, skip_bad=skip_bad, progress=progress)
+        if group is not None:
+            raise SettingsError(NO_GROUP)
+        return read_table(paths, prepared, names, skip_bad=skip_bad, progress=progress)
     return read_images(
-        [path],
+        paths,
         prepared,
         names,
         skip_bad=skip_bad,

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medmeta.app.asked_table import needs_table, read_table
-from medmeta.app.images import AskedImages, read_images
+from medmeta.app.asked_table import read_asked
 from medmeta.app.predictor import SavedPredictor
 from medmeta.errors import DataError, SettingsError
 from medmeta.trust.novelty import ALL_REASONS, IN_COLOUR
@@ -56,7 +55,7 @@ def suggest_images(
         raise SettingsError("suggest works with classes, and this predictor answers values.")
     if n < 1:
         raise SettingsError(f"-n {n}: ask for one image or more.")
-    asked = _read(predictor, paths, skip_bad=skip_bad, group=group, progress=progress)
+    asked = read_asked(predictor, paths, skip_bad=skip_bad, group=group, progress=progress)
     _check_number(len(asked.paths), paths)
     middles = np.cumsum(asked.counts) - asked.counts // 2 - 1
     beside = {name: part[middles] for name, part in asked.beside.items()}
@@ -84,28 +83,6 @@ def suggest_images(
         foreign=int(foreign.sum()),
         alike=found.left_out,
         problems=asked.problems,
-    )
-
-
-def _read(
-    predictor: SavedPredictor,
-    paths: Sequence[Path],
-    *,
-    skip_bad: bool,
-    group: str | None,
-    progress: Callable[[int, int], None] | None,
-) -> AskedImages:
-    """Images, or the patients of a table where inputs are more than a picture."""
-    if needs_table(predictor.preprocessing):
-        if group is not None:
-            raise SettingsError("--group goes with a predictor of single pictures.")
-        return read_table(paths, predictor.preprocessing, (), skip_bad=skip_bad, progress=progress)
-    return read_images(
-        paths,
-        predictor.preprocessing,
-        skip_bad=skip_bad,
-        grey_table=predictor.grey_table(group),
-        progress=progress,
     )
 
 

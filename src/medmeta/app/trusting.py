@@ -141,11 +141,9 @@ def set_promise(predictor: SavedPredictor) -> str | None:
     level, trust = predictor.set_level, predictor.trust
     if level is None or trust is None or trust.sets is None:
         return None
-    n, per_class = len(predictor.class_names), predictor.set_by_class
-    counts, unit = units(predictor.support_labels, None, n, per_class=per_class)
-    if trust.estimate.groups < trust.estimate.images:
-        by_class = [row.groups for row in trust.estimate.by_class]
-        counts, unit = (by_class if per_class else [trust.estimate.groups]), "patients"
+    rows, per_class = trust.estimate.by_class, predictor.set_by_class
+    images, patients = [row.images for row in rows], [row.groups for row in rows]
+    counts, unit = units(images, patients, trust.estimate.groups, per_class=per_class)
     folds = len(set(trust.sets.folds))
     return guarantee(counts, level, folds=folds, per_class=per_class, unit=unit)
 

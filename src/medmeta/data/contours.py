@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,11 @@ def rasterised(header: Dataset, scan: Scan) -> tuple[NDArray[np.int64], dict[int
     """
     planes = [_Plane(file) for file in scan.files]
     names = {int(r.ROINumber): str(r.ROIName) for r in header.get("StructureSetROISequence", [])}
-    inside: dict[str, NDArray[np.bool_]] = {}
+    shape, inside = (len(planes), *scan.shape), {}
     for roi in header.get("ROIContourSequence", []):
         number = int(roi.ReferencedROINumber)
         name = names.get(number, f"structure {number}")
-        drawn = np.zeros((len(planes), *scan.shape), dtype=bool)
+        drawn = np.zeros(shape, dtype=bool)
         for contour in roi.get("ContourSequence", []):
             if str(contour.get("ContourGeometricType")) != "CLOSED_PLANAR":
                 continue
@@ -41,31 +42,31 @@ def rasterised(header: Dataset, scan: Scan) -> tuple[NDArray[np.int64], dict[int
             at = _slice_of(points, planes)
             drawn[at] ^= _filled(planes[at].pixels(points), scan.shape)  # a hole is drawn twice
         if drawn.any():
-            inside[f"{name} ({number})" if name in inside else name] = drawn
+            inside[f"{name} ({number})" if name in inside else name] = np.flatnonzero(drawn)
     if not inside:
         raise DataError("holds no closed contour; there is nothing marked in it.")
-    return _together(inside)
+    masks, found, note = _together(inside, math.prod(shape))
+    return masks.reshape(shape), found, note
 
 
 def _together(
-    inside: Mapping[str, NDArray[np.bool_]],
+    inside: Mapping[str, NDArray[np.intp]], n_pixels: int
 ) -> tuple[NDArray[np.int64], dict[int, str], str]:
-    """One number for each pixel, the smallest structures last."""
-    sizes = {name: int(drawn.sum()) for name, drawn in inside.items()}
+    """One number for each pixel, the smallest structures last; ``inside`` are places of each."""
     found = dict(enumerate(inside, start=1))
-    masks = np.zeros(next(iter(inside.values())).shape, dtype=np.int64)
-    for value in sorted(found, key=lambda value: -sizes[found[value]]):
+    masks = np.zeros(n_pixels, dtype=np.int64)
+    for value in sorted(found, key=lambda value: -len(inside[found[value]])):
         masks[inside[found[value]]] = value
     cut = {}
     for value, name in found.items():
-        left = int((masks == value).sum())
+        left, drawn = int((masks[inside[name]] == value).sum()), len(inside[name])
         if not left:
             raise DataError(
                 f"has nothing left of {name!r}, which smaller structures cover: a pixel belongs "
                 "to one structure. Leave one of them out."
             )
-        if left < sizes[name]:
-            cut[name] = 1 - left / sizes[name]
+        if left < drawn:
+            cut[name] = 1 - left / drawn
     told = ", ".join(f"{name} by {share:.0%}" for name, share in cut.items())
     note = f"structures overlap, and the smaller keep what they share: less of {told}."
     return masks, found, note if cut else ""

@@ -21,7 +21,7 @@ from medmeta.errors import UnreadableImageError
 
 Slices = list[NDArray[np.uint8]]
 LEAVE_OUT = "leave out the millimetres of --spacing, or say --spacing any."
-_HAIR = 1e-6  # of a voxel
+HAIR = 1e-6  # of a voxel, that rounding may add
 _ORDERS = {"nearest": 0, "linear": 1}
 _PLANE_AXES = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
@@ -88,7 +88,7 @@ def _sampled(
     last = np.array(volume.shape, dtype=np.float64).reshape(3, *(1,) * (places.ndim - 1)) - 1
     within = np.clip(places, 0, last)
     # Rounding puts a place of the volume's own edge a hair beyond it, which SciPy makes black.
-    inside = (np.abs(places - within) <= 0.5 + _HAIR).all(0)
+    inside = (np.abs(places - within) <= 0.5 + HAIR).all(0)
     found = _ndimage().map_coordinates(volume, within, order=order, mode="nearest")
     return np.where(inside, found, 0).astype(found.dtype), bool(inside.any())
 

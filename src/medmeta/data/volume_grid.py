@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from medmeta.data.mask_shape import placement, prepare_mask
 from medmeta.data.preprocess import Preprocessing, prepare
-from medmeta.data.resampled import factors_to_spacing
+from medmeta.data.resampled import HAIR, factors_to_spacing
 from medmeta.data.scan import Scan
 from medmeta.data.slices import spread_slices
 from medmeta.errors import UnreadableImageError
 
-_HAIR = 1e-6  # of a voxel, that rounding may add
 _MOST = 300_000_000  # voxels of a volume at a stated spacing
 Line = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
@@ -196,7 +195,7 @@ def _within(plane: Probabilities, grid: VolumeGrid) -> Probabilities:
 
 def _beyond(line: Line, side: int) -> NDArray[np.bool_]:
     """Which places lie more than half a voxel beyond the first and the last."""
-    return (line < -0.5 - _HAIR) | (line > side - 0.5 + _HAIR)
+    return (line < -0.5 - HAIR) | (line > side - 0.5 + HAIR)
 
 
 def _between(values: NDArray[np.float32], line: Line, axis: int) -> NDArray[np.float32]:

@@ -103,7 +103,7 @@ def _assessed(
         answers, labels, about.groups, folds, names=about.names, prior=prior, exponent=exponent,
         patients_known=about.patients_known, shares=_shares(about),
     )  # fmt: skip
-    calibration = calibrate(logits, labels, folds, prior)
+    calibration = calibrate(logits, labels, answers, prior)
     probabilities = softmax(answers)
     pixels = support_pixels(task)
     accuracy = figure.figures["accuracy"]

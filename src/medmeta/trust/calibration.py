@@ -68,11 +68,10 @@ def _scale(logits: Array) -> float:
     return apart if np.isfinite(apart) and apart > 1e-9 else 1.0
 
 
-def calibrate(logits: Array, labels: Numbers, folds: Numbers, prior: TrustPrior) -> Calibration:
+def calibrate(logits: Array, labels: Numbers, answers: Array, prior: TrustPrior) -> Calibration:
     """Calibration by held-out logits ``(R, n, K)``, and how good it is on images it has not seen.
 
-    ``folds`` ``(R, n)``. For the figures the answers to each fold are calibrated by those to the
-    others, in the first repeat; the calibration that is kept is by all.
+    ``answers`` ``(R, n, K)`` are the same, ``crossed``; the figures are of the first repeat.
     """
     temperature, bias = fit_calibration(logits, labels, prior)
     return Calibration(
@@ -80,7 +79,7 @@ def calibrate(logits: Array, labels: Numbers, folds: Numbers, prior: TrustPrior)
         bias=tuple(float(b) for b in bias),
         images=len(labels),
         before=reliability(softmax(logits[0]), labels),
-        after=reliability(softmax(crossed(logits[:1], labels, folds[:1], prior)[0]), labels),
+        after=reliability(softmax(answers[0]), labels),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from medmeta.trust.conformal import (
     prediction_sets,
     split_p_values,
 )
+from medmeta.trust.folds import class_groups
 from medmeta.trust.held_out import fold_predictors
 from medmeta.trust.results import SetCoverage, SetRule
 
@@ -44,10 +47,13 @@ def set_rule(
     """
     scores = margins(logits)
     own = own_scores(scores, labels)
+    linked = np.arange(len(labels)) if groups is None else groups
+    images = np.bincount(labels, minlength=logits.shape[1]).tolist()
+    patients, n_patients = class_groups(labels, linked).tolist(), len(np.unique(linked))
     coverage = []
     for kind in ("marginal", "class-conditional"):
         per_class = kind == "class-conditional"
-        counts, unit = units(labels, groups, logits.shape[1], per_class=per_class)
+        counts, unit = units(images, patients, n_patients, per_class=per_class)
         n, within = min(counts), len(np.unique(folds))
         inside = np.array([_left_out(scores, own, labels, i, kind, level) for i in range(len(own))])
         coverage.append(
@@ -63,18 +69,19 @@ def set_rule(
 
 
 def units(
-    labels: Numbers, groups: Numbers | None, n_classes: int, *, per_class: bool
+    images: Sequence[int], patients: Sequence[int], n_patients: int, *, per_class: bool
 ) -> tuple[list[int], str]:
-    """How many images, or patients where these have several, and which of the two.
+    """What vouches for sets, and in words: images, or patients where these have several.
 
-    Of each class with ``per_class``, else one number of all.
+    ``images`` and ``patients`` of each class, and all patients (one may be in several classes).
+    A number of each class with ``per_class``, else one of all.
+
+    >>> units([2, 2], [2, 2], 4, per_class=False), units([4, 4], [2, 3], 4, per_class=True)
+    (([4], 'images'), ([2, 3], 'patients'))
     """
-    if groups is None or len(np.unique(groups)) == len(groups):
-        counts, unit = np.bincount(labels, minlength=n_classes), "images"
-        return (counts.tolist() if per_class else [len(labels)]), unit
-    if per_class:
-        return [len(np.unique(groups[labels == k])) for k in range(n_classes)], "patients"
-    return [len(np.unique(groups))], "patients"
+    if n_patients < sum(images):
+        return (list(patients) if per_class else [n_patients]), "patients"
+    return (list(images) if per_class else [sum(images)]), "images"
 
 
 def _left_out(

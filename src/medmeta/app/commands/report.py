@@ -179,7 +179,7 @@ def _of_folder(
     if query is not None:
         with waiting() as progress:
             told = partial(progress, "reading")
-            asked = read_asked(predictor, query, group=group, skip_bad=skip_bad, progress=told)
+            asked = read_asked(predictor, [query], group=group, skip_bad=skip_bad, progress=told)
     head = predictor.card["head"]
     return predictor_report(
         predictor,
