@@ -98,3 +98,11 @@ def test_where_no_classes_go_together_it_is_said() -> None:
     asked = Protocol(sources=(source.name,), n_way=(2, 2), n_shot=(1, 1), n_query=2, seed=1)
     with pytest.raises(SamplingError, match=r"no way was found .* share no patient"):
         TaskSampler([source], asked).draw(0)
+
+
+def test_a_part_keeps_the_links_that_lie_outside_it() -> None:
+    """Patients 0 and 1 share a picture at another site: here too they may be one person."""
+    source = table([0, 0, 1, 1, 0, 1], patients=[0, 1, 2, 0, 0, 1], pictures=[0, 1, 2, 3, 9, 9])
+    part = source.take(np.arange(4)).take(np.array([0, 1, 2]))
+    assert part.groups.tolist() == [0, 0, 1]
+    assert table([0, 0, 1], patients=[0, 1, 2]).groups.tolist() == [0, 1, 2]
