@@ -131,6 +131,15 @@ def least_coverage(n: int, folds: int, level: float) -> float:
     return max(0.0, 1 - 2 * (1 - level) - lost)
 
 
+def least_percent(n: int, folds: int, level: float) -> int:
+    """The same in whole per cent, never more, of ``n`` images that some folds may hold none of.
+
+    >>> least_percent(20, 5, 0.9), least_percent(3, 5, 0.9)
+    (67, 80)
+    """
+    return math.floor(100 * least_coverage(n, min(folds, n), level) + _ROUNDING)
+
+
 def guarantee(
     counts: Sequence[int], level: float, *, folds: int, per_class: bool, unit: str = "images"
 ) -> str:
@@ -151,8 +160,7 @@ def guarantee(
     where = "sets within each class need" if per_class else "sets need"
     if n < needed:
         return f"no guarantee possible with {what} at level {percent}: {where} {needed}"
-    mean, least = 100 * exact_coverage(n, level), 100 * least_coverage(n, min(folds, n), level)
-    least = math.floor(least + _ROUNDING)
+    mean, least = 100 * exact_coverage(n, level), least_percent(n, folds, level)
     inside = ", within each class" if per_class else ""
     return (
         f"with {what} a set holds the true class in about {mean:.1f} % of images{inside} "

@@ -16,7 +16,7 @@ from medmeta.trust.conformal import (
     cross_p_values,
     exact_coverage,
     guarantee,
-    least_coverage,
+    least_percent,
     margins,
     own_scores,
     prediction_sets,
@@ -60,7 +60,7 @@ def set_rule(
             SetCoverage(
                 kind,
                 level,
-                (least_coverage(n, min(within, n), level), exact_coverage(n, level)),
+                (least_percent(n, within, level) / 100, exact_coverage(n, level)),
                 float(inside.sum(1).mean()),
                 guarantee(counts, level, folds=within, per_class=per_class, unit=unit),
             )
